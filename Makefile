@@ -1,0 +1,71 @@
+# Everything starts here. `make` alone lists the targets.
+# Set-up needs nothing but a Python 3.11 to 3.13; name one with `make PYTHON=/path/to/python ...`.
+
+PYTHON ?=
+CHAPTERS ?=
+URL ?=
+PORT ?= 8000
+
+BIN := .venv/bin
+TOOLS := book/_tools
+# One thread: the networks are small, and sums in one order give the same digits everywhere.
+export OMP_NUM_THREADS := 1
+# $(call prepare,EXTRAS): make the virtual environment; a finished set-up is skipped.
+prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && "$$python" $(TOOLS)/prepare.py $(1)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help book test lint execute test-gpu serve address clean
+
+help:  ## list the targets
+	@echo "make book       set up, run every chapter and build the book"
+	@echo "make test       set up, test the package, the pages and every chapter by itself"
+	@echo "make lint       check style (ruff) and types (mypy)"
+	@echo "make execute    run chapters and store their outputs; CHAPTERS=\"noise mlc\" for some"
+	@echo "make test-gpu   run the tests that need a CUDA device"
+	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
+	@echo "make address    write the repository's address everywhere; URL=https://github.com/OWNER/NAME"
+	@echo "make clean      remove what builds and tests leave behind (keeps .venv)"
+
+book:
+	@$(call prepare,book)
+	rm -rf _build
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "Every chapter ran and the book is built. Open _build/html/index.html"
+
+test:
+	@$(call prepare,book test)
+	@echo "Tests 1/2: the package, the repository, the builds and the pages"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+	@echo "Tests 2/2: each chapter alone in an empty directory, outputs compared with the stored ones"
+	$(BIN)/python $(TOOLS)/alone.py
+	@echo "All passed: the tests of the package and the pages, and every chapter by itself."
+
+lint:
+	@$(call prepare,lint)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@echo "All passed: style and types."
+
+execute:
+	@$(call prepare,book)
+	$(BIN)/python $(TOOLS)/execute.py $(CHAPTERS)
+
+test-gpu:
+	@$(call prepare,book test)
+	NLMETA_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
+	@echo "All passed: the tests that need a CUDA device."
+
+serve:
+	@test -e _build/html/index.html || { echo "There is no book yet: run 'make book' first." >&2; exit 1; }
+	@echo "Open http://127.0.0.1:$(PORT) (stop with Ctrl-C)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+address:
+	@$(call prepare,book)
+	$(BIN)/python $(TOOLS)/address.py $(URL)
+
+clean:
+	rm -rf _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find book nlmeta tests benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

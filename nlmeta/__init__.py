@@ -1,0 +1,31 @@
+"""nlmeta: meta-learning for noisy labels, one readable package behind one executable book.
+
+The four methods share one idea, a gradient through a gradient step; it lives in `nlmeta.bilevel`.
+The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in `nlmeta.data`, and
+`nlmeta.fit` is the training loop. Figures (`nlmeta.plots`, `nlmeta.widgets`) are imported by name.
+"""
+
+from nlmeta import bilevel, data, losses, methods, metrics, models, noise, presets, procedures
+from nlmeta.methods import EMA, MLC, CrossEntropy, Method
+from nlmeta.training import Result, choose_device, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EMA",
+    "MLC",
+    "CrossEntropy",
+    "Method",
+    "Result",
+    "bilevel",
+    "choose_device",
+    "data",
+    "fit",
+    "losses",
+    "methods",
+    "metrics",
+    "models",
+    "noise",
+    "presets",
+    "procedures",
+]

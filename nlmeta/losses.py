@@ -1,0 +1,79 @@
+"""Losses that meta-parameters enter, as functions of logits.
+
+Each takes logits of shape (n, C), says its formula and its source, and reduces to a scalar. Those
+that PyTorch has (cross-entropy) are not repeated here.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlmeta._checks import check_choice
+
+__all__ = ["Reduction", "Space", "transition_cross_entropy"]
+
+Space = Literal["probability", "logit"]
+Reduction = Literal["mean", "sum"]
+
+# Stands in for a transition probability of exactly zero inside a logarithm. It is far below what
+# float32 can tell from zero beside a probability, and its inverse is far from overflowing.
+TINY = 1e-20
+
+
+def transition_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    transition: Tensor,
+    *,
+    space: Space = "probability",
+    reduction: Reduction = "mean",
+    q_floor: float = 0.0,
+) -> Tensor:
+    r"""Cross-entropy of the given labels after the prediction went through a transition matrix.
+
+    With p = softmax(z), the two spaces are
+
+    * ``"probability"``: -log q with q = (p T) at the given label. This is forward loss correction
+      (Patrini et al., CVPR 2017, theorem 2); its minimiser is the clean posterior if T is the true
+      one.
+    * ``"logit"``: -log softmax(z T) at the given label. This is what the released code of MLC
+      computes; it is not forward correction, for the last layer of a network can absorb T.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z.
+    labels : Tensor of int64, shape (n,)
+        Given labels.
+    transition : Tensor, shape (C, C)
+        T; row: true class, column: given label.
+    space : {"probability", "logit"}
+        Default ``"probability"``.
+    reduction : {"mean", "sum"}
+        Over the batch. Default ``"mean"``.
+    q_floor : float
+        Bounds how strongly one sample can pull on T, in probability space: the derivative of its
+        loss by T, p / q, becomes p / max(q, q_floor). The value of the loss and its derivative by
+        the logits stay as they are. Default 0: no bound.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    check_choice("space", space, ("probability", "logit"))
+    check_choice("reduction", reduction, ("mean", "sum"))
+    logits = logits.to(torch.promote_types(logits.dtype, transition.dtype))
+    transition = transition.to(logits.dtype)
+    if space == "logit":
+        return F.cross_entropy(logits @ transition, labels, reduction=reduction)
+    log_p = F.log_softmax(logits, dim=1)  # (n, C)
+    columns = transition.t()[labels]  # (n, C): row b holds P(label b | each true class)
+    if q_floor > 0 and columns.requires_grad:
+        q = (log_p.exp() * columns).sum(1, keepdim=True).detach()  # (n, 1)
+        fixed = columns.detach()
+        columns = fixed + (q / q_floor).clamp(max=1) * (columns - fixed)
+    # In the log domain, so that a q too small for float32 still has the right gradient.
+    log_q = torch.logsumexp(log_p + (columns + TINY).log(), dim=1)  # (n,)
+    return -log_q.mean() if reduction == "mean" else -log_q.sum()

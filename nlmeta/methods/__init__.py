@@ -1,0 +1,12 @@
+"""Methods: each is a plug-in to anybody's training loop, and owns what it learns beside the
+network.
+
+They all spell their one step alike, ``method.step(model, optimizer, train, meta)``;
+`nlmeta.training` is one loop around it, and a reader's own ten lines are another.
+"""
+
+from nlmeta.methods.base import Method
+from nlmeta.methods.cross_entropy import EMA, CrossEntropy
+from nlmeta.methods.mlc import MLC
+
+__all__ = ["EMA", "MLC", "CrossEntropy", "Method"]

@@ -1,0 +1,80 @@
+"""The shape that all methods share."""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta.data.batches import Batch
+
+__all__ = ["Method"]
+
+
+class Method(nn.Module, ABC):
+    """A way to take one training step.
+
+    A method is a module so that whatever it learns beside the network (a transition matrix, an
+    average of weights) moves with ``.to`` and lies in its ``state_dict``.
+    """
+
+    needs_meta: bool = False
+    """Whether `step` needs a clean meta batch."""
+
+    @abstractmethod
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """Take one training step on the network and on what the method learns beside it.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network, in training mode; returns logits of shape (n, C).
+        optimizer : torch.optim.Optimizer
+            Over the network's parameters.
+        train : Batch
+            Inputs, given labels and sample ids.
+        meta : Batch, optional
+            Clean samples, for methods with `needs_meta`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Diagnostics, each of shape () and detached; ``"loss"`` is always there.
+        """
+
+    def warmup_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """One step of plain cross-entropy, for the epochs before the method begins."""
+        loss = F.cross_entropy(model(train.x), train.y)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The method's name and its plain options, for records and checkpoints."""
+        plain = {
+            name: value.settings if isinstance(value, Method) else value
+            for name, value in {**vars(self), **self._modules}.items()
+            if isinstance(value, (bool, int, float, str, Method))
+            and not name.startswith("_")
+            and name != "training"
+        }
+        return {"name": type(self).__name__, **plain}
+
+    def predictor(self, model: nn.Module) -> nn.Module:
+        """The network to predict with: `model` itself unless the method keeps a better one."""
+        return model
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One ordinary step of the network."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,82 @@
+"""Plain training, and plain training with averaged weights: what every method is compared with."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nlmeta._checks import check_rate
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method
+
+__all__ = ["EMA", "CrossEntropy"]
+
+
+class CrossEntropy(Method):
+    """Cross-entropy of the given labels, as if none were wrong.
+
+    Trained to the end it memorises wrong labels; stopped after few epochs it often does not, which
+    makes it the first baseline to beat (chapter 2).
+    """
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """One step; the meta batch is not looked at. See `Method.step`."""
+        return self.warmup_step(model, optimizer, train)
+
+
+class EMA(Method):
+    """Any method, predicting with an exponential moving average of the network's weights.
+
+    After each step, average <- decay * average + (1 - decay) * weights (Polyak & Juditsky, 1992,
+    for the idea of averaging; Tarvainen & Valpola, NeurIPS 2017, for this form). The training
+    itself is not changed. Running statistics of BatchNorm are averaged as well.
+
+    Parameters
+    ----------
+    method : Method
+        What takes the steps.
+    model : nn.Module
+        The network; the average starts as its copy.
+    decay : float
+        In [0, 1]. 0 gives the network itself. With a learning rate that ends at zero, a memory of
+        1 / (1 - decay) steps shorter than an epoch or two changes nothing.
+    """
+
+    def __init__(self, method: Method, model: nn.Module, *, decay: float) -> None:
+        super().__init__()
+        check_rate("decay", decay)
+        self.method = method
+        self.decay = decay
+        self.needs_meta = method.needs_meta
+        self.average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+        )
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """One step of the wrapped method, then one of the average. See `Method.step`."""
+        diagnostics = self.method.step(model, optimizer, train, meta)
+        self.average.update_parameters(model)
+        return diagnostics
+
+    def warmup_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """One warm-up step of the wrapped method; the average follows it too."""
+        diagnostics = self.method.warmup_step(model, optimizer, train)
+        self.average.update_parameters(model)
+        return diagnostics
+
+    def predictor(self, model: nn.Module) -> nn.Module:
+        """The averaged network."""
+        return self.average.module

@@ -1,0 +1,249 @@
+"""Measures of what a network and a method did with noisy labels.
+
+Accuracy alone does not tell learning from memorising; the shares below split the samples by
+whether their given label is wrong. They need the true labels and are for evaluation only.
+Memorisation in this sense: Arpit et al., "A closer look at memorization in deep networks"
+(ICML 2017), and chapter 2. The error of a transition matrix serves chapters 3 and 5.
+
+Every share is a count divided once by a count, in float64, so a short last batch weighs no more
+than it should. A share of nothing is NaN. Left to others: when to measure is `nlmeta.training`'s.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta import _checks
+
+__all__ = [
+    "accuracy",
+    "calibration_error",
+    "evaluate",
+    "label_recovery",
+    "memorised",
+    "predict",
+    "transition_error",
+]
+
+
+def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
+    """Give the model's logits for all samples, in evaluation mode and without gradients.
+
+    Every submodule is afterwards in the mode in which it came, also if the model raises.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (n, ...) to logits (n, C).
+    x : Tensor
+        (N, ...), on the model's device.
+    batch_size : int
+        Samples per forward pass; the last batch may be shorter.
+
+    Returns
+    -------
+    Tensor
+        (N, C), on the device of the model.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is below 1.
+    """
+    _checks.check_count("batch_size", batch_size)
+    # `model.train(was_training)` would wake up layers that the caller had frozen.
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.cat([model(batch) for batch in x.split(batch_size)])
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def evaluate(model: nn.Module, x: Tensor, labels: Tensor, *, batch_size: int) -> float:
+    """Give the model's accuracy on all samples; see `predict` and `accuracy`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (n, ...) to logits (n, C).
+    x : Tensor
+        (N, ...), on the model's device.
+    labels : Tensor
+        (N,), int64, on the model's device.
+    batch_size : int
+        Samples per forward pass.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without samples.
+
+    Raises
+    ------
+    ValueError
+        If `x` and `labels` differ in length or `batch_size` is below 1.
+    """
+    _checks.check_same_length("x", x, "labels", labels)
+    return accuracy(predict(model, x, batch_size=batch_size), labels)
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Give the share of samples whose predicted class is the label.
+
+    Parameters
+    ----------
+    predictions : Tensor
+        Classes (N,), or logits or probabilities (N, C), of which the largest counts.
+    labels : Tensor
+        (N,), int64: true labels for the usual accuracy, given ones for the fit to the noise.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without samples.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length.
+    """
+    _checks.check_same_length("predictions", predictions, "labels", labels)
+    return _share(_classes(predictions) == labels)
+
+
+def memorised(predictions: Tensor, given: Tensor, true: Tensor) -> float:
+    """Give the share of the wrongly labelled samples predicted as their wrong label.
+
+    Parameters
+    ----------
+    predictions : Tensor
+        Classes (N,), or logits or probabilities (N, C), on the *training* samples.
+    given, true : Tensor
+        (N,), int64: the labels trained on, and the right ones.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN when no given label is wrong.
+
+    Raises
+    ------
+    ValueError
+        If the three differ in length.
+    """
+    predicted, wrong = _split(predictions, given, true)
+    return _share(predicted[wrong] == given[wrong])
+
+
+def label_recovery(predictions: Tensor, given: Tensor, true: Tensor) -> dict[str, float]:
+    """Tell what becomes of wrong and of right labels if the predictions replace them.
+
+    Parameters
+    ----------
+    predictions : Tensor
+        Classes (N,), or logits or probabilities (N, C): the proposed labels.
+    given, true : Tensor
+        (N,), int64: the labels as given, and the right ones.
+
+    Returns
+    -------
+    dict of str to float
+        "recovered": of the wrong labels, the share that becomes right; NaN if none is wrong.
+        "destroyed": of the right labels, the share that becomes wrong; NaN if none is right.
+
+    Raises
+    ------
+    ValueError
+        If the three differ in length.
+    """
+    predicted, wrong = _split(predictions, given, true)
+    hit = predicted == true
+    return {"recovered": _share(hit[wrong]), "destroyed": _share(~hit[~wrong])}
+
+
+def transition_error(estimate: Tensor, truth: Tensor) -> float:
+    """Give half the L1 distance of two transition matrices, averaged over their rows.
+
+    Half the L1 distance of two rows is their total variation: the share of a class's labels
+    that would have to move. The identity is 0.5 away from symmetric noise of 50 %.
+
+    Parameters
+    ----------
+    estimate : Tensor
+        (C, C): rows true, columns given.
+    truth : Tensor
+        (C, C), in the same convention.
+
+    Returns
+    -------
+    float
+        In [0, 1] for transition matrices; NaN if a row is, as `empirical_transition` has it
+        for a class without samples.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (C, C).
+    """
+    shape = tuple(truth.shape)
+    if tuple(estimate.shape) != shape or len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"`estimate` has shape {tuple(estimate.shape)} and `truth` {shape}; "
+            "both must have the same shape (C, C)"
+        )
+    difference = estimate.detach().cpu().double() - truth.detach().cpu().double()
+    return difference.abs().sum(1).mean().item() / 2
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> float:
+    """Give the expected calibration error: by how much confidence and accuracy differ.
+
+    Samples are sorted into equally wide bins of their confidence (the largest probability); the
+    error is the mean over samples of their bin's |accuracy - mean confidence|. Guo et al., "On
+    calibration of modern neural networks" (ICML 2017), equation 3.
+
+    Parameters
+    ----------
+    probabilities : Tensor
+        (N, C), rows summing to 1: softmax outputs, not logits.
+    labels : Tensor
+        (N,), int64: the right labels.
+    bins : int, default 15
+        Number of bins (Guo et al.).
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without samples.
+
+    Raises
+    ------
+    ValueError
+        If a row of `probabilities` does not sum to 1 or the lengths differ.
+    """
+    _checks.check_count("bins", bins)
+    _checks.check_same_length("probabilities", probabilities, "labels", labels)
+    # 1e-3 lets softmax in float32 and on many classes pass; logits are further off.
+    _checks.check_rows_sum_to_one("probabilities", probabilities, tolerance=1e-3)
+    confidence, predicted = probabilities.detach().double().max(1)  # (N,), (N,)
+    surplus = confidence - (predicted == labels).double()  # its sum over a bin is the bin's gap
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bin m is ((m-1)/M, m/M]
+    gaps = torch.zeros(bins, dtype=torch.float64, device=index.device).index_add(0, index, surplus)
+    return (gaps.abs().sum() / len(labels)).item()
+
+
+def _classes(predictions: Tensor) -> Tensor:
+    return predictions.argmax(1) if predictions.ndim == 2 else predictions
+
+
+def _split(predictions: Tensor, given: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted classes and the mask of the wrong given labels, both (N,)."""
+    _checks.check_same_length("predictions", predictions, "given", given)
+    _checks.check_same_length("given", given, "true", true)
+    return _classes(predictions), given != true
+
+
+def _share(hits: Tensor) -> float:
+    return hits.double().mean().item()

@@ -1,0 +1,444 @@
+"""The book's figures: one function per kind of picture, one colour per method.
+
+Every function takes ``ax=None`` or makes a figure of its own, draws on white with title and
+axes named, and returns what it drew on. Nothing here changes matplotlib's or seaborn's settings
+on import, and nothing is told by colour alone. Colours: Okabe and Ito, "Color universal design"
+(2008), without the yellow that vanishes on white, with a wine red and greys of other lightness.
+
+First used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned ones, comparisons
+over seeds). Left to others: measuring is `nlmeta.metrics`', sliders are `nlmeta.widgets`'.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from nlmeta import _checks, metrics
+
+__all__ = [
+    "COLOURS",
+    "STYLES",
+    "learned_transition",
+    "memorisation_curve",
+    "noisy_examples",
+    "paired_difference_panels",
+    "paired_differences",
+    "transition_matrix",
+]
+
+#: How a method is drawn, ready for ``ax.plot(x, y, **STYLES["MLC"])``. The four methods of the
+#: book have a colour each; baselines of one family share theirs or its lightness and differ in
+#: line and marker: plain training grey, clean data orange, a known or estimated T light blue.
+STYLES: dict[str, dict[str, str]] = {
+    "cross-entropy": {"color": "#000000", "linestyle": "-", "marker": "o"},
+    "early stopping": {"color": "#595959", "linestyle": "--", "marker": "s"},
+    "EMA": {"color": "#8C8C8C", "linestyle": "-.", "marker": "^"},
+    "meta set alone": {"color": "#E69F00", "linestyle": "-", "marker": "v"},
+    "fine-tuning": {"color": "#E69F00", "linestyle": "--", "marker": "P"},
+    "GCE": {"color": "#882255", "linestyle": ":", "marker": "X"},
+    "forward": {"color": "#56B4E9", "linestyle": "-", "marker": "<"},
+    "GLC": {"color": "#56B4E9", "linestyle": "--", "marker": ">"},
+    "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},
+    "MSLG": {"color": "#009E73", "linestyle": "-", "marker": "h"},
+    "MLC": {"color": "#0072B2", "linestyle": "-", "marker": "D"},
+    "CLID-MU": {"color": "#CC79A7", "linestyle": "-", "marker": "*"},
+}
+#: The colour of each method.
+COLOURS: dict[str, str] = {method: style["color"] for method, style in STYLES.items()}
+
+_UNKNOWN_METHOD = {"color": "#332288", "linestyle": (0, (1, 1)), "marker": "d"}  # a reader's own
+_WRONG = "#D55E00"
+_SCALE = "share of the true class (%)"
+_CURVES = {  # column: (what it is called, line)
+    "test_accuracy": ("clean test samples classified right", "-"),
+    "train_accuracy": ("training samples fitted to their given label", "--"),
+    "memorised": ("wrong labels memorised", ":"),
+}
+
+
+def transition_matrix(
+    matrix: Tensor,
+    *,
+    ax: Axes | None = None,
+    class_names: Sequence[str] | None = None,
+    title: str = "Transition matrix",
+    annotate: bool | None = None,
+    colour_bar: bool = True,
+) -> Axes:
+    """Draw a transition matrix as a heat map: rows true class, columns given label.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        (C, C). A row with NaN (a class without samples, see `noise.empirical_transition`) is
+        hatched and says so. Estimates need not be exact transition matrices; the colours span
+        0 to 100 %.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+    class_names : sequence of str, optional
+        C names; default: 0 to C-1.
+    title : str, default "Transition matrix"
+    annotate : bool, optional
+        Write the entries, in percent; those that round to 0 stay empty. Default: up to 10
+        classes.
+    colour_bar : bool, default True
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If `matrix` is not square or the names are not C.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"`matrix` has shape {tuple(matrix.shape)}; it must be square, (C, C)")
+    num_classes = len(matrix)
+    names = _names(class_names, num_classes)
+    values = 100 * matrix.detach().cpu().double().numpy()  # (C, C), in percent
+    if annotate is None:
+        annotate = num_classes <= 10
+    texts = np.array([[_entry(percent) for percent in row] for row in values])
+    size = min(1.8 + 0.28 * num_classes, 9.0)
+    ax = _white(ax, (size + 0.6 * colour_bar, size))
+    sns.heatmap(
+        values,
+        ax=ax,
+        vmin=0,
+        vmax=100,
+        cmap="Blues",
+        square=True,
+        annot=texts if annotate else False,
+        fmt="",
+        annot_kws={"fontsize": 8},
+        xticklabels=names,
+        yticklabels=names,
+        cbar=colour_bar,
+        cbar_kws={"label": _SCALE, "shrink": 0.8},
+        linewidths=0.5 if num_classes <= 20 else 0,
+        linecolor="0.9",
+    )
+    ax.patch.set(hatch="///", edgecolor="0.7")  # shines through where an entry is NaN
+    for row in np.flatnonzero(np.isnan(values).any(axis=1)):
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(num_classes / 2, row + 0.5, "no samples", ha="center", va="center", bbox=box)
+    ax.set(title=title, xlabel="given label", ylabel="true class")
+    return ax
+
+
+def learned_transition(
+    estimate: Tensor, truth: Tensor, *, class_names: Sequence[str] | None = None
+) -> Figure:
+    """Draw a learned transition matrix beside the true one, its error in the title.
+
+    Parameters
+    ----------
+    estimate, truth : Tensor
+        (C, C): rows true, columns given.
+    class_names : sequence of str, optional
+        C names; default: 0 to C-1.
+
+    Returns
+    -------
+    Figure
+        Two panels; the error is `metrics.transition_error`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (C, C).
+    """
+    error = metrics.transition_error(estimate, truth)
+    size = min(1.8 + 0.26 * len(truth), 8.0)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(2 * size, size), layout="constrained", facecolor="white"
+    )
+    title = f"Learned (error {error:.3f})"
+    transition_matrix(estimate, ax=left, class_names=class_names, title=title, colour_bar=False)
+    transition_matrix(truth, ax=right, class_names=class_names, title="True", colour_bar=False)
+    figure.colorbar(right.collections[0], ax=[left, right], label=_SCALE, shrink=0.8)
+    return figure
+
+
+def noisy_examples(
+    images: Tensor,
+    true_labels: Tensor,
+    given_labels: Tensor,
+    *,
+    columns: int = 8,
+    class_names: Sequence[str] | None = None,
+    title: str = "Samples and their given labels",
+) -> Figure:
+    """Show samples with their given labels; a wrong one has a thick frame and names the truth.
+
+    Parameters
+    ----------
+    images : Tensor
+        (n, H, W), (n, 1, H, W) or (n, 3, H, W), in any range: the smallest value of all is drawn
+        darkest and the largest brightest.
+    true_labels, given_labels : Tensor
+        (n,), int64.
+    columns : int, default 8
+        Images in a row.
+    class_names : sequence of str, optional
+        Names of the classes; default: their indices.
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there are no images, their shape is another, or the lengths differ.
+    """
+    _checks.check_count("columns", columns)
+    _checks.check_same_length("images", images, "true_labels", true_labels)
+    _checks.check_same_length("true_labels", true_labels, "given_labels", given_labels)
+    pictures = images.detach().cpu().double()
+    pictures = pictures.unsqueeze(1) if pictures.ndim == 3 else pictures  # (n, 1 or 3, H, W)
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or len(pictures) == 0:
+        raise ValueError(
+            f"`images` has shape {tuple(images.shape)}; "
+            "it must be (n, H, W), (n, 1, H, W) or (n, 3, H, W) with n at least 1"
+        )
+    span = (pictures.max() - pictures.min()).clamp(min=1e-12)  # one grey picture is no error
+    pictures = ((pictures - pictures.min()) / span).permute(0, 2, 3, 1)  # (n, H, W, 1 or 3)
+
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.15 * columns, 1.5 * rows + 0.4),
+        squeeze=False,
+        layout="constrained",
+        facecolor="white",
+    )
+    figure.suptitle(title)
+    for ax in axes.flat[len(pictures) :]:
+        ax.set_axis_off()
+    pairs = zip(true_labels.tolist(), given_labels.tolist(), strict=True)
+    for ax, picture, (true, given) in zip(axes.flat, pictures, pairs, strict=False):
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        name, truth = (str(k) if class_names is None else class_names[k] for k in (given, true))
+        if true == given:
+            ax.set_title(f"{name}\n", fontsize=9)
+            ax.spines[:].set(color="0.8")
+        else:
+            ax.set_title(f"{name}, wrong:\nit is {truth}", fontsize=9, color=_WRONG)
+            ax.spines[:].set(color=_WRONG, linewidth=3)
+    return figure
+
+
+def memorisation_curve(
+    history: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    method: str = "cross-entropy",
+    title: str = "Memorisation",
+) -> Axes:
+    """Draw test accuracy, fit to the given labels and memorised share over the epochs.
+
+    With several seeds a line is their mean and the band one standard deviation either side.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns `epoch`, `test_accuracy`, `train_accuracy` (on the given labels) and `memorised`
+        (`metrics.memorised`), all shares; optionally `seed`. Epochs without a measurement (NaN)
+        are left out.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+    method : str, default "cross-entropy"
+        Whose colour to use; what is measured is told by the line.
+    title : str, default "Memorisation"
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a seed has two rows for one epoch.
+    """
+    _check_columns("history", history, ["epoch", *_CURVES])
+    _check_unique("history", history, ["seed", "epoch"] if "seed" in history else ["epoch"])
+    colour = STYLES.get(method, _UNKNOWN_METHOD)["color"]
+    ax = _white(ax, (6.0, 3.8))
+    for column, (label, line) in _CURVES.items():
+        curve = history.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "std"])
+        epochs, mean, spread = curve.index.to_numpy(), curve["mean"], curve["std"]
+        ax.plot(epochs, mean, color=colour, linestyle=line, linewidth=2, label=label)
+        ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+    ax.set(title=title, xlabel="epoch", ylabel="share", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def paired_differences(
+    frame: pd.DataFrame,
+    *,
+    reference: str,
+    ax: Axes | None = None,
+    title: str = "Paired differences",
+) -> Axes:
+    """Draw by how much each method beats a reference, seed by seed.
+
+    Split, noise and initialisation follow the seed, so methods are compared within a seed: the
+    small markers are the differences, the large one is their mean and the bar one standard
+    deviation (n - 1 in the denominator) either side.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `method`, `seed`, `accuracy` (shares); one row for each method and seed.
+    reference : str
+        The method that the others are measured against.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+    title : str, default "Paired differences"
+
+    Returns
+    -------
+    Axes
+        One row per method in the order of the frame; differences in percentage points.
+
+    Raises
+    ------
+    ValueError
+        If a column or the reference is missing, a method lacks a seed or has it twice, or
+        there are fewer than two seeds.
+    """
+    differences = _differences(frame, reference)  # (seeds, methods)
+    ax = _white(ax, (6.5, 1.2 + 0.45 * len(differences.columns)))
+    for row, method in enumerate(differences):
+        points = differences[method].to_numpy()
+        mean, spread = points.mean(), points.std(ddof=1)
+        style: dict[str, Any] = {**STYLES.get(str(method), _UNKNOWN_METHOD), "linestyle": "none"}
+        ax.plot(points, np.full(len(points), row - 0.15), markersize=5, alpha=0.5, **style)
+        ax.errorbar(mean, row + 0.15, xerr=spread, capsize=4, markersize=8, **style)
+        text = f"{mean:+.1f} ± {spread:.1f}"
+        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_yticks(range(len(differences.columns)), [str(name) for name in differences.columns])
+    ax.set_ylim(len(differences.columns) - 0.5, -0.5)  # the first method on top
+    ax.set(title=title, xlabel=f"points above {reference} (mean ± sd, n = {len(differences)})")
+    ax.grid(axis="x", color="0.9")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
+
+
+def paired_difference_panels(
+    frame: pd.DataFrame, *, reference: str, facet: str, columns: int = 2
+) -> Figure:
+    """Draw `paired_differences` once for each value of a column, on a common scale.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for `paired_differences`, with the further column `facet`.
+    reference : str
+        The method that the others are measured against, within each panel.
+    facet : str
+        The column to split by; its values become the titles.
+    columns : int, default 2
+        Panels in a row.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        As for `paired_differences`.
+    """
+    _checks.check_count("columns", columns)
+    _check_columns("frame", frame, [facet])
+    parts = list(frame.groupby(facet, sort=False))
+    columns = min(columns, len(parts))
+    rows = -(-len(parts) // columns)
+    height = 1.2 + 0.45 * frame["method"].nunique()
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(5.2 * columns, height * rows),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+        facecolor="white",
+    )
+    for ax in axes.flat[len(parts) :]:
+        ax.set_axis_off()
+    for ax, (value, part) in zip(axes.flat, parts, strict=False):
+        paired_differences(part, reference=reference, ax=ax, title=str(value))
+    return figure
+
+
+def _white(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The given axes or new ones, white: a page in dark mode must not shine through."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.figure.set_facecolor("white")
+    ax.set_facecolor("white")
+    return ax
+
+
+def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    if class_names is None:
+        return [str(k) for k in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` holds {len(class_names)} names; the matrix has {num_classes} classes"
+        )
+    return list(class_names)
+
+
+def _entry(percent: float) -> str:
+    return "" if np.isnan(percent) or abs(percent) < 0.5 else f"{percent:.0f}"
+
+
+def _check_columns(name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> None:
+    missing = [column for column in wanted if column not in frame]
+    if missing:
+        raise ValueError(f"`{name}` has the columns {list(frame)}; it lacks {missing}")
+
+
+def _check_unique(name: str, frame: pd.DataFrame, keys: list[str]) -> None:
+    repeated = frame[frame.duplicated(keys)]
+    if len(repeated):
+        row = ", ".join(f"{key} {repeated.iloc[0][key]}" for key in keys)
+        raise ValueError(f"`{name}` has two rows for {row}; it must have one")
+
+
+def _differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Percentage points above the reference: a row per seed, a column per other method."""
+    _check_columns("frame", frame, ["method", "seed", "accuracy"])
+    _check_unique("frame", frame, ["method", "seed"])
+    methods = list(frame["method"].unique())
+    _checks.check_choice("reference", reference, methods)
+    table = frame.pivot(index="seed", columns="method", values="accuracy")[methods]
+    for method in methods:
+        gaps = table.index[table[method].isna()]
+        if len(gaps):
+            raise ValueError(
+                f"`frame` lacks an accuracy of {method!r} for seed {gaps[0]}; "
+                "paired differences need every method at every seed"
+            )
+    if len(table) < 2:
+        raise ValueError(f"`frame` holds {len(table)} seed; a spread needs at least 2")
+    return 100 * table.drop(columns=reference).sub(table[reference], axis=0)

@@ -1,0 +1,73 @@
+"""What the clean meta set is worth without any meta-learning: train on it, or fine-tune on it.
+
+A method that is given clean samples must be compared with their plain use (chapter 5).
+"""
+
+from typing import Any
+
+from torch import nn
+
+from nlmeta.data import Split
+from nlmeta.methods import CrossEntropy
+from nlmeta.training import Result, fit
+
+__all__ = ["fine_tune", "train_on_meta_set"]
+
+
+def train_on_meta_set(
+    model: nn.Module, split: Split, *, epochs: int = 200, seed: int, **options: Any
+) -> Result:
+    """Cross-entropy on the clean meta set alone; the noisy samples are not used.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A new network, trained in place.
+    split : Split
+        Its meta set is trained on, its test part evaluated.
+    epochs : int
+        Passes over the meta set, each one step with all of it. Default 200, ours.
+    seed : int
+        As for `nlmeta.fit`.
+    **options
+        Further arguments of `nlmeta.fit`.
+
+    Returns
+    -------
+    Result
+    """
+    options = {"batch_size": max(len(split.meta), 1), "evaluate_every": epochs, **options}
+    return fit(CrossEntropy(), model, split.on_meta_set(), epochs=epochs, seed=seed, **options)
+
+
+def fine_tune(
+    model: nn.Module,
+    split: Split,
+    *,
+    epochs: int = 100,
+    lr: float = 0.01,
+    seed: int,
+    **options: Any,
+) -> Result:
+    """Go on training a network with cross-entropy on the clean meta set, at a small learning rate.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network that has been trained on the noisy labels, best stopped early. Trained in place.
+    split : Split
+        Its meta set is trained on, its test part evaluated.
+    epochs : int
+        Passes over the meta set, each one step with all of it. Default 100, ours.
+    lr : float
+        Default 0.01, ours.
+    seed : int
+        As for `nlmeta.fit`.
+    **options
+        Further arguments of `nlmeta.fit`.
+
+    Returns
+    -------
+    Result
+    """
+    return train_on_meta_set(model, split, epochs=epochs, lr=lr, seed=seed, **options)

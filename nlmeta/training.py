@@ -1,0 +1,417 @@
+"""`fit`: the one training loop of the book.
+
+It does what every run needs around a method's `step` and nothing of the method itself: batches,
+learning rate, warm-up, evaluation after each epoch, a history, checkpoints that continue to the
+same numbers, and a clean stop on Ctrl-C. A method works without it: its `step` goes into any loop.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nlmeta import metrics
+from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
+from nlmeta.data import Batch, Batches, Split, draw_batch
+from nlmeta.methods import Method
+from nlmeta.seeding import generator, seeded
+
+__all__ = ["Result", "choose_device", "fit", "progress_wanted"]
+
+CHECKPOINT_FORMAT = 1
+PRECISIONS = ("float32", "float64", "bfloat16")
+EVALUATION_BATCH = 1024
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training run leaves behind.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The trained network.
+    method : Method
+        With whatever it learned beside the network.
+    history : pandas.DataFrame
+        A row an epoch: ``epoch``, ``lr``, the method's diagnostics as means over the epoch's steps
+        (``loss``, ...), ``test_accuracy``, ``train_accuracy`` (share of the *given* training
+        labels that are predicted), ``memorised`` (the same among wrong labels only; not a number
+        where none is wrong), what `on_epoch` returned, ``seconds``.
+    finished : bool
+        False if the run was stopped by Ctrl-C. The network is then as it was at that moment, perhaps
+        inside an epoch; the checkpoint holds the last whole epoch, and continues from there.
+    """
+
+    model: nn.Module
+    method: Method
+    history: pd.DataFrame
+    finished: bool
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network to predict with: the trained one, or the method's average of it."""
+        return self.method.predictor(self.model)
+
+    @property
+    def accuracy(self) -> float:
+        """Clean test accuracy after the last epoch. Never that of the best one."""
+        return float(self.history["test_accuracy"].iloc[-1])
+
+
+def fit(
+    method: Method,
+    model: nn.Module,
+    split: Split,
+    *,
+    epochs: int,
+    seed: int,
+    warmup_epochs: int = 0,
+    batch_size: int = 64,
+    meta_batch_size: int | None = None,
+    lr: float = 0.05,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    schedule: Literal["cosine", "constant"] = "cosine",
+    device: torch.device | str | None = None,
+    precision: Literal["float32", "float64", "bfloat16"] = "float32",
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    evaluate_every: int = 1,
+    on_epoch: Callable[[int, nn.Module, Method], Mapping[str, float]] | None = None,
+    progress: bool | None = None,
+) -> Result:
+    """Train a network with a method.
+
+    Parameters
+    ----------
+    method : Method
+        Takes the steps.
+    model : nn.Module
+        Returns logits of shape (n, C). Trained in place.
+    split : Split
+        The data; moved to the device as a whole.
+    epochs : int
+        Passes over the training part, warm-up included. The result is that of the last.
+    seed : int
+        Draws the batches and, where the network has it, dropout. Split and weights have their own.
+    warmup_epochs : int
+        First epochs, with plain cross-entropy. Default 0.
+    batch_size : int
+        Default 64.
+    meta_batch_size : int, optional
+        Clean samples a step, drawn anew each time. Default: the whole meta set.
+    lr, momentum, weight_decay : float
+        Of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
+    schedule : {"cosine", "constant"}
+        ``"cosine"`` (default) takes the learning rate from `lr` to zero over all steps.
+    device : torch.device or str, optional
+        Default: CUDA if there is one, then Apple's MPS, then the CPU.
+    precision : {"float32", "float64", "bfloat16"}
+        ``"bfloat16"`` means autocast, with weights in float32. Default ``"float32"``.
+    checkpoint : path, optional
+        File written after each epoch, whole or not at all. Without `resume` it must not exist yet.
+    resume : bool
+        Continue from `checkpoint` if it is there. The run then ends at the same numbers as an
+        uninterrupted one, bit for bit on the CPU. Default False.
+    evaluate_every : int
+        Evaluate after every so many epochs, and after the last. Default 1. The history holds no
+        number where nothing was evaluated.
+    on_epoch : callable, optional
+        ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
+        history.
+    progress : bool, optional
+        Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, or the checkpoint is not one of this run.
+    FloatingPointError
+        A loss or another diagnostic stopped being finite. The last checkpoint stays.
+    """
+    check_count("epochs", epochs)
+    check_count("evaluate_every", evaluate_every)
+    check_positive("lr", lr)
+    check_rate("momentum", momentum)
+    check_not_negative("weight_decay", weight_decay)
+    check_choice("schedule", schedule, SCHEDULES)
+    check_choice("precision", precision, PRECISIONS)
+    if not 0 <= warmup_epochs <= epochs:
+        raise ValueError(f"`warmup_epochs` is {warmup_epochs}; it must lie in 0 to {epochs}")
+    if method.needs_meta and len(split.meta) == 0:
+        raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    device = choose_device(device)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    split = split.to(device, dtype)
+    model.to(device, dtype)
+    method.to(device, dtype)
+
+    settings = {
+        "method": method.settings,
+        "split": split.digest,
+        "epochs": epochs,
+        "seed": seed,
+        "warmup_epochs": warmup_epochs,
+        "batch_size": batch_size,
+        "meta_batch_size": meta_batch_size,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "precision": precision,
+    }
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    run = _Run(model, method, optimizer, split, settings, device)
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists() and not resume:
+        raise ValueError(
+            f"`checkpoint` {str(path)!r} exists; pass resume=True to continue that run, "
+            "or name another file"
+        )
+    finished = True
+    with seeded(seed, "training", device):
+        if path is not None and path.exists():
+            run.load(path)
+        with _bar(epochs, len(run.rows), type(method).__name__, progress) as bar:
+            try:
+                for epoch in range(len(run.rows) + 1, epochs + 1):
+                    started = time.perf_counter()
+                    row = run.train_epoch(epoch)
+                    if epoch % evaluate_every == 0 or epoch == epochs:
+                        row |= _evaluate(method.predictor(model), split)
+                    if on_epoch is not None:
+                        row |= {k: float(v) for k, v in on_epoch(epoch, model, method).items()}
+                    row["seconds"] = time.perf_counter() - started
+                    run.rows.append(row)
+                    if path is not None:
+                        run.save(path)
+                    shown = {k: row[k] for k in ("loss", "test_accuracy") if k in row}
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
+                    bar.update()
+            except KeyboardInterrupt:
+                finished = False
+                kept = "" if path is None else f"; resume=True continues from {str(path)!r}"
+                tqdm.write(f"stopped after {len(run.rows)} of {epochs} epochs{kept}")
+    return Result(model, method, pd.DataFrame(run.rows), finished)
+
+
+def choose_device(device: torch.device | str | None = None) -> torch.device:
+    """The device asked for, or the fastest there is.
+
+    Parameters
+    ----------
+    device : torch.device or str, optional
+        For example ``"cpu"`` or ``"cuda:1"``. Default: CUDA, else MPS, else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or this machine has no such device.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    allowed = "`device` is {!r}; it must be 'cpu', 'mps' or 'cuda', or one with a number, 'cuda:1'"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(allowed.format(str(device))) from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if chosen.type not in available:
+        raise ValueError(allowed.format(str(device)))
+    if not available[chosen.type]:
+        raise ValueError(f"`device` is {str(device)!r}; this machine has no such device")
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return chosen
+
+
+def progress_wanted(progress: bool | None = None) -> bool:
+    """Whether to show progress bars: as asked, else unless ``NLMETA_PROGRESS`` is 0.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        Default: ask the environment.
+
+    Returns
+    -------
+    bool
+    """
+    return os.environ.get("NLMETA_PROGRESS", "1") != "0" if progress is None else progress
+
+
+class _Run:
+    """A run in progress: all that it must keep to go on as if nothing had happened."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        optimizer: torch.optim.Optimizer,
+        split: Split,
+        settings: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.model, self.method, self.optimizer = model, method, optimizer
+        self.split, self.settings, self.device = split, settings, device
+        self.rows: list[dict[str, float]] = []
+        names = ("batches", "meta batches")
+        self.generators = {name: generator(settings["seed"], name) for name in names}
+        self.batches = Batches(
+            split.train, settings["batch_size"], generator=self.generators["batches"]
+        )
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training part; the first row entries of the history."""
+        steps = len(self.batches)
+        self.model.train()
+        diagnostics = []
+        for i, train in enumerate(self.batches):
+            share_done = ((epoch - 1) * steps + i) / (self.settings["epochs"] * steps)
+            lr = self.settings["lr"] * _factor(self.settings["schedule"], share_done)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            with _autocast(self.settings["precision"], self.device):
+                diagnostics.append(self._step(epoch, train))
+        means = _means(diagnostics, type(self.method).__name__, epoch)
+        return {"epoch": epoch, "lr": lr, **means}
+
+    def _step(self, epoch: int, train: Batch) -> dict[str, Tensor]:
+        if epoch <= self.settings["warmup_epochs"]:
+            return self.method.warmup_step(self.model, self.optimizer, train)
+        meta = None
+        if self.method.needs_meta:
+            size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
+            meta = draw_batch(self.split.meta, size, generator=order)
+        return self.method.step(self.model, self.optimizer, train, meta)
+
+    def save(self, path: Path) -> None:
+        random_state = {name: g.get_state() for name, g in self.generators.items()}
+        random_state["cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            random_state["cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {
+            "format": CHECKPOINT_FORMAT,
+            "settings": self.settings,
+            "rows": self.rows,
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": random_state,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(path.name + ".part")
+        torch.save(state, unfinished)
+        unfinished.replace(path)  # in one go, so that a crash leaves the old file whole
+
+    def load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            known = isinstance(state, dict) and state.get("format") == CHECKPOINT_FORMAT
+        except Exception as error:  # torch raises many kinds for a file that is not its own
+            raise ValueError(
+                f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated or "
+                f"of another program. Move it away to start anew. PyTorch says: {error}"
+            ) from error
+        if not known:
+            raise ValueError(
+                f"`checkpoint` {str(path)!r} is not a checkpoint of this version of `nlmeta.fit`"
+            )
+        theirs = state["settings"]
+        for name, ours in self.settings.items():
+            if theirs.get(name) != ours:
+                raise ValueError(
+                    f"`checkpoint` {str(path)!r} is of another run: there `{name}` is "
+                    f"{theirs.get(name)!r}, here {ours!r}"
+                )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"`checkpoint` {str(path)!r} is of another network: {error}"
+            ) from error
+        random_state = {name: s.cpu() for name, s in state["random_state"].items()}
+        for name, g in self.generators.items():
+            g.set_state(random_state[name])
+        torch.set_rng_state(random_state["cpu"])
+        if self.device.type == "cuda" and "cuda" in random_state:
+            torch.cuda.set_rng_state(random_state["cuda"], self.device)
+        self.rows = state["rows"]
+
+
+def _factor(schedule: str, position: float) -> float:
+    """What the learning rate is multiplied with, `position` running from 0 to 1 over the run."""
+    return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    if precision != "bfloat16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dict[str, float]:
+    """Means over an epoch; the device is waited for here, once, and not in each step."""
+    means = {}
+    for name in diagnostics[0]:
+        values = torch.stack([d[name] for d in diagnostics]).double().cpu()
+        if not values.isfinite().all():
+            first = int((~values.isfinite()).nonzero()[0])
+            raise FloatingPointError(
+                f"{method}: `{name}` is {values[first]} at step {first + 1} of epoch {epoch}; "
+                "a smaller learning rate often helps. Earlier checkpoints are untouched"
+            )
+        means[name] = values.mean().item()
+    return means
+
+
+def _evaluate(predictor: nn.Module, split: Split) -> dict[str, float]:
+    train = metrics.predict(predictor, split.train.x, batch_size=EVALUATION_BATCH)
+    test = metrics.predict(predictor, split.test.x, batch_size=EVALUATION_BATCH)
+    return {
+        "test_accuracy": metrics.accuracy(test, split.test.y),
+        "train_accuracy": metrics.accuracy(train, split.train.y),
+        "memorised": metrics.memorised(train, split.train.y, split.true_labels),
+    }
+
+
+@contextmanager
+def _bar(epochs: int, done: int, title: str, progress: bool | None) -> Iterator[Any]:
+    with tqdm(
+        total=epochs,
+        initial=done,
+        desc=title,
+        unit="epoch",
+        leave=False,
+        disable=not progress_wanted(progress),
+    ) as bar:
+        yield bar
