@@ -36,6 +36,7 @@ anyway; every other pass works on copies that are thrown away.
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -123,9 +124,15 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
         ``f(x, **options)`` with the output of ``model(x, **options)``.
     """
 
+    # PyTorch's own handling of tied weights leaves a network that uses one layer twice at the given
+    # parameters for good (pytorch issue 164759). So each place is named once, and ties are ours.
+    places = _places(model)
+
     def network(x: Tensor, **options: Any) -> Any:
         buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
-        return functional_call(model, (theta, buffers), (x,), options)
+        state = {**theta, **buffers}
+        given = {place: state[name] for place, name in places.items() if name in state}
+        return functional_call(model, given, (x,), options, tie_weights=False)
 
     return network
 
@@ -356,6 +363,20 @@ def hypergradient(
         inner_loss, forward.logits, z_dot, meta_parameters, lr=lr
     )
     return Hypergradient(gradients, value)
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Each place of the network that holds a parameter or buffer, and the name of what it holds."""
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    names = {id(tensor): name for name, tensor in tensors}
+    return {
+        place: names[id(tensor)]
+        for prefix, module in model.named_modules()
+        for place, tensor in chain(
+            module.named_parameters(prefix, recurse=False, remove_duplicate=False),
+            module.named_buffers(prefix, recurse=False, remove_duplicate=False),
+        )
+    }
 
 
 def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Every function takes ``ax=None`` or makes a figure of its own, draws on white with title and
 axes named, and returns what it drew on. Nothing here changes matplotlib's or seaborn's settings
 on import, and nothing is told by colour alone. Colours: Okabe and Ito, "Color universal design"
-(2008), without the yellow that vanishes on white, with a wine red and greys of other lightness.
+(2008), with a wine red and a grey in place of the yellow that vanishes on white.
 
 First used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned ones, comparisons
 over seeds). Left to others: measuring is `nlmeta.metrics`', sliders are `nlmeta.widgets`'.
@@ -34,12 +34,13 @@ __all__ = [
 ]
 
 #: How a method is drawn, ready for ``ax.plot(x, y, **STYLES["MLC"])``. The four methods of the
-#: book have a colour each; baselines of one family share theirs or its lightness and differ in
-#: line and marker: plain training grey, clean data orange, a known or estimated T light blue.
+#: book have a colour each. Baselines share one by family and differ in line and marker: black
+#: for one plain run (averaged weights: grey), orange for clean data, light blue for a T that is
+#: known or estimated beforehand.
 STYLES: dict[str, dict[str, str]] = {
     "cross-entropy": {"color": "#000000", "linestyle": "-", "marker": "o"},
-    "early stopping": {"color": "#595959", "linestyle": "--", "marker": "s"},
-    "EMA": {"color": "#8C8C8C", "linestyle": "-.", "marker": "^"},
+    "early stopping": {"color": "#000000", "linestyle": "--", "marker": "s"},
+    "EMA": {"color": "#707070", "linestyle": "-.", "marker": "^"},
     "meta set alone": {"color": "#E69F00", "linestyle": "-", "marker": "v"},
     "fine-tuning": {"color": "#E69F00", "linestyle": "--", "marker": "P"},
     "GCE": {"color": "#882255", "linestyle": ":", "marker": "X"},
@@ -421,7 +422,7 @@ def _check_columns(name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> Non
 def _check_unique(name: str, frame: pd.DataFrame, keys: list[str]) -> None:
     repeated = frame[frame.duplicated(keys)]
     if len(repeated):
-        row = ", ".join(f"{key} {repeated.iloc[0][key]}" for key in keys)
+        row = ", ".join(f"{key} {repeated[key].iloc[0]}" for key in keys)
         raise ValueError(f"`{name}` has two rows for {row}; it must have one")
 
 

@@ -1,0 +1,407 @@
+"""The engine: three ways to one hypergradient, against double backward and against closed forms."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from nlmeta import bilevel
+from nlmeta.data import load
+from nlmeta.models import MLP, SmallCNN
+
+LR = 0.3
+
+
+class Problem:
+    """Seven noisy samples in three unequal classes, four clean ones, in float64."""
+
+    def __init__(self, model: nn.Module, shape: tuple[int, ...] = (1, 8, 8)) -> None:
+        g = torch.Generator().manual_seed(3)
+        self.model = model.double().train()
+        self.x = torch.randn(7, *shape, generator=g, dtype=torch.float64)
+        self.y = torch.tensor([0, 0, 0, 2, 1, 0, 2])
+        self.meta_x = torch.randn(4, *shape, generator=g, dtype=torch.float64)
+        self.meta_y = torch.tensor([0, 1, 2, 2])
+        self.weights = torch.linspace(0.2, 1.4, 7, dtype=torch.float64).requires_grad_()
+        self.labels = torch.randn(7, 3, generator=g, dtype=torch.float64).requires_grad_()
+        self.transition = (
+            torch.tensor([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.3, 0.0, 0.7]], dtype=torch.float64)
+        ).requires_grad_()
+
+    def outer(self, network):
+        return F.cross_entropy(network(self.meta_x), self.meta_y)
+
+    def inner(self, head):
+        """A loss and the meta-parameters in it, for one of the heads that the methods use."""
+        if head == "weights":
+            return (
+                lambda z: (self.weights * F.cross_entropy(z, self.y, reduction="none")).mean(),
+                [self.weights],
+            )
+        if head == "soft labels":
+            return lambda z: F.cross_entropy(z, self.labels.softmax(1)), [self.labels]
+        if head == "multipliers":
+            return lambda z: F.cross_entropy(self.labels.sigmoid() * z, self.y), [self.labels]
+        if head == "transition":
+            return (
+                lambda z: F.nll_loss((z.softmax(1) @ self.transition).log(), self.y),
+                [self.transition],
+            )
+        return (  # two at once
+            lambda z: (
+                self.weights * F.cross_entropy(self.labels * z, self.y, reduction="none")
+            ).sum(),
+            [self.weights, self.labels],
+        )
+
+    def hypergradient(self, head, mode, **options):
+        inner, meta_parameters = self.inner(head)
+        forward = bilevel.record(self.model, self.x)
+        return bilevel.hypergradient(
+            self.model, forward, inner, self.outer, meta_parameters, lr=LR, mode=mode, **options
+        )
+
+
+def network(kind):
+    if kind == "BatchNorm":
+        return SmallCNN(1, 3, width=4, hidden=8, seed=5)
+    if kind == "GroupNorm":
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.GELU(), nn.Flatten(), nn.Linear(144, 3)
+        )
+    if kind == "dropout":
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Tanh(), nn.Linear(32, 3)
+        )
+    if kind == "shared layer":
+        first = nn.Linear(64, 64)
+        return nn.Sequential(nn.Flatten(), first, nn.Tanh(), first, nn.Tanh(), nn.Linear(64, 3))
+    if kind == "shared tensor":
+        net = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)
+        )
+        net[5].weight = net[3].weight
+        return nn.Sequential(net, nn.Tanh(), nn.Linear(8, 3))
+    return MLP(64, 3, (8, 6), seed=5)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(11)
+        yield
+
+
+HEADS = ("weights", "soft labels", "multipliers", "transition", "two at once")
+NETWORKS = ("MLP", "BatchNorm", "GroupNorm", "shared layer", "shared tensor")
+
+
+def smooth_network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def largest_difference(a, b):
+    return max((x - y).abs().max().item() for x, y in zip(a.gradients, b.gradients, strict=True))
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_jvp_equals_double_backward(kind, head):
+    """(4.4) against autograd through (4.1), BatchNorm in training mode: only round-off differs."""
+    problem = Problem(network(kind))
+    want = problem.hypergradient(head, "exact")
+    got = problem.hypergradient(head, "jvp")
+    assert_close(got.outer_loss, want.outer_loss, rtol=1e-14, atol=0)
+    for g, w in zip(got.gradients, want.gradients, strict=True):
+        assert w.abs().max() > 1e-4  # zeros on both sides cannot pass
+        assert_close(g, w, rtol=1e-10, atol=1e-12 * w.abs().max().item())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_fd_agrees_with_double_backward_to_second_order(head):
+    """Halving the step of a central difference divides its error by four on a smooth network."""
+    problem = Problem(smooth_network())
+    want = problem.hypergradient(head, "exact")
+    errors = [
+        largest_difference(problem.hypergradient(head, "fd", fd_step=step), want)
+        for step in (4e-2, 2e-2, 1e-2)
+    ]
+    scale = max(g.abs().max().item() for g in want.gradients)
+    assert errors[0] < 1e-3 * scale
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert 3.9 < coarse / fine < 4.1  # 4 but for the fourth-order term
+
+
+def test_double_backward_equals_a_difference_quotient_of_the_outer_loss():
+    """The reference itself, checked by moving one sample's weight and stepping again."""
+    problem = Problem(smooth_network())
+    gradient = problem.hypergradient("weights", "exact").gradients[0]
+    h = 1e-5
+    for i in (0, 4):
+        values = []
+        for sign in (1, -1):
+            moved = problem.weights.detach().clone()
+            moved[i] += sign * h
+            loss = moved * F.cross_entropy(problem.model(problem.x), problem.y, reduction="none")
+            theta_hat = bilevel.virtual_step(problem.model, loss.mean(), lr=LR)
+            values.append(problem.outer(bilevel.at(problem.model, theta_hat)).item())
+        quotient = (values[0] - values[1]) / (2 * h)
+        assert quotient == pytest.approx(gradient[i].item(), rel=1e-6)
+
+
+def test_linear_softmax_model_has_a_closed_form():
+    """z = W x: dM/dw_i = -lr/n <p_i - e_i, G x_i> with G the outer gradient."""
+    problem = Problem(nn.Linear(5, 3, bias=False), shape=(5,))
+    g = problem.hypergradient("weights", "jvp").gradients[0]
+    w = problem.model.weight.detach()
+    p = (problem.x @ w.t()).softmax(1)
+    residual = p - F.one_hot(problem.y, 3)
+    w_hat = w - LR / 7 * (problem.weights.detach()[:, None] * residual).t() @ problem.x
+    meta_residual = (problem.meta_x @ w_hat.t()).softmax(1) - F.one_hot(problem.meta_y, 3)
+    outer = meta_residual.t() @ problem.meta_x / 4  # (3, 5)
+    want = -LR / 7 * (residual * (problem.x @ outer.t())).sum(1)
+    assert want.abs().max() > 1e-3
+    assert_close(g, want, rtol=1e-12, atol=1e-14)
+
+
+def test_virtual_step_is_one_plain_gradient_step():
+    """(4.1) equals what SGD without momentum does to the parameters."""
+    problem = Problem(network("MLP"))
+    loss = F.cross_entropy(problem.model(problem.x), problem.y)
+    theta_hat = bilevel.virtual_step(problem.model, loss, lr=LR)
+    optimizer = torch.optim.SGD(problem.model.parameters(), lr=LR)
+    loss.backward()
+    optimizer.step()
+    for name, p in problem.model.named_parameters():
+        assert_close(theta_hat[name], p, rtol=0, atol=1e-15)
+
+
+def test_zero_virtual_step_gives_zero_hypergradient():
+    """With lr = 0 the outer loss does not depend on the meta-parameters."""
+    problem = Problem(network("MLP"))
+    inner, meta_parameters = problem.inner("weights")
+    forward = bilevel.record(problem.model, problem.x)
+    for mode in ("jvp", "fd", "exact"):
+        result = bilevel.hypergradient(
+            problem.model, forward, inner, problem.outer, meta_parameters, lr=0.0, mode=mode
+        )
+        assert (result.gradients[0] == 0).all()
+        assert result.outer_loss == problem.outer(bilevel.at(problem.model, {}))
+
+
+def test_meta_parameter_that_the_loss_ignores_gets_zero():
+    problem = Problem(network("MLP"))
+    inner, meta_parameters = problem.inner("weights")
+    idle = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    forward = bilevel.record(problem.model, problem.x)
+    for mode in ("jvp", "fd", "exact"):
+        result = bilevel.hypergradient(
+            problem.model, forward, inner, problem.outer, [*meta_parameters, idle], lr=LR, mode=mode
+        )
+        assert result.gradients[0].abs().max() > 1e-4
+        assert (result.gradients[1] == 0).all()
+
+
+@pytest.mark.parametrize("mode", bilevel.MODES)
+def test_running_statistics_move_once_and_parameters_not_at_all(mode):
+    """Only `record` moves BatchNorm's statistics, as one ordinary forward pass would."""
+    problem, twin = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
+    before = {k: v.clone() for k, v in problem.model.state_dict().items()}
+    problem.hypergradient("transition", mode)
+    twin.model(twin.x)
+    after = problem.model.state_dict()
+    assert any((before[k] != after[k]).any() for k in after if "running" in k)
+    for name, value in twin.model.state_dict().items():
+        assert torch.equal(after[name], value)
+    assert all(p.grad is None for p in problem.model.parameters())
+
+
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+def test_dropout_masks_of_the_forward_pass_are_repeated(mode):
+    """With other masks the tangent would belong to another network than the virtual step."""
+    problem = Problem(network("dropout"))
+    inner, meta_parameters = problem.inner("weights")
+    forward = bilevel.record(problem.model, problem.x)
+    state = torch.get_rng_state()
+    options = {"lr": LR, "fd_step": 1e-4}
+    got = bilevel.hypergradient(
+        problem.model, forward, inner, problem.outer, meta_parameters, mode=mode, **options
+    )
+    stream = torch.get_rng_state()
+    torch.set_rng_state(state)  # the outer loss draws masks too; both ways must draw the same
+    want = bilevel.hypergradient(
+        problem.model, forward, inner, problem.outer, meta_parameters, mode="exact", **options
+    )
+    assert want.gradients[0].abs().max() > 1e-4
+    tolerance = 1e-12 if mode == "jvp" else 1e-7  # fd: second order in a step of 1e-4
+    assert_close(got.gradients[0], want.gradients[0], rtol=0, atol=tolerance)
+    assert torch.equal(stream, torch.get_rng_state())  # replaying left the stream where it was
+
+
+def test_frozen_parameters_take_no_part():
+    """A frozen layer stays where it is in the virtual step, in every mode alike."""
+    problem = Problem(network("MLP"))
+    problem.model.body[1].requires_grad_(False)
+    assert set(bilevel.parameters(problem.model)) == {
+        "body.3.weight",
+        "body.3.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
+    want = problem.hypergradient("transition", "exact")
+    assert want.gradients[0].abs().max() > 1e-4
+    assert largest_difference(problem.hypergradient("transition", "jvp"), want) < 1e-14
+
+
+def test_graph_of_the_forward_pass_survives_for_the_ordinary_step():
+    """The ordinary step may use the recorded logits after the lookahead, in every mode."""
+    for mode in bilevel.MODES:
+        problem = Problem(network("MLP"))
+        inner, meta_parameters = problem.inner("weights")
+        forward = bilevel.record(problem.model, problem.x)
+        bilevel.hypergradient(
+            problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode=mode
+        )
+        F.cross_entropy(forward.logits, problem.y).backward()
+        fresh = Problem(network("MLP"))
+        F.cross_entropy(fresh.model(fresh.x), fresh.y).backward()
+        for p, q in zip(problem.model.parameters(), fresh.model.parameters(), strict=True):
+            assert torch.equal(p.grad, q.grad)
+
+
+def test_float32_jvp_is_exact_to_float32():
+    """Against the float64 double backward; 1e-4 is some thousand roundings of float32."""
+    problem = Problem(network("BatchNorm"))
+    want = problem.hypergradient("weights", "exact").gradients[0]
+    problem.model.float()
+    problem.x, problem.meta_x = problem.x.float(), problem.meta_x.float()
+    problem.weights = problem.weights.detach().float().requires_grad_()
+    got = problem.hypergradient("weights", "jvp").gradients[0]
+    assert got.dtype == torch.float32
+    assert_close(got.double(), want, rtol=0, atol=1e-4 * want.abs().max().item())
+
+
+def digits_gradient(seed, autocast):
+    """The hypergradient of sample weights on real digits after 20 steps of plain training."""
+    split = load("digits", noise="symmetric", rate=0.4, seed=seed)
+    dtype = torch.float32 if autocast else torch.float64
+    split = split.to("cpu", dtype)
+    model = SmallCNN(1, 10, width=8, hidden=32, seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(20):  # in float32 for both, so that the two look from the same point
+        optimizer.zero_grad()
+        F.cross_entropy(model(split.train.x[:128].float()), split.train.y[:128]).backward()
+        optimizer.step()
+    model.to(dtype)
+    weights = torch.ones(128, dtype=dtype, requires_grad=True)
+    y = split.train.y[:128]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        result = bilevel.hypergradient(
+            model,
+            bilevel.record(model, split.train.x[:128]),
+            lambda z: (weights * F.cross_entropy(z, y, reduction="none")).mean(),
+            lambda network: F.cross_entropy(network(split.meta.x), split.meta.y),
+            [weights],
+            lr=0.1,
+        )
+    return result.gradients[0].double()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bfloat16_autocast_keeps_the_direction(seed):
+    """Forward mode holds under autocast; the docstring promises a cosine of 0.99 to float64."""
+    want, got = digits_gradient(seed, False), digits_gradient(seed, True)
+    assert want.abs().max() > 1e-6
+    assert not torch.equal(got, want)  # autocast was really on
+    assert F.cosine_similarity(got, want, dim=0) > 0.99
+
+
+def test_fd_is_refused_under_autocast():
+    problem = Problem(network("MLP"))
+    problem.model.float()
+    problem.x, problem.meta_x = problem.x.float(), problem.meta_x.float()
+    problem.weights = problem.weights.detach().float().requires_grad_()
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(RuntimeError, match="mode='fd' under autocast would return rounding errors"),
+    ):
+        problem.hypergradient("weights", "fd")
+
+
+def test_network_without_forward_mode_is_refused_with_a_way_out():
+    """The error names the mode that works; that mode then does."""
+
+    class NoForwardMode(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 3)
+
+        def forward(self, x):
+            return NoForwardMode.apply(self.linear(x.flatten(1)))
+
+    problem = Problem(Net())
+    with pytest.raises(NotImplementedError, match="use mode='fd'"):
+        problem.hypergradient("weights", "jvp")
+    want = problem.hypergradient("weights", "exact")
+    assert largest_difference(problem.hypergradient("weights", "fd"), want) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "magic"}, "`mode` is 'magic'; it must be one of 'jvp', 'fd', 'exact'"),
+        ({"mode": "fd", "fd_step": 0.0}, "`fd_step` is 0.0; it must be a finite number above 0"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(options, message):
+    problem = Problem(network("MLP"))
+    with pytest.raises(ValueError, match=message):
+        problem.hypergradient("weights", **options)
+
+
+def test_negative_virtual_step_is_refused():
+    problem = Problem(network("MLP"))
+    inner, meta_parameters = problem.inner("weights")
+    forward = bilevel.record(problem.model, problem.x)
+    with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
+        bilevel.hypergradient(
+            problem.model, forward, inner, problem.outer, meta_parameters, lr=-1.0
+        )
+
+
+def test_model_without_trainable_parameters_is_refused():
+    model = nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(ValueError, match="`model` has no trainable parameter"):
+        bilevel.parameters(model)
+
+
+@pytest.mark.parametrize("kind", ["shared layer", "shared tensor"])
+def test_network_with_shared_parameters_is_put_back(kind):
+    """`torch.func.functional_call` leaves a layer used twice changed (pytorch issue 164759)."""
+    problem = Problem(network(kind))
+    before = {name: p.detach().clone() for name, p in problem.model.named_parameters()}
+    theta = {name: torch.zeros_like(p) for name, p in before.items()}
+    assert (bilevel.at(problem.model, theta)(problem.x) == 0).all()
+    for name, p in problem.model.named_parameters():
+        assert isinstance(p, nn.Parameter)
+        assert torch.equal(p, before[name])
+
+
+def test_at_leaves_the_model_untouched_and_uses_the_given_parameters():
+    model = nn.Linear(2, 3).double()
+    x = torch.randn(4, 2, dtype=torch.float64)
+    weight = torch.arange(6, dtype=torch.float64).reshape(3, 2)
+    before = model.weight.detach().clone()
+    out = bilevel.at(model, {"weight": weight})(x)
+    assert_close(out, x @ weight.t() + model.bias, rtol=0, atol=1e-14)
+    assert torch.equal(model.weight, before)
