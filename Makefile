@@ -10,6 +10,8 @@ BIN := .venv/bin
 TOOLS := book/_tools
 # One thread: the networks are small, and sums in one order give the same digits everywhere.
 export OMP_NUM_THREADS := 1
+# Progress bars are for people who wait, not for stored outputs.
+export NLMETA_PROGRESS := 0
 # $(call prepare,EXTRAS): make the virtual environment; a finished set-up is skipped.
 prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && "$$python" $(TOOLS)/prepare.py $(1)
 

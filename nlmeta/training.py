@@ -49,7 +49,7 @@ class Result:
         labels that are predicted), ``memorised`` (the same among wrong labels only; not a number
         where none is wrong), what `on_epoch` returned, ``seconds``.
     finished : bool
-        False if the run was stopped by Ctrl-C. The network is then as it was at that moment, perhaps
+        False if the run was stopped by Ctrl-C. The network is then as it was at that moment, maybe
         inside an epoch; the checkpoint holds the last whole epoch, and continues from there.
     """
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+import joblib
 import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
 from nlmeta import metrics
+from nlmeta._checks import check_count
 from nlmeta.data import Split
-from nlmeta.training import progress_wanted
+from nlmeta.training import choose_device, progress_wanted
 
-__all__ = ["compare", "paired_difference"]
+__all__ = ["Recipe", "compare", "paired_difference"]
 
 
-Recipe = Callable[[Split, int], Mapping[str, nn.Module]]
+Recipe = Callable[[Split, int], Mapping[str, nn.Module | tuple[nn.Module, Mapping[str, float]]]]
 
 
 def compare(
@@ -21,6 +23,7 @@ def compare(
     load_split: Callable[[int], Split],
     seeds: Iterable[int],
     *,
+    jobs: int | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Train every recipe on every seed; all recipes of a seed see the same split and noise.
@@ -28,12 +31,16 @@ def compare(
     Parameters
     ----------
     recipes : iterable of callable
-        ``recipe(split, seed)`` trains and returns networks to predict with, by name. One recipe may
-        return several that share a training run, such as a network and the average of its weights.
+        ``recipe(split, seed)`` trains and returns networks to predict with, by name; with a network
+        may come a mapping of further numbers for the table. One recipe may return several networks
+        that share a training run, such as a network and the average of its weights.
     load_split : callable
         ``load_split(seed)`` gives the data.
     seeds : iterable of int
         One run of every recipe for each.
+    jobs : int, optional
+        Seeds that train at the same time, each in a process of its own. Default: as many as there
+        are processors, or 1 where there is a GPU.
     progress : bool, optional
         As for `nlmeta.fit`.
 
@@ -41,20 +48,36 @@ def compare(
     -------
     pandas.DataFrame
         A row for each network: ``method``, ``seed``, ``accuracy`` (clean test), ``memorised``
-        (share of the wrong labels that it predicts).
+        (share of the wrong labels that it predicts), and the further numbers.
     """
     recipes, seeds = list(recipes), list(seeds)
+    if jobs is None:
+        jobs = joblib.cpu_count() if choose_device().type == "cpu" else 1
+    check_count("jobs", jobs)
+    # Not pickle but cloudpickle is at work here, so recipes may be functions of a notebook.
+    pool = joblib.Parallel(n_jobs=max(min(jobs, len(seeds)), 1), return_as="generator")
+    tables = pool(joblib.delayed(_run_seed)(recipes, load_split, seed) for seed in seeds)
+    shown = tqdm(
+        tables,
+        total=len(seeds),
+        unit="seed",
+        leave=False,
+        disable=not progress_wanted(progress),
+    )
+    return pd.DataFrame([row for rows in shown for row in rows])
+
+
+def _run_seed(
+    recipes: list[Recipe], load_split: Callable[[int], Split], seed: int
+) -> list[dict[str, object]]:
+    split = load_split(seed)
     rows = []
-    total = len(seeds) * len(recipes)
-    with tqdm(total=total, leave=False, disable=not progress_wanted(progress)) as bar:
-        for seed in seeds:
-            split = load_split(seed)
-            for recipe in recipes:
-                bar.set_description(f"seed {seed}")
-                for name, predictor in recipe(split, seed).items():
-                    rows.append({"method": name, "seed": seed, **_measure(predictor, split)})
-                bar.update()
-    return pd.DataFrame(rows)
+    for recipe in recipes:
+        for name, outcome in recipe(split, seed).items():
+            predictor, further = outcome if isinstance(outcome, tuple) else (outcome, {})
+            measured = _measure(predictor, split)
+            rows.append({"method": name, "seed": seed, **measured, **further})
+    return rows
 
 
 def _measure(predictor: nn.Module, split: Split) -> dict[str, float]:
