@@ -26,7 +26,7 @@ help:  ## list the targets
 	@echo "make execute    run chapters and store their outputs; CHAPTERS=\"noise mlc\" for some"
 	@echo "make test-gpu   run the tests that need a CUDA device"
 	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
-	@echo "make address    write the repository's address everywhere; URL=https://github.com/OWNER/NAME"
+	@echo "make address    write the repository's address everywhere; URL=https://github.com/..."
 	@echo "make clean      remove what builds and tests leave behind (keeps .venv)"
 
 book:
@@ -60,7 +60,8 @@ test-gpu:
 	@echo "All passed: the tests that need a CUDA device."
 
 serve:
-	@test -e _build/html/index.html || { echo "There is no book yet: run 'make book' first." >&2; exit 1; }
+	@test -e _build/html/index.html || \
+		{ echo "There is no book yet: run 'make book' first." >&2; exit 1; }
 	@echo "Open http://127.0.0.1:$(PORT) (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 

@@ -12,7 +12,7 @@ def drop_repeated_scripts(app, pagename, templatename, context, doctree):
     for script in context.get("script_files", []):
         name = getattr(script, "filename", None)
         attributes = getattr(script, "attributes", {})
-        key = (str(name), attributes.get("body"))
+        key = (str(name or ""), attributes.get("body"))
         if key not in seen:
             seen.add(key)
             kept.append(script)

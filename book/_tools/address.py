@@ -19,6 +19,8 @@ BRANCH = "main"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
 FILES = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "pyproject.toml", "_config.yml"]
+# It prints nothing that could be compared, and in the book it is folded away.
+SETUP_TAGS = ["setup", "nbval-ignore-output", "hide-cell"]
 SETUP = """\
 try:
     import google.colab  # noqa: F401  (only there does the next line install anything)
@@ -27,7 +29,8 @@ except ImportError:
 else:
     import os
 
-    %pip install -q --no-deps {{os.environ.get("NLMETA_SPEC", "git+{url}")}}"""
+    spec = os.environ.get("NLMETA_SPEC", "git+{url}")
+    %pip install -q --no-deps {{spec}}"""
 
 
 def parse(url: str) -> tuple[str, str]:
@@ -87,7 +90,7 @@ def in_chapter(notebook: nbformat.NotebookNode, chapter: str, url: str, former: 
         code = nbformat.v4.new_code_cell(id=f"{chapter}-setup")
         notebook.cells.insert(1, code)
     code.source = setup_source(url)
-    code.metadata["tags"] = ["setup", "nbval-ignore-output"]
+    code.metadata["tags"] = SETUP_TAGS
 
 
 def rewritten(url: str, former: str, root: Path = ROOT) -> dict[Path, str]:

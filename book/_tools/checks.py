@@ -171,7 +171,7 @@ def setup_cell(notebook: NotebookNode, url: str) -> list[str]:
     code = code_cells(notebook)
     if not code or code[0].source != address.setup_source(url):
         return ["the first code cell is not the set-up cell (`make address` writes it)"]
-    missing = {"setup", "nbval-ignore-output"} - tags(code[0])
+    missing = set(address.SETUP_TAGS) - tags(code[0])
     return [f"the set-up cell lacks the tags {sorted(missing)}"] if missing else []
 
 

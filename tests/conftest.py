@@ -1,0 +1,26 @@
+"""What all tests share: the repository's root, and the rule for tests that need a GPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+def pytest_collection_modifyitems(items):
+    """Without a CUDA device the tests marked `gpu` are skipped, unless they were asked for."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked or os.environ.get("NLMETA_REQUIRE_GPU") == "1":
+        return
+    import torch  # not needed by the tests of the pages alone
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))

@@ -1,0 +1,61 @@
+"""What chapters build from scratch, pulled out of the notebooks and compared with the package."""
+
+import copy
+
+import nbformat
+import pytest
+import torch
+import torch.autograd.forward_ad as forward_ad
+import torch.nn.functional as F
+from torch.func import functional_call
+from torch.testing import assert_close
+
+from nlmeta import MLC, data, models, seeding
+
+
+def definition(root, chapter, name):
+    """A function as the chapter defines it; the chapter's own imports are given to it."""
+    notebook = nbformat.read(root / "book" / f"{chapter}.ipynb", as_version=4)
+    cells = [
+        c.source for c in notebook.cells if c.cell_type == "code" and f"def {name}(" in c.source
+    ]
+    assert len(cells) == 1, f"{chapter} defines {name} {len(cells)} times"
+    names = {
+        "torch": torch,
+        "F": F,
+        "functional_call": functional_call,
+        "forward_ad": forward_ad,
+        "fwAD": forward_ad,
+        "nn": torch.nn,
+    }
+    exec(compile(cells[0], f"{chapter}.ipynb", "exec"), names)
+    return names[name], cells[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_mlc_from_scratch_equals_the_package(root):
+    """Ten steps in float64: T and the weights, to a relative 1e-10."""
+    mlc_step, source = definition(root, "mlc", "mlc_step")
+    code = [
+        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
+    assert len(code) <= 40
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    method = MLC(10, virtual_lr=0.2, transition_lr=2.0, q_floor=0.0).double()
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    transition = torch.eye(10, dtype=torch.float64)
+    order = seeding.generator(6, "batches")
+    meta = data.draw_batch(split.meta, None, generator=order)
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=order)
+        transition = mlc_step(
+            mine, transition, train.x, train.y, meta.x, meta.y, alpha=0.2, eta=2.0, lr=0.1
+        )
+        method.step(theirs, optimizer, train, meta)
+    moved = (transition - torch.eye(10)).abs().max()
+    assert moved > 1e-2
+    assert_close(method.transition.detach(), transition, rtol=1e-10, atol=1e-10 * moved.item())
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)

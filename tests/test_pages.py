@@ -1,0 +1,226 @@
+"""The pages as a reader sees them: in a browser, from the disk, with the network off.
+
+`NLMETA_SCREENSHOTS=DIRECTORY` stores a picture of every page in every mode.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import chapters
+import pytest
+
+selenium = pytest.importorskip("selenium")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+WIDE, NARROW = 1400, 390
+PAGES = [file for _, file in chapters.entries()]
+NOTEBOOKS = [file for file in PAGES if (chapters.ROOT / f"{file}.ipynb").exists()]
+MODES = [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")]
+ARTICLE = ".bd-article"
+
+# Everything is asked in one script per question, since each question is a round trip.
+IMAGES = f"""
+return [...document.querySelectorAll('{ARTICLE} img')].map(image => ({{
+    source: image.currentSrc.slice(0, 80), width: image.naturalWidth, alt: image.alt}}));
+"""
+RAW_MATHS = f"""
+const walker = document.createTreeWalker(
+    document.querySelector('{ARTICLE}'), NodeFilter.SHOW_TEXT);
+const found = [];
+while (walker.nextNode()) {{
+    const node = walker.currentNode;
+    if (node.parentElement.closest('pre, code, script, style, mjx-container')) continue;
+    if (/\\\\[([]|\\$\\$/.test(node.textContent)) found.push(node.textContent.trim().slice(0, 80));
+}}
+return found;
+"""
+WIDER_THAN_PAGE = """
+const room = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth <= room + 1) return [];
+return [...document.querySelectorAll('main *')]
+    .filter(part => part.getBoundingClientRect().right > room + 1).slice(0, 5)
+    .map(part => part.tagName + '.' + part.className + ' ' + part.textContent.slice(0, 40));
+"""
+SHOWN_FRAMES = """
+return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
+    .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
+"""
+TYPESET = """
+return document.readyState == 'complete'
+    && (!window.MathJax || !MathJax.startup || window.nlmetaTypeset === true
+        || (MathJax.startup.promise.then(() => { window.nlmetaTypeset = true; }), false));
+"""
+
+
+@pytest.fixture(scope="session")
+def book(root, tmp_path_factory):
+    """The book from the stored outputs, built strictly in a copy of its sources."""
+    place = tmp_path_factory.mktemp("book")
+    shutil.copytree(root / "book", place / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "_toc.yml", place)
+    config = (root / "_config.yml").read_text()
+    stored = re.sub(r"(execute_notebooks:) \w+", r"\1 'off'", config)
+    assert stored != config
+    (place / "_config.yml").write_text(stored)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place)]
+    done = subprocess.run(
+        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return place / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Headless Chromium that can reach nothing but files."""
+    binary = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        reason = "Chromium and chromedriver are needed (Debian: chromium, chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    session = webdriver.Chrome(options=options, service=service)
+    session.set_page_load_timeout(60)
+    yield session
+    session.quit()
+
+
+def open_page(browser, path: Path, width: int, theme: str) -> None:
+    """Show a page at a width and in a colour scheme, and wait until the mathematics is set."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    scheme = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    browser.get_log("browser")  # forget what earlier pages said
+    browser.get(path.as_uri())
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(TYPESET))
+
+
+def page_errors(browser) -> list[str]:
+    """What the page's scripts and requests complained about since it was opened."""
+    log = browser.get_log("browser")
+    return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+
+
+def picture(browser, name: str) -> None:
+    """Store a picture of the whole page, if asked for by NLMETA_SCREENSHOTS."""
+    place = os.environ.get("NLMETA_SCREENSHOTS")
+    if not place:
+        return
+    Path(place).mkdir(parents=True, exist_ok=True)
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    width = browser.execute_script("return window.innerWidth")
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": min(height, 12_000), "deviceScaleFactor": 1, "mobile": False},
+    )
+    browser.save_screenshot(str(Path(place, f"{name}.png")))
+
+
+def stored_html(source: Path) -> list[str]:
+    """The HTML outputs that a page's source stores."""
+    if source.suffix != ".ipynb":
+        return []
+    outputs = [o for cell in chapters.read(source).cells for o in cell.get("outputs", [])]
+    return [output.get("data", {}).get("text/html", "") for output in outputs]
+
+
+@pytest.mark.parametrize(("width", "theme"), MODES)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_reads_with_the_network_off(page, width, theme, book, browser):
+    """No page error; mathematics set; figures there, with alt text; nothing sticks out."""
+    open_page(browser, book / f"{page}.html", width, theme)
+    picture(browser, f"{Path(page).name}-{width}-{theme}")
+    assert page_errors(browser) == []
+    assert browser.execute_script("return document.documentElement.dataset.theme") == theme
+    source = chapters.page_path(page)
+    has_maths = "$" in re.sub(r"```.*?```", "", source.read_text(), flags=re.DOTALL)
+    if has_maths and source.suffix == ".md":
+        assert browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} mjx-container")
+    assert browser.execute_script(RAW_MATHS) == []
+    images = browser.execute_script(IMAGES)
+    assert [image for image in images if not image["width"] or not image["alt"]] == []
+    if source.suffix == ".ipynb":
+        assert images  # at least the badge
+    assert browser.execute_script(WIDER_THAN_PAGE) == []
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_stored_mathematics_and_figures_reach_the_page(page, book, browser):
+    """As many figures as the notebook stores, and mathematics wherever it writes some."""
+    source = chapters.page_path(page)
+    open_page(browser, book / f"{page}.html", WIDE, "light")
+    notebook = chapters.read(source)
+    data = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
+    figures = sum("image/png" in d and "text/html" not in d for d in data)
+    frames = sum(html.count('class="nlmeta-frame"') for html in stored_html(source))
+    shown = browser.execute_script(IMAGES)
+    assert len(shown) == figures + frames + 1  # and the badge
+    written = any("$" in c.source for c in notebook.cells if c.cell_type == "markdown")
+    set_ = browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} mjx-container")
+    assert bool(set_) == written
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_sliders_answer_to_the_keyboard(page, theme, book, browser):
+    """Each stored slider is on the page; an arrow key shows the next of its pictures."""
+    source = chapters.page_path(page)
+    stored = sum(html.count("nlmeta-slider") for html in stored_html(source))
+    if not stored:
+        pytest.skip("the page has no slider")
+    open_page(browser, book / f"{page}.html", NARROW, theme)
+    sliders = browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} input.nlmeta-slider")
+    assert len(sliders) == stored
+    for slider in sliders:
+        (before,) = browser.execute_script(SHOWN_FRAMES, slider)
+        last = int(slider.get_attribute("max"))
+        step = 1 if before < last else -1
+        slider.send_keys(Keys.ARROW_RIGHT if step == 1 else Keys.ARROW_LEFT)
+        assert browser.execute_script(SHOWN_FRAMES, slider) == [before + step]
+    assert page_errors(browser) == []
+
+
+FAULTY = """<!doctype html><html><body><main><article class="bd-article">
+<p>Raw \\(T\\) here.</p><img src="missing.png"><pre style="width: 2000px">wide</pre>
+<script src="https://example.org/remote.js"></script><script>undefinedFunction()</script>
+</article></main></body></html>"""
+
+
+def test_checks_of_a_page_can_fail(browser, tmp_path):
+    """A page with one fault of each kind is caught on each."""
+    path = tmp_path / "faulty.html"
+    path.write_text(FAULTY)
+    open_page(browser, path, NARROW, "light")
+    errors = " ".join(page_errors(browser))
+    assert "undefinedFunction" in errors
+    assert "remote.js" in errors
+    assert browser.execute_script(RAW_MATHS) == ["Raw \\(T\\) here."]
+    (image,) = browser.execute_script(IMAGES)
+    assert not image["width"]
+    assert not image["alt"]
+    assert browser.execute_script(WIDER_THAN_PAGE)

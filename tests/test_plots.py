@@ -1,0 +1,303 @@
+"""Tests of nlmeta.plots: what a figure says, not how it looks."""
+
+import itertools
+import re
+import runpy
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from nlmeta import noise, plots, widgets
+
+mpl.use("Agg")
+
+METHODS = [
+    "cross-entropy",
+    "early stopping",
+    "EMA",
+    "meta set alone",
+    "fine-tuning",
+    "GCE",
+    "forward",
+    "GLC",
+    "MLNT",
+    "MSLG",
+    "MLC",
+    "CLID-MU",
+]
+# Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision
+# deficiency" (2009), severity 1, on linear RGB.
+SIGHT = {
+    "usual": np.eye(3),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+}
+XYZ = np.array(  # of linear RGB, divided by the white point D65
+    [
+        [0.4339, 0.3762, 0.1899],
+        [0.2126, 0.7152, 0.0722],
+        [0.0178, 0.1095, 0.8727],
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def lab(colour, sight):
+    """CIE L*a*b* of a colour as seen with that sight."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(np.clip(XYZ @ SIGHT[sight] @ linear, 0.008856, None))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_different_colours_stay_apart_for_colour_blind_readers(sight):
+    """A difference of 2.3 is just noticeable; 10 is plain to see."""
+    colours = sorted(set(plots.COLOURS.values()))
+    for one, other in itertools.combinations(colours, 2):
+        distance = np.linalg.norm(lab(one, sight) - lab(other, sight))
+        assert distance > 10, (one, other, distance)
+
+
+def test_every_method_has_a_style_that_no_other_has():
+    assert list(plots.STYLES) == METHODS
+    assert {method: style["color"] for method, style in plots.STYLES.items()} == plots.COLOURS
+    looks = {(style["color"], style["linestyle"]) for style in plots.STYLES.values()}
+    markers = {style["marker"] for style in plots.STYLES.values()}
+    assert len(looks) == len(markers) == len(METHODS)
+
+
+@pytest.mark.parametrize("module", [plots, widgets])
+def test_importing_changes_no_setting_of_matplotlib(module):
+    before = mpl.rcParams.copy()
+    runpy.run_path(module.__file__)
+    assert mpl.rcParams == before
+
+
+def test_a_transition_matrix_has_true_classes_in_rows():
+    ax = plots.transition_matrix(noise.pair(3, 0.3), class_names=["a", "b", "c"], title="Pair")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("given label", "true class")
+    assert ax.get_title() == "Pair"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.yaxis_inverted()  # class 0 on top, as in print
+    assert texts(ax) == ["70", "30", "", "", "70", "30", "30", "", "70"]
+    shown = np.asarray(ax.collections[0].get_array()).reshape(3, 3)
+    assert np.allclose(shown, 100 * noise.pair(3, 0.3).numpy())
+
+
+def test_a_class_without_samples_is_named_as_such():
+    counted = noise.empirical_transition(torch.tensor([0, 0, 2]), torch.tensor([0, 1, 2]), 3)
+    ax = plots.transition_matrix(counted)
+    (note,) = [text for text in ax.texts if text.get_text() == "no samples"]
+    assert note.get_position() == (1.5, 1.5)  # the row of class 1
+    assert "nan" not in texts(ax)
+
+
+def test_entries_are_written_for_few_classes_only_unless_asked():
+    assert len(plots.transition_matrix(noise.pair(10, 0.3)).texts) == 100
+    assert len(plots.transition_matrix(noise.pair(11, 0.3)).texts) == 0
+    assert len(plots.transition_matrix(noise.pair(11, 0.3), annotate=True).texts) == 121
+    assert len(plots.transition_matrix(noise.pair(3, 0.3), annotate=False).texts) == 0
+
+
+def test_figures_are_white_also_when_the_readers_settings_are_dark():
+    with plt.style.context("dark_background"):
+        ax = plots.transition_matrix(noise.pair(3, 0.3))
+        figure = plots.learned_transition(torch.eye(3), noise.pair(3, 0.3))
+    assert to_rgb(ax.figure.get_facecolor()) == to_rgb(figure.get_facecolor()) == (1, 1, 1)
+    assert to_rgb(ax.get_facecolor()) == (1, 1, 1)
+
+
+def test_given_axes_are_drawn_on():
+    _, ax = plt.subplots()
+    assert plots.transition_matrix(noise.pair(3, 0.3), ax=ax) is ax
+    _, ax = plt.subplots()
+    assert plots.memorisation_curve(history(), ax=ax) is ax
+    _, ax = plt.subplots()
+    assert plots.paired_differences(results(), reference="EMA", ax=ax) is ax
+
+
+def test_a_learned_matrix_stands_beside_the_true_one_with_its_error():
+    figure = plots.learned_transition(torch.eye(4), noise.symmetric(4, 0.5))
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[:2] == ["Learned (error 0.500)", "True"]
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8), (5, 1, 8, 8), (5, 3, 8, 8)])
+def test_wrong_labels_are_marked_by_words_and_frame(shape):
+    images = torch.linspace(-3, 9, int(np.prod(shape))).reshape(shape)
+    true, given = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([0, 1, 2, 2, 1])
+    figure = plots.noisy_examples(images, true, given, columns=3, class_names=["cat", "dog", "cow"])
+    titles = [ax.get_title().strip() for ax in figure.axes]
+    assert titles == ["cat", "dog", "cow", "cow, wrong:\nit is cat", "dog", ""]
+    widths = [ax.spines["left"].get_linewidth() for ax in figure.axes[:5]]
+    assert widths.index(max(widths)) == 3
+
+
+def test_pictures_share_one_scale():
+    images = torch.stack([torch.zeros(2, 2), torch.ones(2, 2), torch.full((2, 2), 4.0)])
+    figure = plots.noisy_examples(images, torch.arange(3), torch.arange(3))
+    assert [ax.images[0].get_array().max() for ax in figure.axes] == [0.0, 0.25, 1.0]
+
+
+def history(*seeds):
+    rows = [
+        {
+            "seed": seed,
+            "epoch": epoch,
+            "test_accuracy": 0.8 - 0.1 * epoch + 0.02 * seed,
+            "train_accuracy": 0.5 + 0.1 * epoch,
+            "memorised": 0.2 * epoch,
+        }
+        for seed in (seeds or (0,))
+        for epoch in (1, 2, 3)
+    ]
+    frame = pd.DataFrame(rows)
+    return frame if seeds else frame.drop(columns="seed")
+
+
+def test_memorisation_is_three_curves_told_apart_by_their_lines():
+    ax = plots.memorisation_curve(history())
+    assert [line.get_label() for line in ax.lines] == [
+        "clean test samples classified right",
+        "training samples fitted to their given label",
+        "wrong labels memorised",
+    ]
+    assert len({line.get_linestyle() for line in ax.lines}) == 3
+    assert np.allclose(ax.lines[0].get_ydata(), [0.7, 0.6, 0.5])
+    assert np.allclose(ax.lines[2].get_ydata(), [0.2, 0.4, 0.6])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "share")
+
+
+def test_several_seeds_are_drawn_as_mean_and_standard_deviation():
+    ax = plots.memorisation_curve(history(0, 1, 2))
+    assert np.allclose(ax.lines[0].get_ydata(), [0.72, 0.62, 0.52])
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert np.allclose([band.y0, band.y1], [0.52 - 0.02, 0.72 + 0.02])
+
+
+def test_epochs_without_a_measurement_are_left_out():
+    frame = history()
+    frame.loc[1, "test_accuracy"] = np.nan
+    ax = plots.memorisation_curve(frame)
+    assert ax.lines[0].get_xdata().tolist() == [1, 3]
+    assert ax.lines[1].get_xdata().tolist() == [1, 2, 3]
+
+
+def test_curves_have_the_colour_of_their_method():
+    ax = plots.memorisation_curve(history(), method="MLC")
+    assert {line.get_color() for line in ax.lines} == {plots.COLOURS["MLC"]}
+
+
+def results():
+    accuracies = {"EMA": [0.60, 0.70, 0.80], "MLC": [0.65, 0.72, 0.88], "mine": [0.5, 0.6, 0.7]}
+    return pd.DataFrame(
+        {"method": method, "seed": seed, "accuracy": accuracy}
+        for method, series in accuracies.items()
+        for seed, accuracy in enumerate(series)
+    )
+
+
+def test_differences_are_taken_seed_by_seed_in_points():
+    """MLC above EMA: 5, 2 and 8 points, so mean 5 and standard deviation 3."""
+    shuffled = results().iloc[[0, 4, 8, 2, 3, 1, 7, 6, 5]]  # the order of rows must not matter
+    ax = plots.paired_differences(shuffled, reference="EMA")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["MLC", "mine"]
+    assert texts(ax) == ["+5.0 ± 3.0", "-10.0 ± 0.0"]
+    dots = next(line for line in ax.lines if len(line.get_xdata()) == 3)
+    assert np.allclose(dots.get_xdata(), [5, 2, 8])
+    assert ax.get_xlabel() == "points above EMA (mean ± sd, n = 3)"
+
+
+def test_panels_repeat_the_comparison_for_each_value_of_a_column():
+    frame = pd.concat([results().assign(noise="pair"), results().assign(noise="symmetric")])
+    figure = plots.paired_difference_panels(frame, reference="EMA", facet="noise")
+    assert isinstance(figure, Figure)
+    assert [ax.get_title() for ax in figure.axes] == ["pair", "symmetric"]
+    assert texts(figure.axes[1]) == ["+5.0 ± 3.0", "-10.0 ± 0.0"]
+
+
+def refused(text, call):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        call()
+
+
+def test_refuses_a_matrix_that_is_not_square_and_names_that_do_not_fit():
+    refused(
+        "`matrix` has shape (2, 3); it must be square, (C, C)",
+        lambda: plots.transition_matrix(torch.ones(2, 3)),
+    )
+    refused(
+        "`class_names` holds 2 names; the matrix has 3 classes",
+        lambda: plots.transition_matrix(torch.eye(3), class_names=["a", "b"]),
+    )
+
+
+def test_refuses_pictures_of_another_shape_and_labels_of_another_number():
+    labels = torch.arange(3)
+    refused(
+        "`images` has shape (3, 2, 8, 8); it must be (n, H, W), (n, 1, H, W) or (n, 3, H, W)",
+        lambda: plots.noisy_examples(torch.zeros(3, 2, 8, 8), labels, labels),
+    )
+    refused(
+        "`images` holds 3 samples and `true_labels` 2",
+        lambda: plots.noisy_examples(torch.zeros(3, 8, 8), labels[:2], labels[:2]),
+    )
+
+
+def test_refuses_a_history_without_a_column_or_with_two_runs_in_one():
+    refused(
+        "`history` has the columns ['epoch', 'test_accuracy', 'train_accuracy']; "
+        "it lacks ['memorised']",
+        lambda: plots.memorisation_curve(history().drop(columns="memorised")),
+    )
+    refused(
+        "`history` has two rows for epoch 1; it must have one",
+        lambda: plots.memorisation_curve(pd.concat([history(), history()])),
+    )
+    refused(
+        "`history` has two rows for seed 4, epoch 1; it must have one",
+        lambda: plots.memorisation_curve(pd.concat([history(4), history(4)])),
+    )
+
+
+def test_refuses_a_comparison_that_is_not_paired():
+    frame = results()
+
+    def draw(part, reference="EMA"):
+        return lambda: plots.paired_differences(part, reference=reference)
+
+    refused(
+        "`reference` is 'GLC'; it must be one of 'EMA', 'MLC', 'mine'", draw(frame, reference="GLC")
+    )
+    refused("`frame` lacks an accuracy of 'MLC' for seed 2", draw(frame.drop(index=5)))
+    refused("`frame` has two rows for method MLC, seed 0", draw(pd.concat([frame, frame[3:4]])))
+    refused("`frame` holds 1 seed; a spread needs at least 2", draw(frame[frame.seed == 0]))
+    refused("it lacks ['accuracy']", draw(frame.drop(columns="accuracy")))

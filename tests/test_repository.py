@@ -1,0 +1,383 @@
+"""The files agree with each other, and every stored chapter is as CONTRIBUTING.md says."""
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+
+import address
+import chapters
+import checks
+import execute
+import nbformat
+import pytest
+import yaml
+
+import nlmeta
+
+URL = "https://github.com/SOMEBODY/elsewhere"
+CHAPTERS = [
+    pytest.param(part, file, id=file.removeprefix("book/"))
+    for part, file in chapters.entries()
+    if not (chapters.ROOT / f"{file}.md").exists()
+]
+MODULES = ["nlmeta"] + [
+    module.name
+    for module in pkgutil.walk_packages(nlmeta.__path__, "nlmeta.")
+    if not module.name.rpartition(".")[2].startswith("_")
+]
+# What the package may import: itself, its dependencies, what those bring (PIL by matplotlib,
+# scipy and joblib by scikit-learn), and what a notebook has, where it is used.
+ON_COLAB = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "sklearn", "tqdm"}
+ON_COLAB |= {"nlmeta", "PIL", "scipy", "joblib", "IPython", "ipywidgets"}
+NOT_ON_IMPORT = ["IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbclient", "nbformat"]
+NOT_ON_IMPORT += ["nbval", "pytest", "selenium", "sphinx", "yaml"]
+
+
+def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
+    """A smallest chapter that passes every check; the negative tests each break one thing in it."""
+    v4 = nbformat.v4
+    shown = v4.new_output("display_data", {"image/png": "aGk=", "text/plain": "<Figure>"})
+    printed = [v4.new_output("stream", name="stdout", text=f"{k} of 3\n") for k in (1, 2, 3)]
+    caption = {"image": {"alt": "A line that rises from one."}, "figure": {"caption": "A line."}}
+    figure = v4.new_code_cell("plt.show()", metadata={"mystnb": caption}, outputs=[shown])
+    claims = v4.new_code_cell("assert True\nprint('3 of 3')", metadata={"tags": ["claims"]})
+    claims.outputs = [printed[2]]
+    text = "## Summary\n\n## How this differs from the paper\n\n## Exercises\n\n<details>\n\n"
+    notebook = v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell("# Title\n\n" + "\n\n".join(checks.FIRST_CELL)),
+            v4.new_code_cell("print('1 of 3')", outputs=[printed[0]]),
+            v4.new_code_cell("print('2 of 3')", outputs=[printed[1]]),
+            figure,
+            v4.new_markdown_cell(text + "</details>\n\n## References"),
+            claims,
+        ]
+    )
+    address.in_chapter(notebook, name, URL, URL)
+    execute.clean(notebook, name)
+    return notebook
+
+
+def every_check(notebook: nbformat.NotebookNode, *, method: bool, url: str) -> list[str]:
+    """All complaints about a chapter."""
+    found = checks.stored_outputs(notebook)
+    for check in (checks.counts, checks.compared, checks.metadata, checks.figures):
+        found += check(notebook)
+    return found + checks.spine(notebook, method=method) + checks.setup_cell(notebook, url)
+
+
+@pytest.mark.parametrize(("part", "file"), CHAPTERS)
+def test_chapter_is_stored_as_it_should_be(part, file, root):
+    """Outputs, metadata, figures, headings, set-up cell and claims, as CONTRIBUTING.md says."""
+    path = chapters.page_path(file)
+    assert path.stat().st_size < checks.MOST_BYTES
+    url = address.configured(root)
+    complaints = every_check(chapters.read(path), method=part == "Methods", url=url)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_contents_list_every_page_and_nothing_else(root):
+    """`_toc.yml` and the files of `book/` name the same pages."""
+    listed = {chapters.page_path(file).relative_to(root) for _, file in chapters.entries()}
+    there = {
+        path.relative_to(root)
+        for suffix in ("ipynb", "md")
+        for path in (root / "book").glob(f"*.{suffix}")
+    }
+    assert listed == there
+
+
+def test_sound_chapter_passes_every_check():
+    """Otherwise the refusals below would prove nothing."""
+    assert every_check(sound_chapter(), method=True, url=URL) == []
+
+
+def strip(notebook):
+    for cell in checks.code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+
+
+def run_out_of_order(notebook):
+    checks.code_cells(notebook)[2].execution_count = 7
+
+
+def compare_nothing(notebook):
+    for cell in checks.code_cells(notebook):
+        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "nbval-ignore-output"]
+
+
+def store_error(notebook):
+    output = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["no"])
+    checks.code_cells(notebook)[1].outputs = [output]
+
+
+def store_progress_bar(notebook):
+    checks.code_cells(notebook)[1].outputs[0].text = "epoch:  40%|████      | 4/10\n"
+
+
+def store_stderr(notebook):
+    checks.code_cells(notebook)[1].outputs[0].name = "stderr"
+
+
+def store_widget(notebook):
+    data = {f"{checks.WIDGETS}-view+json": {}, "text/plain": "IntSlider(value=0)"}
+    checks.code_cells(notebook)[1].outputs = [nbformat.v4.new_output("display_data", data)]
+
+
+def store_widget_state(notebook):
+    notebook.metadata["widgets"] = {}
+
+
+def print_home(notebook):
+    checks.code_cells(notebook)[1].outputs[0].text = "read /" + "home/somebody/digits.csv\n"
+
+
+def print_repository(notebook):
+    checks.code_cells(notebook)[1].outputs[0].text = f"read {chapters.ROOT}/digits.csv\n"
+
+
+def name_author(notebook):
+    notebook.metadata["authors"] = [{"name": "Somebody"}]
+
+
+def keep_timing(notebook):
+    checks.code_cells(notebook)[1].metadata["execution"] = {"iopub.status.busy": "2026"}
+
+
+def keep_version(notebook):
+    notebook.metadata.language_info["version"] = "3.11.7"
+
+
+def share_id(notebook):
+    notebook.cells[2]["id"] = notebook.cells[3]["id"]
+
+
+def drop_alt_text(notebook):
+    del checks.code_cells(notebook)[3].metadata["mystnb"]["image"]
+
+
+def drop_caption(notebook):
+    del checks.code_cells(notebook)[3].metadata["mystnb"]["figure"]
+
+
+def show_html_image(notebook):
+    output = nbformat.v4.new_output("display_data", {"text/html": '<img src="x">'})
+    checks.code_cells(notebook)[1].outputs.append(output)
+
+
+def drop_time(notebook):
+    notebook.cells[0].source = notebook.cells[0].source.replace("Time and hardware", "")
+
+
+def drop_summary(notebook):
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("## Summary", "Summary")
+
+
+def drop_difference(notebook):
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("## How", "How")
+
+
+def unfold_solution(notebook):
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("<details>", "")
+
+
+def claim_nothing(notebook):
+    notebook.cells[-1].source = "print('3 of 3')"
+
+
+def change_setup(notebook):
+    checks.code_cells(notebook)[0].source += "\nimport nlmeta"
+
+
+def untag_setup(notebook):
+    checks.code_cells(notebook)[0].metadata["tags"] = ["setup"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (strip, "stripped"),
+        (run_out_of_order, "not numbered 1 to 5"),
+        (compare_nothing, "0 cells have a compared output"),
+        (store_error, "stores an error: ValueError"),
+        (store_progress_bar, "progress bar"),
+        (store_stderr, "stores stderr"),
+        (store_widget, "stores a widget"),
+        (store_widget_state, "widget state"),
+        (print_home, "path of a machine"),
+        (print_repository, "path of a machine"),
+        (name_author, "'authors'"),
+        (keep_timing, "'execution'"),
+        (keep_version, "Python version"),
+        (share_id, "share one"),
+        (drop_alt_text, "without an alt text"),
+        (drop_caption, "without a caption"),
+        (show_html_image, "HTML image without alt"),
+        (drop_time, "'Time and hardware'"),
+        (drop_summary, "'## Summary'"),
+        (drop_difference, "'## How this differs from the paper'"),
+        (unfold_solution, "folded solution"),
+        (claim_nothing, "asserts nothing"),
+        (change_setup, "not the set-up cell"),
+        (untag_setup, "lacks the tags"),
+    ],
+)
+def test_checks_refuse(fault, complaint):
+    """Each check can fail: a sound chapter with one fault is refused for that fault."""
+    notebook = sound_chapter()
+    fault(notebook)
+    complaints = every_check(notebook, method=True, url=URL)
+    assert any(complaint in text for text in complaints), complaints
+
+
+def test_execute_stores_a_clean_chapter_and_refuses_a_faulty_one(tmp_path):
+    """A run fills outputs and drops what names the machine; an error leaves the file as it was."""
+    path = tmp_path / "short.ipynb"
+    notebook = sound_chapter("short")
+    notebook.cells[4].source, notebook.cells[4].metadata = "2 * 21", {}
+    notebook.metadata["authors"] = [{"name": "Somebody"}]
+    strip(notebook)
+    nbformat.write(notebook, path)
+    complaints, _ = execute.execute(path)
+    assert complaints == []
+    stored = chapters.read(path)
+    assert stored.cells[4].outputs[0].data["text/plain"] == "42"
+    assert checks.counts(stored) == checks.metadata(stored) == []
+    first = path.read_bytes()
+    assert execute.execute(path)[0] == []
+    assert path.read_bytes() == first  # a second run changes nothing
+
+    for source in ("1 / 0", "import os\nprint(os.getcwd())", "print('40%|####      |')"):
+        stored.cells[4].source = source
+        nbformat.write(stored, path)
+        before = path.read_bytes()
+        assert execute.execute(path)[0] != []
+        assert path.read_bytes() == before
+
+
+def test_every_place_agrees_with_the_configured_address(root):
+    """`make address` would change nothing."""
+    url = address.configured(root)
+    changes = address.rewritten(url, url, root)
+    assert not changes, f"run `make address`: {[path.name for path in changes]}"
+
+
+def test_address_reaches_every_place(root, tmp_path):
+    """A new address leaves no trace of the old one in a copy of the repository's texts."""
+    (tmp_path / "book").mkdir()
+    for name in address.FILES:
+        (tmp_path / name).write_text((root / name).read_text())
+    nbformat.write(sound_chapter(), tmp_path / "book/sound.ipynb")
+    former = address.configured(tmp_path)
+    address.main(["https://github.com/Some-Body/other.name/"], tmp_path)
+    assert address.configured(tmp_path) == "https://github.com/Some-Body/other.name"
+    for path in tmp_path.rglob("*.*"):
+        if path.is_file():
+            assert "/".join(address.parse(former)) not in path.read_text(), path.name
+            assert "SOMEBODY" not in path.read_text() or path.suffix == ".ipynb"
+    notebook = chapters.read(tmp_path / "book/sound.ipynb")
+    assert "github/Some-Body/other.name/blob/main/book/sound.ipynb" in notebook.cells[0].source
+    assert "git+https://github.com/Some-Body/other.name" in notebook.cells[1].source
+    assert address.rewritten(address.configured(tmp_path), former, tmp_path) == {}
+
+
+@pytest.mark.parametrize("url", ["", "github.com/a/b", "https://gitlab.com/a/b", "https://x.org"])
+def test_address_refuses_what_colab_cannot_open(url):
+    """Colab opens notebooks of GitHub repositories."""
+    with pytest.raises(ValueError, match="must look like https://github.com/OWNER/NAME"):
+        address.parse(url)
+
+
+def test_environment_and_project_ask_for_the_same(root):
+    """environment.yml repeats the bounds of pyproject.toml under conda's names."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = {f"python{project['requires-python']}", "pip"}
+    wanted |= {re.sub(r"^torch(?=>)", "pytorch", name) for name in project["dependencies"]}
+    environment = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
+    conda = {entry for entry in environment if isinstance(entry, str)}
+    pip = [line for entry in environment if isinstance(entry, dict) for line in entry["pip"]]
+    assert conda == wanted
+    assert pip == ["-e .[book,test]"]
+
+
+def test_dependencies_have_lower_bounds_only(root):
+    """A pin would make Colab change what it has; Jupyter Book 2 is another program."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    for requirement in project["dependencies"] + extras:
+        assert re.fullmatch(r"[\w.-]+>=[\d.]+", requirement) or requirement.startswith(
+            "jupyter-book>="
+        ), requirement
+
+
+def test_import_needs_only_what_colab_has():
+    """In a fresh interpreter, `import nlmeta` loads no notebook, widget or test tool."""
+    code = "import sys, json, nlmeta; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert "torch" in loaded  # the list is not empty
+    assert not loaded & set(NOT_ON_IMPORT)
+
+
+def imported(source: str) -> set[str]:
+    """The top-level modules that a source file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def test_package_imports_only_what_it_declares(root):
+    """Every import in the package is its own, Python's, or one that Colab has."""
+    allowed = ON_COLAB | sys.stdlib_module_names
+    for path in (root / "nlmeta").rglob("*.py"):
+        assert imported(path.read_text()) <= allowed, path.name
+    assert not imported("def f():\n    from yaml.a import b") <= allowed
+
+
+def test_import_leaves_the_random_state_alone():
+    """Importing the package draws no number and sets no seed."""
+    code = """
+import random, numpy, torch
+def state():
+    return random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+before = state()
+import nlmeta
+assert state() == before
+torch.rand(1)
+assert state() != before  # the comparison can fail
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_names_exist_and_are_documented(name):
+    """Each module has a docstring and a written `__all__`; its names exist and are explained."""
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert len(set(module.__all__)) == len(module.__all__) > 0
+    for public in module.__all__:
+        thing = getattr(module, public)
+        if inspect.isclass(thing) or inspect.isroutine(thing):  # not constants and type aliases
+            assert thing.__doc__, f"{name}.{public} has no docstring"
+
+
+def test_api_page_documents_every_module(root):
+    """A module that is added appears on the API page."""
+    page = (root / "book/api.md").read_text()
+    documented = set(re.findall(r"automodule:: (nlmeta\.\w+)", page))
+    there = {
+        f"nlmeta.{module.name}"
+        for module in pkgutil.iter_modules(nlmeta.__path__)
+        if not module.name.startswith("_")
+    }
+    assert documented == there
