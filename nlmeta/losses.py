@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlmeta._checks import check_choice
+from nlmeta._checks import check_choice, check_not_negative
 
 __all__ = ["Reduction", "Space", "transition_cross_entropy"]
 
@@ -64,6 +64,13 @@ def transition_cross_entropy(
     """
     check_choice("space", space, ("probability", "logit"))
     check_choice("reduction", reduction, ("mean", "sum"))
+    check_not_negative("q_floor", q_floor)
+    num_classes = logits.shape[1]
+    if transition.shape != (num_classes, num_classes):
+        raise ValueError(
+            f"`transition` has shape {tuple(transition.shape)}; "
+            f"logits of {num_classes} classes need {(num_classes, num_classes)}"
+        )
     logits = logits.to(torch.promote_types(logits.dtype, transition.dtype))
     transition = transition.to(logits.dtype)
     if space == "logit":
@@ -71,9 +78,10 @@ def transition_cross_entropy(
     log_p = F.log_softmax(logits, dim=1)  # (n, C)
     columns = transition.t()[labels]  # (n, C): row b holds P(label b | each true class)
     if q_floor > 0 and columns.requires_grad:
-        q = (log_p.exp() * columns).sum(1, keepdim=True).detach()  # (n, 1)
+        q = (log_p.exp() * (columns + TINY)).sum(1, keepdim=True).detach()  # (n, 1)
         fixed = columns.detach()
         columns = fixed + (q / q_floor).clamp(max=1) * (columns - fixed)
-    # In the log domain, so that a q too small for float32 still has the right gradient.
+    # In the log domain, so that p may underflow. A label that T calls impossible costs -log TINY,
+    # about 46, and no more.
     log_q = torch.logsumexp(log_p + (columns + TINY).log(), dim=1)  # (n,)
     return -log_q.mean() if reduction == "mean" else -log_q.sum()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ class Result:
     @property
     def accuracy(self) -> float:
         """Clean test accuracy after the last epoch. Never that of the best one."""
+        if "test_accuracy" not in self.history:
+            raise ValueError("the run was stopped before anything was evaluated")
         return float(self.history["test_accuracy"].iloc[-1])
 
 
@@ -151,8 +154,15 @@ def fit(
     check_not_negative("weight_decay", weight_decay)
     check_choice("schedule", schedule, SCHEDULES)
     check_choice("precision", precision, PRECISIONS)
-    if not 0 <= warmup_epochs <= epochs:
+    if meta_batch_size is not None:
+        check_count("meta_batch_size", meta_batch_size)
+    check_count("warmup_epochs", warmup_epochs, minimum=0)
+    if warmup_epochs > epochs:
         raise ValueError(f"`warmup_epochs` is {warmup_epochs}; it must lie in 0 to {epochs}")
+    if resume and checkpoint is None:
+        raise ValueError("`resume` is True without a `checkpoint` to continue from")
+    if len(split.train) == 0:
+        raise ValueError("`split` has an empty training part; there is nothing to train on")
     if method.needs_meta and len(split.meta) == 0:
         raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
     device = choose_device(device)
@@ -161,8 +171,9 @@ def fit(
     model.to(device, dtype)
     method.to(device, dtype)
 
-    settings = {
+    settings: dict[str, Any] = {
         "method": method.settings,
+        "network": f"{type(model).__name__}, {_size(model)} parameters",
         "split": split.digest,
         "epochs": epochs,
         "seed": seed,
@@ -175,6 +186,7 @@ def fit(
         "schedule": schedule,
         "precision": precision,
     }
+    settings = _plain(settings)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
     )
@@ -197,7 +209,8 @@ def fit(
                     if epoch % evaluate_every == 0 or epoch == epochs:
                         row |= _evaluate(method.predictor(model), split)
                     if on_epoch is not None:
-                        row |= {k: float(v) for k, v in on_epoch(epoch, model, method).items()}
+                        numbers = on_epoch(epoch, model, method) or {}
+                        row |= {k: float(v) for k, v in numbers.items()}
                     row["seconds"] = time.perf_counter() - started
                     run.rows.append(row)
                     if path is not None:
@@ -336,9 +349,10 @@ class _Run:
             state = torch.load(path, map_location=self.device, weights_only=True)
             known = isinstance(state, dict) and state.get("format") == CHECKPOINT_FORMAT
         except Exception as error:  # torch raises many kinds for a file that is not its own
+            reason = str(error).partition("\n")[0]  # further lines advise to trust the file
             raise ValueError(
                 f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated or "
-                f"of another program. Move it away to start anew. PyTorch says: {error}"
+                f"of another program. Move it away to start anew. PyTorch says: {reason}"
             ) from error
         if not known:
             raise ValueError(
@@ -366,6 +380,17 @@ class _Run:
         if self.device.type == "cuda" and "cuda" in random_state:
             torch.cuda.set_rng_state(random_state["cuda"], self.device)
         self.rows = state["rows"]
+
+
+def _size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _plain(value: Any) -> Any:
+    """Without numpy's numbers, which a checkpoint read with `weights_only` may not hold."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _factor(schedule: str, position: float) -> float:
@@ -396,6 +421,11 @@ def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dic
 
 def _evaluate(predictor: nn.Module, split: Split) -> dict[str, float]:
     train = metrics.predict(predictor, split.train.x, batch_size=EVALUATION_BATCH)
+    if not train.isfinite().all():
+        raise FloatingPointError(
+            "the network's logits are no longer finite; a smaller learning rate often helps. "
+            "Earlier checkpoints are untouched"
+        )
     test = metrics.predict(predictor, split.test.x, batch_size=EVALUATION_BATCH)
     return {
         "test_accuracy": metrics.accuracy(test, split.test.y),

@@ -41,7 +41,8 @@ class EMA(Method):
     method : Method
         What takes the steps.
     model : nn.Module
-        The network; the average starts as its copy.
+        The network; the average takes its shape from it, and its values from the weights after
+        the first step.
     decay : float
         In [0, 1]. 0 gives the network itself. With a learning rate that ends at zero, a memory of
         1 / (1 - decay) steps shorter than an epoch or two changes nothing.

@@ -60,6 +60,8 @@ class MLP(_Network):
             check_count(name, width)
         if not hidden:
             raise ValueError("`hidden` is empty; it must name at least one layer's width")
+        for width in hidden:
+            check_count("hidden", width)
         with seeded(seed, "weights"):
             layers: list[nn.Module] = [nn.Flatten()]
             for before, after in zip([in_features, *hidden[:-1]], hidden, strict=True):

@@ -114,6 +114,10 @@ def paired_difference(table: pd.DataFrame, method: str, reference: str) -> pd.Se
     ValueError
         A name is not in the table, or the two were not run on the same seeds.
     """
+    twice = table[table.duplicated(["method", "seed"])]
+    if len(twice):
+        name, seed = twice.iloc[0][["method", "seed"]]
+        raise ValueError(f"`table` holds {name!r} twice for seed {seed}; it needs each pair once")
     accuracy = table.pivot(index="seed", columns="method", values="accuracy")
     for argument, name in (("method", method), ("reference", reference)):
         if name not in accuracy:

@@ -1,0 +1,263 @@
+"""Tests that need a CUDA device: the same package, on a GPU.
+
+Without a device they are skipped; `make test-gpu` requires one. Numbers are held against the CPU's,
+in float64 to rounding. In float32 a GPU may multiply in TensorFloat-32, so bounds there are wider.
+"""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nlmeta import EMA, MLC, CrossEntropy, bilevel, choose_device, data, fit, losses, metrics
+from nlmeta.data import Batches, draw_batch
+from nlmeta.models import MLP, SmallCNN
+from nlmeta.procedures import compare
+from nlmeta.seeding import generator, seeded
+
+pytestmark = pytest.mark.gpu  # conftest.py skips what is marked so where there is no device
+
+DEVICE = "cuda"
+STEPS = 3  # a pass over the 177 training samples of `split`: 64, 64 and 49
+
+
+@functools.cache
+def split(seed=3):
+    sizes = {"meta_size": 20, "validation_size": 0, "test_size": 1600}
+    return data.load("digits", rate=0.5, seed=seed, **sizes)
+
+
+def mlp(seed=1):
+    return MLP(64, 10, (8,), seed=seed)
+
+
+def cnn(seed=1):
+    return SmallCNN(1, 10, seed=seed)
+
+
+class Dropping(nn.Module):
+    """With dropout, which on a GPU draws from the GPU's own generator."""
+
+    def __init__(self, seed=1):
+        super().__init__()
+        self.first, self.drop = MLP(64, 8, (8,), seed=seed), nn.Dropout(0.5)
+        self.last = MLP(8, 10, (8,), seed=seed)
+
+    def forward(self, x):
+        return self.last(self.drop(self.first(x)))
+
+
+def mlc(**options):
+    return MLC(10, **{"virtual_lr": 0.1, "transition_lr": 3.0, **options})
+
+
+def run(method=None, model=None, **options):
+    method = CrossEntropy() if method is None else method
+    model = mlp() if model is None else model
+    defaults = {"epochs": 4, "seed": 0, "progress": False, "device": DEVICE}
+    return fit(method, model, split(), **{**defaults, **options})
+
+
+def hypergradient(make, device, dtype, *, autocast=False, mode="jvp"):
+    """By T, on the first training batch, at a T with entries everywhere."""
+    model, given = make().to(device, dtype), split().to(device, dtype)
+    start = 0.8 * torch.eye(10, dtype=dtype) + 0.02
+    transition = start.to(device).requires_grad_()
+    x, y = given.train.x[:64], given.train.y[:64]
+    with (
+        seeded(5, "dropout", torch.device(device)),
+        torch.autocast(device, dtype=torch.bfloat16, enabled=autocast),
+    ):
+        forward = bilevel.record(model, x)
+        if autocast:
+            assert forward.logits.dtype == torch.bfloat16
+        found = bilevel.hypergradient(
+            model,
+            forward,
+            lambda z: losses.transition_cross_entropy(z, y, transition),
+            lambda network: F.cross_entropy(network(given.meta.x), given.meta.y),
+            [transition],
+            lr=0.1,
+            mode=mode,
+        )
+    (gradient,) = found.gradients
+    assert gradient.device.type == device
+    assert gradient.dtype == dtype
+    return gradient.double().cpu()
+
+
+def relative_error(got, want):
+    assert want.norm() > 1e-4
+    return ((got - want).norm() / want.norm()).item()
+
+
+def test_the_default_device_is_the_gpu_in_use():
+    assert choose_device() == torch.device("cuda", torch.cuda.current_device())
+    assert choose_device("cuda") == choose_device()
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "mlc", "average of mlc"])
+def test_fit_trains_on_the_gpu_and_learns(name):
+    model = cnn()
+    made = {
+        "cross-entropy": CrossEntropy,
+        "mlc": mlc,
+        "average of mlc": lambda: EMA(mlc(), model, decay=0.5),
+    }
+    result = run(made[name](), model, epochs=8, warmup_epochs=2)
+    for module in (result.model, result.method, result.predictor):
+        for tensor in module.state_dict().values():
+            assert tensor.device.type == DEVICE
+    assert result.accuracy > 0.25  # guessing gives 0.1
+    assert result.accuracy > result.history["test_accuracy"].iloc[0]
+    counts = {m.num_batches_tracked.item() for m in model.modules() if hasattr(m, "running_mean")}
+    assert counts == {8 * STEPS}
+
+
+def test_fit_in_float64_takes_the_steps_that_the_cpu_takes():
+    """Twelve steps: rounding of 1e-16 is carried on, not blown up."""
+    for make in (CrossEntropy, mlc):
+        on_gpu = run(make(), precision="float64").history
+        on_cpu = run(make(), precision="float64", device="cpu").history
+        assert on_gpu["loss"].tolist() == pytest.approx(on_cpu["loss"].tolist(), rel=1e-8)
+        assert on_cpu["loss"].nunique() == 4
+
+
+def test_fit_under_bfloat16_keeps_the_weights_in_float32():
+    result = run(mlc(), cnn(), precision="bfloat16")
+    assert result.model.classifier.weight.dtype == torch.float32
+    want = run(mlc(), cnn()).history["loss"].tolist()
+    # Eight bits of a product, 2^-8, and twelve steps that carry it on.
+    assert result.history["loss"].tolist() == pytest.approx(want, rel=0.1)
+
+
+def test_labels_batches_and_meta_draws_of_a_seed_are_those_of_the_cpu():
+    here, there = split(), split().to(DEVICE)
+    assert there.train.y.device.type == DEVICE
+    assert here.digest == there.digest
+    drawn = []
+    for given in (here, there):
+        batches = Batches(given.train, 64, generator=generator(0, "batches"))
+        meta = draw_batch(given.meta, 5, generator=generator(0, "meta batches"))
+        drawn.append([*batches, meta])
+    for on_cpu, on_gpu in zip(*drawn, strict=True):
+        for one, two in zip(on_cpu, on_gpu, strict=True):
+            assert two.device.type == DEVICE
+            assert torch.equal(one, two.cpu())
+
+
+def test_training_leaves_the_generators_of_gpu_and_cpu_as_they_were():
+    before = torch.get_rng_state(), torch.cuda.get_rng_state()
+    run(mlc(), Dropping(), epochs=1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(torch.cuda.get_rng_state(), before[1])
+
+
+def test_dropout_on_the_gpu_follows_the_seed():
+    found = []
+    for seed, outside in ((0, 1), (0, 2), (1, 1)):
+        torch.cuda.manual_seed(outside)
+        found.append(run(model=Dropping(), epochs=2, seed=seed).history["loss"].tolist())
+    assert found[0] == pytest.approx(found[1], rel=1e-6)  # sums may come in another order
+    assert found[0] != pytest.approx(found[2], rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["jvp", "exact"])
+@pytest.mark.parametrize("make", [mlp, cnn])
+def test_the_hypergradient_in_float64_is_that_of_the_cpu(make, mode):
+    want = hypergradient(make, "cpu", torch.float64, mode="exact")
+    got = hypergradient(make, DEVICE, torch.float64, mode=mode)
+    assert relative_error(got, want) < 1e-10
+
+
+def test_dropout_is_repeated_in_the_tangent_on_the_gpu():
+    """With another mask forward mode would not agree with double backward."""
+    want = hypergradient(Dropping, DEVICE, torch.float64, mode="exact")
+    assert relative_error(hypergradient(Dropping, DEVICE, torch.float64), want) < 1e-10
+
+
+@pytest.mark.parametrize(("make", "bound"), [(mlp, 1e-4), (cnn, 5e-2)], ids=["mlp", "cnn"])
+def test_the_hypergradient_in_float32_is_close_to_that_of_the_cpu(make, bound):
+    """Convolutions may use TensorFloat-32: ten bits, 1e-3, in a difference of larger numbers."""
+    want = hypergradient(make, "cpu", torch.float64)
+    assert relative_error(hypergradient(make, DEVICE, torch.float32), want) < bound
+
+
+@pytest.mark.parametrize("make", [mlp, cnn])
+def test_forward_mode_holds_under_bfloat16_autocast_on_the_gpu(make):
+    """A cosine of 0.99, as documented in `bilevel.hypergradient`."""
+    want = hypergradient(make, "cpu", torch.float64)
+    got = hypergradient(make, DEVICE, torch.float32, autocast=True)
+    assert want.norm() > 1e-4
+    assert F.cosine_similarity(got.flatten(), want.flatten(), dim=0) > 0.99
+
+
+def test_finite_differences_are_refused_under_autocast_on_the_gpu():
+    with pytest.raises(RuntimeError, match="mode='fd' under autocast"):
+        hypergradient(mlp, DEVICE, torch.float32, autocast=True, mode="fd")
+
+
+@pytest.mark.parametrize("make", [mlp, Dropping, cnn])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make, tmp_path):
+    """Dropout goes on with the masks that would have come next: other ones differ by percents."""
+
+    def stop(epoch, model, method):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    options = {"meta_batch_size": 7, "precision": "float64"}
+    whole = run(mlc(), make(), **options)
+    path = tmp_path / "run.pt"
+    stopped = run(mlc(), make(), checkpoint=path, on_epoch=stop, **options)
+    assert len(stopped.history) == 2
+    resumed = run(mlc(), make(seed=2), checkpoint=path, resume=True, **options)
+    for column in ("loss", "meta_loss"):
+        got, want = resumed.history[column].tolist(), whole.history[column].tolist()
+        assert got == pytest.approx(want, rel=1e-8)  # sums may come in another order
+    assert resumed.model.state_dict().keys() == whole.model.state_dict().keys()
+    for name, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], tensor, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", DEVICE), (DEVICE, "cpu")])
+def test_a_run_can_go_on_on_another_device(first, second, tmp_path):
+    def stop(epoch, model, method):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    path, options = tmp_path / "run.pt", {"precision": "float64"}
+    run(mlc(), checkpoint=path, on_epoch=stop, device=first, **options)
+    resumed = run(mlc(), mlp(2), checkpoint=path, resume=True, device=second, **options)
+    whole = run(mlc(), device="cpu", **options)
+    assert resumed.model.classifier.weight.device.type == second
+    assert resumed.history["loss"].tolist() == pytest.approx(
+        whole.history["loss"].tolist(), rel=1e-8
+    )
+
+
+def test_networks_on_the_gpu_can_be_compared():
+    model = run().model
+    table = compare([lambda *_: {"a": model}], split, [3], jobs=1, progress=False)
+    test = split().to(DEVICE).test
+    assert table["accuracy"].tolist() == [metrics.evaluate(model, test.x, test.y, batch_size=99)]
+
+
+def test_the_loss_gives_the_values_and_gradients_of_the_cpu():
+    draw = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(64, 10, generator=draw, dtype=torch.float64)
+    labels = torch.arange(64) * 7 % 10
+    for space in ("probability", "logit"):
+        found = []
+        for device in ("cpu", DEVICE):
+            z = logits.to(device).requires_grad_()
+            t = (0.8 * torch.eye(10).double() + 0.02).to(device).requires_grad_()
+            options = {"space": space, "q_floor": 1e-2}
+            loss = losses.transition_cross_entropy(z, labels.to(device), t, **options)
+            found.append([loss, *torch.autograd.grad(loss, (z, t))])
+        for on_cpu, on_gpu in zip(*found, strict=True):
+            assert on_cpu.abs().max() > 1e-4
+            torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-10, atol=1e-14)

@@ -1,0 +1,129 @@
+"""Tests of nlmeta.presets: frozen, usable as they are, and the values of the released code."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlmeta import MLC, CrossEntropy, data, fit, models, presets
+
+PRESETS = {name: getattr(presets, name) for name in presets.__all__ if name.isupper()}
+every_preset = pytest.mark.parametrize("name", PRESETS)
+
+
+def test_there_are_presets_and_all_are_listed():
+    written = {name for name in vars(presets) if name.isupper()}
+    assert set(PRESETS) == written == set(presets.__all__)
+    assert "MLC_OFFICIAL_CIFAR10" in PRESETS
+
+
+@every_preset
+def test_a_preset_cannot_be_changed(name):
+    preset = PRESETS[name]
+    key = next(iter(preset))
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        preset[key] = 0
+    with pytest.raises(TypeError, match="does not support item deletion"):
+        del preset[key]
+
+
+@every_preset
+def test_a_preset_holds_plain_values(name):
+    assert all(isinstance(value, (bool, int, float, str)) for value in PRESETS[name].values())
+
+
+@every_preset
+def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
+    """published, code or ours: who found the numbers."""
+    lines = inspect.getsource(presets).splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
+    comment = []
+    while lines[at - 1].startswith("#"):
+        at -= 1
+        comment.insert(0, lines[at])
+    assert comment
+    assert comment[0].startswith(("# published.", "# code.", "# ours."))
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("MLC")])
+def test_a_preset_of_mlc_goes_into_the_method_or_into_fit_as_it_is(name):
+    preset = PRESETS[name]
+    if name.endswith("TRAINING"):
+        assert set(preset) <= set(inspect.signature(fit).parameters)
+    else:
+        settings = MLC(10, **preset).settings
+        assert {key: settings[key] for key in preset} == dict(preset)
+
+
+def test_the_preset_of_the_digits_goes_into_fit_as_it_is():
+    split = data.load("digits", seed=2, meta_size=0, test_size=1700, validation_size=0)
+    model = models.MLP(64, 10, (4,), seed=2)
+    result = fit(CrossEntropy(), model, split, epochs=1, seed=2, progress=False, **presets.DIGITS)
+    assert result.finished
+
+
+def test_the_defaults_of_fit_are_the_preset_of_the_digits():
+    """`fit` documents its defaults as those of this preset."""
+    parameters = inspect.signature(fit).parameters
+    for key, value in presets.DIGITS.items():
+        assert parameters[key].default == value, key
+
+
+def test_the_official_preset_of_mlc_has_every_switch_of_the_released_code():
+    """Logits, T forgotten at each step, columns normalised, losses summed; alpha and eta."""
+    assert dict(presets.MLC_OFFICIAL_CIFAR10) == {
+        "virtual_lr": 1e-3,
+        "transition_lr": 0.11,
+        "space": "logit",
+        "keep_transition": False,
+        "normalise": "column",
+        "reduction": "sum",
+        "q_floor": 0.0,
+    }
+    assert dict(presets.MLC_OFFICIAL_CIFAR10_TRAINING) == {
+        "batch_size": 64,
+        "lr": 1e-4,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "constant",
+    }
+
+
+def test_each_official_switch_differs_from_the_textbook_default():
+    defaults = inspect.signature(MLC).parameters
+    for switch in ("space", "keep_transition", "normalise", "reduction", "q_floor"):
+        assert presets.MLC_OFFICIAL_CIFAR10[switch] != defaults[switch].default
+
+
+def test_the_digits_preset_of_mlc_is_the_textbook_form():
+    assert set(presets.MLC_DIGITS) == {"virtual_lr", "transition_lr"}
+
+
+def test_one_mean_step_with_converted_rates_is_one_official_sum_step():
+    """The comments beside the numbers: 64 times the rate, weight decay divided by 64."""
+    n = presets.MLC_OFFICIAL_CIFAR10_TRAINING["batch_size"]
+    lr = presets.MLC_OFFICIAL_CIFAR10_TRAINING["lr"]
+    decay = presets.MLC_OFFICIAL_CIFAR10_TRAINING["weight_decay"]
+    assert 64 * presets.MLC_OFFICIAL_CIFAR10["virtual_lr"] == pytest.approx(0.064)
+    assert decay / 64 == pytest.approx(7.8e-6, abs=5e-8)  # as the comment rounds it
+    draw = torch.Generator().manual_seed(3)
+    weights = torch.randn(5, generator=draw, dtype=torch.float64)
+    x = torch.randn(n, 5, generator=draw, dtype=torch.float64)
+    moved = []
+    for reduce, rate, weight_decay in (("sum", lr, decay), ("mean", n * lr, decay / n)):
+        w = weights.clone().requires_grad_()
+        optimizer = torch.optim.SGD([w], lr=rate, momentum=0.9, weight_decay=weight_decay)
+        for _ in range(3):  # momentum takes part
+            optimizer.zero_grad()
+            getattr((x @ w).sigmoid(), reduce)().backward()
+            optimizer.step()
+        moved.append(w.detach())
+    assert (moved[0] - weights).abs().max() > 1e-4
+    torch.testing.assert_close(moved[0], moved[1], rtol=0, atol=1e-14)
+
+
+def test_reading_the_presets_needs_no_other_module():
+    source = Path(inspect.getfile(presets)).read_text(encoding="utf-8")
+    assert "nlmeta." not in source.split('"""', 2)[2]
+    assert "if " not in source.split('"""', 2)[2]
