@@ -35,14 +35,14 @@ def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
     model : nn.Module
         Maps (n, ...) to logits (n, C).
     x : Tensor
-        (N, ...), on the model's device.
+        (N, ...), on any device.
     batch_size : int
         Samples per forward pass; the last batch may be shorter.
 
     Returns
     -------
     Tensor
-        (N, C), on the device of the model.
+        (N, C), on the device of `x`.
 
     Raises
     ------
@@ -50,12 +50,13 @@ def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
         If `batch_size` is below 1.
     """
     _checks.check_count("batch_size", batch_size)
+    home = next(model.parameters(), x).device
     # `model.train(was_training)` would wake up layers that the caller had frozen.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(batch) for batch in x.split(batch_size)])
+            return torch.cat([model(b.to(home)).to(x.device) for b in x.split(batch_size)])
     finally:
         for module, mode in modes:
             module.training = mode
@@ -69,9 +70,9 @@ def evaluate(model: nn.Module, x: Tensor, labels: Tensor, *, batch_size: int) ->
     model : nn.Module
         Maps (n, ...) to logits (n, C).
     x : Tensor
-        (N, ...), on the model's device.
+        (N, ...), on any device.
     labels : Tensor
-        (N,), int64, on the model's device.
+        (N,), int64, on the device of `x`.
     batch_size : int
         Samples per forward pass.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from nlmeta import MLC, data, models, seeding
+from nlmeta import MLC, bilevel, data, models, seeding
 
 
 def definition(root, chapter, name):
@@ -59,3 +59,31 @@ def test_mlc_from_scratch_equals_the_package(root):
     assert_close(method.transition.detach(), transition, rtol=1e-10, atol=1e-10 * moved.item())
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_lookahead_gradient_from_scratch_equals_the_package(root):
+    """Sample weights, BatchNorm in training mode, float64; the network is left as it was."""
+    lookahead_gradient, source = definition(root, "bilevel", "lookahead_gradient")
+    code = [line for line in source.splitlines() if line.strip()]
+    assert len(code) <= 25
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=8).to("cpu", torch.float64)
+    model = models.SmallCNN(1, 10, width=4, hidden=12, seed=8).double()
+    x, y = split.train.x[:32], split.train.y[:32]
+    weights = torch.linspace(0.01, 0.05, 32, dtype=torch.float64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    got = lookahead_gradient(model, x, y, weights, split.meta.x, split.meta.y, 0.4)
+    for name, value in model.state_dict().items():
+        assert torch.equal(before[name], value), name
+    weights.requires_grad_()
+    want = bilevel.hypergradient(
+        model,
+        bilevel.record(model, x),
+        lambda z: (weights * F.cross_entropy(z, y, reduction="none")).sum(),
+        lambda network: F.cross_entropy(network(split.meta.x), split.meta.y),
+        [weights],
+        lr=0.4,
+        mode="exact",
+    ).gradients[0]
+    assert want.abs().max() > 1e-4
+    assert_close(got, want, rtol=1e-10, atol=1e-12)

@@ -41,6 +41,16 @@ while (walker.nextNode()) {{
 }}
 return found;
 """
+# Formulas that MathJax could not set, and displayed ones whose left end cannot be scrolled to.
+BAD_MATHS = """
+const shown = [...document.querySelectorAll('%s mjx-container')];
+const left = element => element.getBoundingClientRect().left;
+return shown.filter(
+  maths => maths.querySelector('mjx-merror')
+    || (maths.hasAttribute('display') && maths.firstElementChild
+        && left(maths.firstElementChild) < left(maths.closest('.bd-article div') ?? maths) - 1)
+).map(maths => maths.textContent.slice(0, 60));
+"""
 WIDER_THAN_PAGE = """
 const room = document.documentElement.clientWidth;
 if (document.documentElement.scrollWidth <= room + 1) return [];
@@ -162,6 +172,7 @@ def test_page_reads_with_the_network_off(page, width, theme, book, browser):
     if has_maths and source.suffix == ".md":
         assert browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} mjx-container")
     assert browser.execute_script(RAW_MATHS) == []
+    assert browser.execute_script(BAD_MATHS % ARTICLE) == []
     images = browser.execute_script(IMAGES)
     assert [image for image in images if not image["width"] or not image["alt"]] == []
     if source.suffix == ".ipynb":
