@@ -1,8 +1,10 @@
 """The files agree with each other, and every stored chapter is as CONTRIBUTING.md says."""
 
 import ast
+import base64
 import importlib
 import inspect
+import io
 import json
 import pkgutil
 import re
@@ -17,6 +19,7 @@ import execute
 import nbformat
 import pytest
 import yaml
+from PIL import Image
 
 import nlmeta
 
@@ -39,10 +42,17 @@ NOT_ON_IMPORT = ["IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbclient
 NOT_ON_IMPORT += ["nbval", "pytest", "selenium", "sphinx", "yaml"]
 
 
+def pixel():
+    """The smallest figure that can be stored, in base64."""
+    picture = io.BytesIO()
+    Image.new("RGB", (1, 1), "white").save(picture, "PNG")
+    return base64.b64encode(picture.getvalue()).decode()
+
+
 def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
     """A smallest chapter that passes every check; the negative tests each break one thing in it."""
     v4 = nbformat.v4
-    shown = v4.new_output("display_data", {"image/png": "aGk=", "text/plain": "<Figure>"})
+    shown = v4.new_output("display_data", {"image/png": pixel(), "text/plain": "<Figure>"})
     printed = [v4.new_output("stream", name="stdout", text=f"{k} of 3\n") for k in (1, 2, 3)]
     caption = {"image": {"alt": "A line that rises from one."}, "figure": {"caption": "A line."}}
     figure = v4.new_code_cell("plt.show()", metadata={"mystnb": caption}, outputs=[shown])
