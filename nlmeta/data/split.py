@@ -1,0 +1,107 @@
+"""What a dataset is once it is ready: four parts, and the truth kept aside for evaluation alone."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Samples", "Split"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs with labels.
+
+    Attributes
+    ----------
+    x : Tensor of float, shape (n, ...)
+        Inputs.
+    y : Tensor of int64, shape (n,)
+        The labels that may be used: noisy ones in a training part, clean ones elsewhere.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(
+                f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it needs one for each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Samples":
+        """The same samples on a device, the inputs in a floating-point type."""
+        return Samples(self.x.to(device=device, dtype=dtype), self.y.to(device))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A dataset split into parts, its training labels made noisy.
+
+    Attributes
+    ----------
+    name : str
+        The dataset.
+    train : Samples
+        Training part; `train.y` are the given, noisy labels. A sample's id is its row here.
+    meta : Samples
+        Small clean set, class-balanced.
+    validation, test : Samples
+        Clean. Nothing in the package selects by the test part.
+    true_labels : Tensor of int64, shape (N,)
+        The truth behind `train.y`. For evaluation alone: it never reaches a method.
+    transition : Tensor of float64, shape (C, C)
+        The matrix that the noise was drawn from; row: true class, column: given label.
+    indices : mapping of str to Tensor
+        For each part the rows of the original dataset.
+    class_names : tuple of str
+        C names.
+    settings : mapping
+        The arguments that made this split.
+    """
+
+    name: str
+    train: Samples
+    meta: Samples
+    validation: Samples
+    test: Samples
+    true_labels: Tensor
+    transition: Tensor
+    indices: Mapping[str, Tensor]
+    class_names: tuple[str, ...]
+    settings: Mapping[str, object]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    @property
+    def wrong(self) -> Tensor:
+        """Which given labels are wrong; bool, shape (N,). For evaluation alone."""
+        return self.train.y != self.true_labels
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the rows and labels of every part: equal digests, equal splits."""
+        sha = hashlib.sha256()
+        for part in ("train", "meta", "validation", "test"):
+            for tensor in (self.indices[part], getattr(self, part).y):
+                sha.update(tensor.cpu().numpy().tobytes())
+        return sha.hexdigest()
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Split":
+        """The same split, resident on a device."""
+        parts = ("train", "meta", "validation", "test")
+        moved = {part: getattr(self, part).to(device, dtype) for part in parts}
+        return replace(self, **moved, true_labels=self.true_labels.to(device))
+
+    def on_meta_set(self) -> "Split":
+        """The split of somebody who has the clean meta set and nothing else to train on."""
+        indices = {**self.indices, "train": self.indices["meta"]}
+        return replace(self, train=self.meta, true_labels=self.meta.y, indices=indices)
