@@ -6,7 +6,7 @@ The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in
 """
 
 from nlmeta import bilevel, data, losses, methods, metrics, models, noise, presets, procedures
-from nlmeta.methods import EMA, MLC, CrossEntropy, Method
+from nlmeta.methods import EMA, MLC, MSLG, CrossEntropy, Method
 from nlmeta.training import Result, choose_device, fit
 
 __version__ = "0.1.0"
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EMA",
     "MLC",
+    "MSLG",
     "CrossEntropy",
     "Method",
     "Result",

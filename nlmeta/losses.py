@@ -12,10 +12,21 @@ from torch import Tensor
 
 from nlmeta._checks import check_choice, check_not_negative
 
-__all__ = ["Reduction", "Space", "transition_cross_entropy"]
+__all__ = [
+    "Direction",
+    "Reduction",
+    "Scale",
+    "Space",
+    "entropy",
+    "reverse_cross_entropy",
+    "soft_label_divergence",
+    "transition_cross_entropy",
+]
 
-Space = Literal["probability", "logit"]
+Direction = Literal["prediction-first", "label-first"]
 Reduction = Literal["mean", "sum"]
+Scale = Literal["samples", "entries"]
+Space = Literal["probability", "logit"]
 
 # Stands in for a transition probability of exactly zero inside a logarithm. It is far below what
 # float32 can tell from zero beside a probability, and its inverse is far from overflowing.
@@ -85,3 +96,95 @@ def transition_cross_entropy(
     # about 46, and no more.
     log_q = torch.logsumexp(log_p + (columns + TINY).log(), dim=1)  # (n,)
     return -log_q.mean() if reduction == "mean" else -log_q.sum()
+
+
+def soft_label_divergence(
+    logits: Tensor,
+    label_logits: Tensor,
+    *,
+    direction: Direction = "prediction-first",
+    scale: Scale = "samples",
+) -> Tensor:
+    r"""Kullback-Leibler divergence between a prediction and a soft label, both given by logits.
+
+    With p = softmax(z) and the soft label s = softmax(u),
+
+    * ``"prediction-first"``: KL(p || s) = sum p (log p - log s), which MSLG trains with (Algan &
+      Ulusoy, ICPR 2020). Where p is small it does not matter what the label says.
+    * ``"label-first"``: KL(s || p) = sum s (log s - log p), cross-entropy of a soft label but for
+      a constant. Where s is small it does not matter what the network says.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z.
+    label_logits : Tensor, shape (n, C)
+        u.
+    direction : {"prediction-first", "label-first"}
+        Default ``"prediction-first"``.
+    scale : {"samples", "entries"}
+        The sum over the batch is divided by n (default), or by n C as the released code of MSLG
+        has it, which makes every step C times smaller.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    check_choice("direction", direction, ("prediction-first", "label-first"))
+    if logits.shape != label_logits.shape:
+        raise ValueError(
+            f"`label_logits` has shape {tuple(label_logits.shape)}; "
+            f"it must be that of the logits, {tuple(logits.shape)}"
+        )
+    log_p, log_s = F.log_softmax(logits, dim=1), F.log_softmax(label_logits, dim=1)
+    first, second = (log_p, log_s) if direction == "prediction-first" else (log_s, log_p)
+    return _scaled(first.exp() * (first - second), scale)
+
+
+def reverse_cross_entropy(
+    logits: Tensor, label_logits: Tensor, *, scale: Scale = "samples"
+) -> Tensor:
+    """Cross-entropy with the two sides exchanged: -sum p log s, for a soft label s = softmax(u).
+
+    It is KL(p || s) plus the entropy of p, which is how MSLG arrives at it. For u = K times a
+    one-hot it is K (1 - p at the label), the mean absolute error up to scale and constant (Ghosh,
+    Kumar & Sastry, AAAI 2017, for why that is robust).
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    label_logits : Tensor, shape (n, C)
+        u.
+    scale : {"samples", "entries"}
+        As for `soft_label_divergence`.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    return _scaled(-F.softmax(logits, dim=1) * F.log_softmax(label_logits, dim=1), scale)
+
+
+def entropy(logits: Tensor, *, scale: Scale = "samples") -> Tensor:
+    """Entropy of the prediction, -sum p log p; small where the network is sure.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    scale : {"samples", "entries"}
+        As for `soft_label_divergence`.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    return _scaled(-log_p.exp() * log_p, scale)
+
+
+def _scaled(terms: Tensor, scale: Scale) -> Tensor:
+    """Sum of (n, C) terms over n, or over n C."""
+    check_choice("scale", scale, ("samples", "entries"))
+    return terms.mean() if scale == "entries" else terms.sum(1).mean()

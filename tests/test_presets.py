@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nlmeta import MLC, CrossEntropy, data, fit, models, presets
+from nlmeta import MLC, MSLG, CrossEntropy, data, fit, models, presets
 
 PRESETS = {name: getattr(presets, name) for name in presets.__all__ if name.isupper()}
 every_preset = pytest.mark.parametrize("name", PRESETS)
@@ -46,13 +46,19 @@ def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
     assert comment[0].startswith(("# published.", "# code.", "# ours."))
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("MLC")])
-def test_a_preset_of_mlc_goes_into_the_method_or_into_fit_as_it_is(name):
+METHODS = {
+    "MLC": lambda preset: MLC(10, **preset),
+    "MSLG": lambda preset: MSLG(torch.tensor([0, 9, 3]), 10, **preset),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "DIGITS"])
+def test_a_preset_goes_into_its_method_or_into_fit_as_it_is(name):
     preset = PRESETS[name]
     if name.endswith("TRAINING"):
         assert set(preset) <= set(inspect.signature(fit).parameters)
     else:
-        settings = MLC(10, **preset).settings
+        settings = METHODS[name.partition("_")[0]](preset).settings
         assert {key: settings[key] for key in preset} == dict(preset)
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pandas.testing import assert_frame_equal
 from torch import nn
 
-from nlmeta import EMA, MLC, CrossEntropy, Method, choose_device, data, fit, metrics, presets
+from nlmeta import EMA, MLC, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.training import progress_wanted
 
@@ -458,6 +458,10 @@ def ema(model):
     return EMA(CrossEntropy(), model, decay=0.8)
 
 
+def mslg(model):
+    return MSLG(split().train.y, 10, virtual_lr=0.5, label_lr=20.0)
+
+
 def ema_of_mlc(model):
     return EMA(mlc(), model, decay=0.8)
 
@@ -467,6 +471,7 @@ RUNS = {
     "average": (ema, cnn, {}),
     "mlc on part of the meta set": (lambda _: mlc(), mlp, {"meta_batch_size": 7}),
     "mlc after warm-up": (lambda _: mlc(), cnn, {"warmup_epochs": 2}),
+    "mslg after warm-up": (mslg, cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
     "average of mlc": (ema_of_mlc, mlp, {"meta_batch_size": 7, "warmup_epochs": 1}),
     "dropout": (lambda _: CrossEntropy(), Dropping, {}),
     "mlc with dropout": (lambda _: mlc(), Dropping, {"meta_batch_size": 7}),

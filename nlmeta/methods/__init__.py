@@ -8,5 +8,6 @@ They all spell their one step alike, ``method.step(model, optimizer, train, meta
 from nlmeta.methods.base import Method
 from nlmeta.methods.cross_entropy import EMA, CrossEntropy
 from nlmeta.methods.mlc import MLC
+from nlmeta.methods.mslg import MSLG
 
-__all__ = ["EMA", "MLC", "CrossEntropy", "Method"]
+__all__ = ["EMA", "MLC", "MSLG", "CrossEntropy", "Method"]

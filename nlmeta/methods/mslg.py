@@ -1,0 +1,235 @@
+"""MSLG: one learnable label per sample, moved so that a trial step helps clean data (chapter 6).
+
+G. Algan, I. Ulusoy, "Meta Soft Label Generation for Noisy Labels", ICPR 2020.
+
+Every training sample owns a soft label, kept across epochs. It starts near the given label. One
+step of lookahead tells in which direction it should have been for the clean meta set, and it moves
+there; the network is then trained on the moved labels. Warm-up with plain cross-entropy is the
+training loop's business.
+
+The defaults are the paper's formulas. Its released code divides the inner loss by the number of
+classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_OFFICIAL_CIFAR10``.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import bilevel, losses
+from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+
+__all__ = ["MSLG", "LabelMemory"]
+
+
+class MSLG(Method):
+    """Meta soft label generation.
+
+    Parameters
+    ----------
+    given_labels : Tensor of int64, shape (N,)
+        The noisy labels of the whole training part, row by row as the sample ids count.
+    num_classes : int
+        C.
+    virtual_lr : float
+        alpha, the size of the trial step. Released: 0.5, with ``scale="entries"``.
+    label_lr : float
+        beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
+        stay, which leaves the inner loss alone as the method (see Notes).
+    k : float
+        K, the label logit of the given class at the start; the others are 0. Default 10, as
+        released: a soft label of 0.9996 for ten classes.
+    entropy_weight : float
+        gamma, weight of the prediction's entropy in the ordinary step. Default 1, as released.
+    direction : {"prediction-first", "label-first"}
+        Of the divergence, see `losses.soft_label_divergence`. Default ``"prediction-first"``.
+    scale : {"samples", "entries"}
+        Default ``"samples"``, the paper's. Released code: ``"entries"``.
+    mode : {"jvp", "fd", "exact"}
+        How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
+    memory_device : str, optional
+        ``"cpu"`` keeps the labels there when the method moves to a GPU, for N times C numbers that
+        do not fit on it. Default: the labels move with the method.
+
+    Attributes
+    ----------
+    memory : LabelMemory
+        The label logits u, shape (N, C), float32 unless the method is moved to another type.
+
+    Notes
+    -----
+    With ``entropy_weight=1`` and the prediction first, the ordinary step's loss is reverse
+    cross-entropy, and at the start, where a label is K times a one-hot, K times the mean absolute
+    error up to a constant. That loss is robust by itself, so ``label_lr=0`` is the control that
+    shows what moving the labels adds.
+    """
+
+    needs_meta = True
+
+    def __init__(
+        self,
+        given_labels: Tensor,
+        num_classes: int,
+        *,
+        virtual_lr: float,
+        label_lr: float,
+        k: float = 10.0,
+        entropy_weight: float = 1.0,
+        direction: losses.Direction = "prediction-first",
+        scale: losses.Scale = "samples",
+        mode: bilevel.Mode = "jvp",
+        memory_device: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_count("num_classes", num_classes, minimum=2)
+        check_labels("given_labels", given_labels, num_classes)
+        for name, value in (
+            ("virtual_lr", virtual_lr),
+            ("label_lr", label_lr),
+            ("k", k),
+            ("entropy_weight", entropy_weight),
+        ):
+            check_not_negative(name, value)
+        check_choice("direction", direction, ("prediction-first", "label-first"))
+        check_choice("scale", scale, ("samples", "entries"))
+        check_choice("mode", mode, bilevel.MODES)
+        self.virtual_lr = virtual_lr
+        self.label_lr = label_lr
+        self.k = k
+        self.entropy_weight = entropy_weight
+        self.direction = direction
+        self.scale = scale
+        self.mode = mode
+        start = k * F.one_hot(given_labels, num_classes).float()  # (N, C)
+        self.memory = LabelMemory(start, device=memory_device)
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """Trial step, step of the batch's labels, ordinary step on them. See `Method.step`."""
+        if meta is None or len(meta.y) == 0:
+            raise ValueError("`meta` is empty; MSLG needs at least one clean meta sample")
+        forward = bilevel.record(model, train.x)
+        u = self.memory.read(train.ids, like=forward.logits)  # (n, C)
+        hyper = self.label_gradient(model, forward, u, meta)
+        moved = u - self.label_lr * hyper.gradients[0]  # (6.5)
+        self.memory.write(train.ids, moved)
+        loss = self.ordinary_loss(forward.logits, moved)  # (6.6): old weights, new labels
+        descend(optimizer, loss)
+        return {
+            "loss": loss.detach(),
+            "meta_loss": hyper.outer_loss,
+            "label_change": (moved - u).abs().mean(),
+        }
+
+    def divergence(self, logits: Tensor, label_logits: Tensor) -> Tensor:
+        """The inner loss, (6.1), with this method's switches."""
+        return losses.soft_label_divergence(
+            logits, label_logits, direction=self.direction, scale=self.scale
+        )
+
+    def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
+        """What the network is trained with, (6.6): the divergence plus gamma times the entropy."""
+        entropy = losses.entropy(logits, scale=self.scale)
+        if self.direction == "label-first":
+            return self.divergence(logits, label_logits) + self.entropy_weight * entropy
+        # KL(p || s) is reverse cross-entropy minus the entropy, so gamma = 1 leaves the former.
+        reverse = losses.reverse_cross_entropy(logits, label_logits, scale=self.scale)
+        return reverse - (1 - self.entropy_weight) * entropy
+
+    def label_gradient(
+        self, model: nn.Module, forward: bilevel.Forward, label_logits: Tensor, meta: Batch
+    ) -> bilevel.Hypergradient:
+        """Derivative by the batch's label logits of the meta loss after a trial step, (6.2-6.4).
+
+        For the prediction first it is alpha times the tangent of the *probabilities* along the
+        outer gradient, times the loss' scale: labels move as the prediction itself would in a
+        step on the clean batch.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network.
+        forward : bilevel.Forward
+            Its pass over the noisy batch.
+        label_logits : Tensor, shape (n, C)
+            u of that batch.
+        meta : Batch
+            Clean samples.
+
+        Returns
+        -------
+        bilevel.Hypergradient
+            With one gradient, of shape (n, C).
+        """
+        u = label_logits.detach().requires_grad_()
+        return bilevel.hypergradient(
+            model,
+            forward,
+            inner_loss=lambda logits: self.divergence(logits, u),
+            outer_loss=lambda network: F.cross_entropy(network(meta.x), meta.y),
+            meta_parameters=[u],
+            lr=self.virtual_lr,
+            mode=self.mode,
+        )
+
+    def soft_labels(self) -> Tensor:
+        """The learned labels of all samples: probabilities, shape (N, C)."""
+        return self.memory.logits.softmax(1)
+
+
+class LabelMemory(nn.Module):
+    """A row of label logits for each training sample, addressed by sample id.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, C)
+        The rows at the start.
+    device : str, optional
+        Where the rows stay whatever the method does. Default: they move with it.
+    """
+
+    logits: Tensor
+
+    def __init__(self, logits: Tensor, *, device: str | None = None) -> None:
+        super().__init__()
+        self.stays = device is not None
+        self.register_buffer("logits", logits if device is None else logits.to(device))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "LabelMemory":
+        # What `.to`, `.cuda` and `.double` go through.
+        return self if self.stays else super()._apply(fn, recurse)
+
+    def read(self, ids: Tensor | None, *, like: Tensor) -> Tensor:
+        """Rows of the samples with these ids, (n, C), in device and floating type of `like`."""
+        rows = self.logits[self._checked(ids)]
+        kind = torch.promote_types(like.dtype, self.logits.dtype)
+        return rows.to(like.device, kind)
+
+    def write(self, ids: Tensor | None, rows: Tensor) -> None:
+        """Put rows back; all other rows stay as they are."""
+        self.logits[self._checked(ids)] = rows.detach().to(self.logits)
+
+    def _checked(self, ids: Tensor | None) -> Tensor:
+        if ids is None:
+            raise ValueError(
+                "`train.ids` is missing; MSLG keeps a label for each sample, so a batch must say "
+                "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
+            )
+        ids = ids.to(self.logits.device)
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= len(self.logits):
+            raise ValueError(
+                f"`train.ids` holds {low if low < 0 else high}; "
+                f"the memory has rows 0 to {len(self.logits) - 1}"
+            )
+        if len(ids.unique()) < len(ids):
+            raise ValueError("`train.ids` repeats a sample; a batch may hold each sample once")
+        return ids
