@@ -22,16 +22,16 @@ __all__ = [
 
 Preset = Mapping[str, object]
 
-# ours. The optimiser for all runs on the digits; one setting for every method, not tuned for any.
+#: ours. The optimiser for all runs on the digits; one setting for every method, not tuned for any.
 DIGITS: Preset = MappingProxyType(
     {"batch_size": 64, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine"}
 )
 
-# ours. Chosen by accuracy on clean validation images of the digits, on seeds that no table uses,
-# among some 35 settings: more search than any baseline got, which the tables' text says.
+#: ours. Chosen by accuracy on clean validation images of the digits, on seeds that no table uses,
+#: among some 35 settings: more search than any baseline got, which the tables' text says.
 MLC_DIGITS: Preset = MappingProxyType({"virtual_lr": 0.1, "transition_lr": 30.0})
 
-# code. The released training script for CIFAR-10, commit 709fe1c of 6 Oct 2020.
+#: code. The released training script for CIFAR-10, commit 709fe1c of 6 Oct 2020.
 MLC_OFFICIAL_CIFAR10: Preset = MappingProxyType(
     {
         "virtual_lr": 1e-3,  # on the sum over a batch of 64, so 0.064 on the mean
@@ -44,8 +44,8 @@ MLC_OFFICIAL_CIFAR10: Preset = MappingProxyType(
     }
 )
 
-# code. The ordinary step that belongs to it, after 30,000 warm-up steps at a rate of 0.1 on the
-# mean.
+#: code. The ordinary step that belongs to it, after 30,000 warm-up steps at a rate of 0.1 on the
+#: mean.
 MLC_OFFICIAL_CIFAR10_TRAINING: Preset = MappingProxyType(
     {
         "batch_size": 64,
@@ -56,7 +56,7 @@ MLC_OFFICIAL_CIFAR10_TRAINING: Preset = MappingProxyType(
     }
 )
 
-# code. Commit 7b6e5f7 of 12 Oct 2020, CIFAR-10: batches of 128, 120 epochs of which 44 warm-up.
+#: code. Commit 7b6e5f7 of 12 Oct 2020, CIFAR-10: batches of 128, 120 epochs of which 44 warm-up.
 MSLG_OFFICIAL_CIFAR10: Preset = MappingProxyType(
     {
         "virtual_lr": 0.5,
@@ -68,16 +68,16 @@ MSLG_OFFICIAL_CIFAR10: Preset = MappingProxyType(
     }
 )
 
-# code. The same commit, Clothing1M and Food101N: batches of 32, 10 epochs of which 1 warm-up.
+#: code. The same commit, Clothing1M and Food101N: batches of 32, 10 epochs of which 1 warm-up.
 MSLG_OFFICIAL_CLOTHING1M: Preset = MappingProxyType({**MSLG_OFFICIAL_CIFAR10, "label_lr": 1500.0})
 
-# ours. Chosen on clean validation images of the digits and, for the labels, by how many were
-# recovered, on seeds that no table uses. alpha beta / (n C) is that of CIFAR-10, by chance.
+#: ours. Chosen on clean validation images of the digits and, for the labels, by how many were
+#: recovered, on seeds that no table uses. alpha beta / (n C) is that of CIFAR-10, by chance.
 MSLG_DIGITS: Preset = MappingProxyType(
     {"virtual_lr": 0.5, "label_lr": 2000.0, "k": 5.0, "scale": "entries"}
 )
 
-# ours. The training that belongs to it, after 8 epochs of cross-entropy at a constant 0.05.
+#: ours. The training that belongs to it, after 8 epochs of cross-entropy at a constant 0.05.
 MSLG_DIGITS_TRAINING: Preset = MappingProxyType(
     {"batch_size": 64, "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine"}
 )

@@ -43,7 +43,7 @@ def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
         at -= 1
         comment.insert(0, lines[at])
     assert comment
-    assert comment[0].startswith(("# published.", "# code.", "# ours."))
+    assert comment[0].startswith(("#: published.", "#: code.", "#: ours."))
 
 
 METHODS = {
