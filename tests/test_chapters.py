@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from nlmeta import MLC, bilevel, data, models, seeding
+from nlmeta import MLC, MSLG, bilevel, data, models, seeding
 
 
 def definition(root, chapter, name):
@@ -87,3 +87,31 @@ def test_lookahead_gradient_from_scratch_equals_the_package(root):
     ).gradients[0]
     assert want.abs().max() > 1e-4
     assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_mslg_from_scratch_equals_the_package(root):
+    """Ten steps in float64: the labels and the weights, to a relative 1e-10."""
+    mslg_step, source = definition(root, "mslg", "mslg_step")
+    code = [
+        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
+    assert len(code) <= 40
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    method = MSLG(split.train.y, 10, virtual_lr=0.3, label_lr=100.0, k=4.0).double()
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    start = method.memory.logits.clone()
+    u = start.clone()
+    order = seeding.generator(6, "batches")
+    meta = data.draw_batch(split.meta, None, generator=order)
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=order)
+        u = mslg_step(mine, u, train.x, train.ids, meta.x, meta.y, alpha=0.3, beta=100.0, lr=0.1)
+        method.step(theirs, optimizer, train, meta)
+    moved = (u - start).abs().max()
+    assert moved > 1e-2
+    assert_close(method.memory.logits, u, rtol=1e-10, atol=1e-10 * moved.item())
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
