@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta.models.features import with_features
 
 __all__ = [
     "Forward",
@@ -76,11 +77,14 @@ class Forward(NamedTuple):
         The network's output, attached to its parameters.
     random_state : tuple of Tensor
         State of the global generators before the pass, so that dropout can be repeated.
+    features : Tensor, shape (n, D), optional
+        What the last linear layer saw, detached, where it was asked for.
     """
 
     x: Tensor
     logits: Tensor
     random_state: tuple[Tensor, ...]
+    features: Tensor | None = None
 
 
 class Hypergradient(NamedTuple):
@@ -96,6 +100,11 @@ class Hypergradient(NamedTuple):
 
     gradients: tuple[Tensor, ...]
     outer_loss: Tensor
+
+    @property
+    def norm(self) -> Tensor:
+        """Length of all gradients together, shape (): what a diagnosis wants to see finite."""
+        return torch.stack([g.square().sum() for g in self.gradients]).sum().sqrt()
 
 
 def parameters(model: nn.Module) -> Parameters:
@@ -137,7 +146,7 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     return network
 
 
-def record(model: nn.Module, x: Tensor) -> Forward:
+def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     """The forward pass that lookahead and ordinary step share.
 
     It runs on the network itself, so running statistics move here, and nowhere else.
@@ -148,6 +157,8 @@ def record(model: nn.Module, x: Tensor) -> Forward:
         Any network that returns logits.
     x : Tensor, shape (n, ...)
         Training batch.
+    features : bool
+        Keep the features as well, see `models.with_features`. Default False.
 
     Returns
     -------
@@ -155,6 +166,9 @@ def record(model: nn.Module, x: Tensor) -> Forward:
         The logits with their graph, and the random numbers that dropout drew.
     """
     state = _random_state(x.device)
+    if features:
+        logits, seen = with_features(model, x)
+        return Forward(x, logits, state, seen.detach())
     return Forward(x, model(x), state)
 
 

@@ -10,20 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlmeta._checks import check_choice, check_not_negative
+from nlmeta._checks import check_choice, check_not_negative, check_rate
 
 __all__ = [
     "Direction",
+    "DivergenceGradient",
     "Reduction",
     "Scale",
     "Space",
+    "cross_layer_divergence",
     "entropy",
+    "generalised_cross_entropy",
+    "mean_absolute_error",
     "reverse_cross_entropy",
     "soft_label_divergence",
     "transition_cross_entropy",
 ]
 
 Direction = Literal["prediction-first", "label-first"]
+DivergenceGradient = Literal["released", "full"]
 Reduction = Literal["mean", "sum"]
 Scale = Literal["samples", "entries"]
 Space = Literal["probability", "logit"]
@@ -31,6 +36,9 @@ Space = Literal["probability", "logit"]
 # Stands in for a transition probability of exactly zero inside a logarithm. It is far below what
 # float32 can tell from zero beside a probability, and its inverse is far from overflowing.
 TINY = 1e-20
+
+# Keeps the logarithm of a graph's entry finite; as in the released code of CLID-MU.
+GRAPH_FLOOR = 1e-7
 
 
 def transition_cross_entropy(
@@ -182,6 +190,114 @@ def entropy(logits: Tensor, *, scale: Scale = "samples") -> Tensor:
     """
     log_p = F.log_softmax(logits, dim=1)
     return _scaled(-log_p.exp() * log_p, scale)
+
+
+def generalised_cross_entropy(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
+    """Between cross-entropy and mean absolute error: (1 - p^q) / q, p at the given label.
+
+    Z. Zhang, M. Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with
+    Noisy Labels", NeurIPS 2018.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    labels : Tensor of int64, shape (n,)
+        Given labels.
+    q : float
+        In [0, 1]. 1 is half of `mean_absolute_error`; 0 is taken as its limit, cross-entropy.
+        Default 0.7, published.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over the batch.
+    """
+    check_rate("q", q)
+    log_p = -F.cross_entropy(logits, labels, reduction="none")  # (n,)
+    # expm1 keeps the digits where p is near 1.
+    return -(torch.expm1(q * log_p) / q if q > 0 else log_p).mean()
+
+
+def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Distance between prediction and one-hot label, sum of |p - e|, which is 2 (1 - p_label).
+
+    Robust to symmetric noise (Ghosh, Kumar & Sastry, AAAI 2017), and slow to train with.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    labels : Tensor of int64, shape (n,)
+        Given labels.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over the batch.
+    """
+    p = logits.softmax(1).gather(1, labels[:, None])  # (n, 1)
+    return 2 * (1 - p).mean()
+
+
+def cross_layer_divergence(
+    features: Tensor,
+    logits: Tensor,
+    *,
+    temperature: float = 0.5,
+    gradient: DivergenceGradient = "released",
+    one_hot: bool = False,
+) -> Tensor:
+    r"""CLID: does a batch have the same neighbours in feature space and in the predictions?
+
+    Two graphs over the B samples of a batch, rows summing to one, each sample its own neighbour
+    too: A = softmax over b of max(cos(h_a, h_b), 0) / temperature from the features, and Q-bar,
+    the cosines Q_ab of the predictions divided by their row sums R_a. The value is the
+    cross-entropy of the graphs, -1/B sum_ab Q-bar_ab log A_ab: of the predictions' graph relative
+    to the features' graph. No label is used (Hu et al., KDD 2025, as their released code has it).
+
+    It is the entropy of Q-bar plus KL(Q-bar || A). So it is *not* zero where the graphs agree, and
+    values for another batch size or temperature cannot be compared. For uninformative features it
+    is log B.
+
+    Parameters
+    ----------
+    features : Tensor, shape (B, D)
+        h, what the last linear layer saw. Only directions count.
+    logits : Tensor, shape (B, C)
+        z, with p = softmax(z).
+    temperature : float
+        Of the features' graph. Default 0.5, released. Infinite: the uniform graph, for which the
+        value is log B and only the released gradient is left, repelling all pairs alike.
+    gradient : {"released", "full"}
+        ``"released"`` (default) holds A and the row sums R fixed, which leaves a positive
+        coefficient for every pair: all predictions of a batch are pushed apart, near pairs least.
+        ``"full"`` is the derivative of the value.
+    one_hot : bool
+        Take the predicted class in place of the probabilities. Ours, not the paper's: it looks at
+        neighbours without looking at confidence. It has no gradient. Default False.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    check_choice("gradient", gradient, ("released", "full"))
+    if not temperature > 0:  # written so that NaN fails too; infinity is the uniform graph
+        raise ValueError(f"`temperature` is {temperature}; it must be above 0")
+    if len(features) != len(logits):
+        raise ValueError(
+            f"`features` holds {len(features)} samples and `logits` {len(logits)}; "
+            "they must be the same ones"
+        )
+    h = F.normalize(features, dim=1)
+    graph = ((h @ h.t()).clamp_min(0) / temperature).softmax(1)  # A, (B, B)
+    p = F.one_hot(logits.argmax(1), logits.shape[1]).to(h) if one_hot else logits.softmax(1)
+    p = F.normalize(p, dim=1)
+    similarity = p @ p.t()  # Q, (B, B)
+    sums = similarity.sum(1, keepdim=True)  # R, (B, 1)
+    if gradient == "released":
+        graph, sums = graph.detach(), sums.detach()
+    return -(similarity / sums * (graph + GRAPH_FLOOR).log()).sum(1).mean()
 
 
 def _scaled(terms: Tensor, scale: Scale) -> Tensor:

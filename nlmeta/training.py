@@ -132,7 +132,7 @@ def fit(
         number where nothing was evaluated.
     on_epoch : callable, optional
         ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
-        history.
+        history. If it has `state_dict` and `load_state_dict`, its state is in the checkpoint.
     progress : bool, optional
         Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
 
@@ -165,6 +165,13 @@ def fit(
         raise ValueError("`split` has an empty training part; there is nothing to train on")
     if method.needs_meta and len(split.meta) == 0:
         raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    if method.needs_meta_labels:
+        missing = sorted(set(range(split.num_classes)) - set(split.meta.y.tolist()))
+        if missing:
+            raise ValueError(
+                f"`split` has a meta set without class {missing[0]}; {type(method).__name__} "
+                "learns from its labels and needs every class there"
+            )
     device = choose_device(device)
     dtype = torch.float64 if precision == "float64" else torch.float32
     split = split.to(device, dtype)
@@ -190,7 +197,7 @@ def fit(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
     )
-    run = _Run(model, method, optimizer, split, settings, device)
+    run = _Run(model, method, optimizer, split, settings, device, on_epoch)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists() and not resume:
         raise ValueError(
@@ -291,7 +298,9 @@ class _Run:
         split: Split,
         settings: dict[str, Any],
         device: torch.device,
+        on_epoch: object,
     ) -> None:
+        self.on_epoch = on_epoch
         self.model, self.method, self.optimizer = model, method, optimizer
         self.split, self.settings, self.device = split, settings, device
         self.rows: list[dict[str, float]] = []
@@ -339,6 +348,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "random_state": random_state,
         }
+        if hasattr(self.on_epoch, "state_dict"):
+            state["on_epoch"] = self.on_epoch.state_dict()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(path.name + ".part")
         torch.save(state, unfinished)
@@ -373,6 +384,13 @@ class _Run:
             raise ValueError(
                 f"`checkpoint` {str(path)!r} is of another network: {error}"
             ) from error
+        if hasattr(self.on_epoch, "load_state_dict"):
+            if "on_epoch" not in state:
+                raise ValueError(
+                    f"`checkpoint` {str(path)!r} was written without what `on_epoch` keeps; "
+                    "it can only be continued without it"
+                )
+            self.on_epoch.load_state_dict(state["on_epoch"])
         random_state = {name: s.cpu() for name, s in state["random_state"].items()}
         for name, g in self.generators.items():
             g.set_state(random_state[name])

@@ -125,7 +125,9 @@ def test_settings_of_mlc_hold_every_switch():
         "mode": "fd",
     }
     settings = mlc(**switches).settings
-    assert settings == {"name": "MLC", "virtual_lr": 0.1, "transition_lr": 2.0, **switches}
+    others = {"virtual_lr": 0.1, "transition_lr": 2.0, "initial": "identity"}
+    assert settings == {"name": "MLC", **others, **switches, "objective": "LabelCrossEntropy()"}
+    assert mlc(initial=torch.full((C, C), 1 / C)).settings["initial"] != "identity"
 
 
 def test_settings_of_an_average_hold_those_of_the_method_inside():

@@ -444,7 +444,7 @@ def test_step_leaves_no_gradient_on_t_and_reports_both_losses():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     diagnostics = method.step(model, optimizer, train, meta)
     assert method.transition.grad is None
-    assert set(diagnostics) == {"loss", "meta_loss"}
+    assert set(diagnostics) == {"loss", "meta_loss", "hypergradient"}
     assert all(d.shape == () and not d.requires_grad for d in diagnostics.values())
     assert dict(method.named_parameters()).keys() == {"transition"}
 

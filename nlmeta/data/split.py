@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nlmeta._checks import check_count
+from nlmeta.seeding import generator
+
 __all__ = ["Samples", "Split"]
 
 
@@ -50,7 +53,7 @@ class Split:
     train : Samples
         Training part; `train.y` are the given, noisy labels. A sample's id is its row here.
     meta : Samples
-        Small clean set, class-balanced.
+        Small clean set, class-balanced; or a noisy one, see `with_noisy_meta`.
     validation, test : Samples
         Clean. Nothing in the package selects by the test part.
     true_labels : Tensor of int64, shape (N,)
@@ -105,3 +108,65 @@ class Split:
         """The split of somebody who has the clean meta set and nothing else to train on."""
         indices = {**self.indices, "train": self.indices["meta"]}
         return replace(self, train=self.meta, true_labels=self.meta.y, indices=indices)
+
+    def keep(self, kept: Tensor) -> "Split":
+        """The split with only some of its training samples. Their ids count anew from 0.
+
+        Parameters
+        ----------
+        kept : Tensor of bool, shape (N,)
+            Which training samples stay.
+        """
+        if kept.dtype != torch.bool or kept.shape != self.train.y.shape:
+            raise ValueError(
+                f"`kept` is {kept.dtype} of shape {tuple(kept.shape)}; it must say which training "
+                f"samples stay: torch.bool of shape {tuple(self.train.y.shape)}"
+            )
+        if not kept.any():
+            raise ValueError("`kept` keeps no sample; a training part needs at least one")
+        train = Samples(self.train.x[kept], self.train.y[kept])
+        indices = {**self.indices, "train": self.indices["train"][kept.cpu()]}
+        return replace(self, train=train, true_labels=self.true_labels[kept], indices=indices)
+
+    def with_noisy_meta(self, size: int, *, seed: int, held_out: bool = False) -> "Split":
+        """The split of somebody without clean samples: the meta set is drawn from the noisy part.
+
+        Parameters
+        ----------
+        size : int
+            Samples in the meta set, with their given labels.
+        seed : int
+            Draws them.
+        held_out : bool
+            False (default): any training samples, which stay in the training part too, as CLID-MU
+            draws its own, which looks at no label. True: as many of each given label, and they
+            leave the training part, as the released code of CLID-MU has it for objectives that
+            look at the noisy labels.
+        """
+        check_count("size", size)
+        given = self.train.y.cpu()
+        order = torch.randperm(len(given), generator=generator(seed, "noisy meta"), device="cpu")
+        if held_out:
+            if size % self.num_classes:
+                raise ValueError(
+                    f"`size` is {size}; as many of each given label needs a multiple of "
+                    f"{self.num_classes}"
+                )
+            per_class = size // self.num_classes
+            rows = [order[given[order] == c][:per_class] for c in range(self.num_classes)]
+            drawn = torch.cat(rows).sort().values
+        else:
+            drawn = order[:size].sort().values
+        if len(drawn) < size or (held_out and size == len(given)):
+            raise ValueError(
+                f"`size` is {size}; the training part of {len(given)} samples has not enough"
+            )
+        rows_there = drawn.to(self.train.y.device)
+        meta = Samples(self.train.x[rows_there], self.train.y[rows_there])
+        indices = {**self.indices, "meta": self.indices["train"][drawn]}
+        changed = replace(self, meta=meta, indices=indices)
+        if not held_out:
+            return changed
+        stays = torch.ones(len(given), dtype=torch.bool)
+        stays[drawn] = False
+        return changed.keep(stays.to(self.train.y.device))

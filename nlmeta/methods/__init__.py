@@ -6,8 +6,30 @@ They all spell their one step alike, ``method.step(model, optimizer, train, meta
 """
 
 from nlmeta.methods.base import Method
-from nlmeta.methods.cross_entropy import EMA, CrossEntropy
+from nlmeta.methods.clid_mu import CLIDMU
+from nlmeta.methods.cross_entropy import EMA, CrossEntropy, GeneralisedCrossEntropy
+from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.mlc import MLC
 from nlmeta.methods.mslg import MSLG
+from nlmeta.methods.objectives import (
+    CrossLayerDivergence,
+    LabelAbsoluteError,
+    LabelCrossEntropy,
+    PredictionEntropy,
+)
 
-__all__ = ["EMA", "MLC", "MSLG", "CrossEntropy", "Method"]
+__all__ = [
+    "CLIDMU",
+    "EMA",
+    "MLC",
+    "MSLG",
+    "CrossEntropy",
+    "CrossLayerDivergence",
+    "GeneralisedCrossEntropy",
+    "LabelAbsoluteError",
+    "LabelCrossEntropy",
+    "LogitMultiplier",
+    "Method",
+    "PredictionEntropy",
+    "WeightNet",
+]

@@ -1,6 +1,7 @@
 """The shape that all methods share."""
 
 from abc import ABC, abstractmethod
+from dataclasses import is_dataclass
 
 import torch
 import torch.nn.functional as F
@@ -57,15 +58,23 @@ class Method(nn.Module, ABC):
         return {"loss": loss.detach()}
 
     @property
+    def needs_meta_labels(self) -> bool:
+        """Whether the labels of the meta batch are looked at; then every class must be there."""
+        return self.needs_meta and getattr(getattr(self, "objective", None), "uses_labels", True)
+
+    @property
     def settings(self) -> dict[str, object]:
         """The method's name and its plain options, for records and checkpoints."""
-        plain = {
-            name: value.settings if isinstance(value, Method) else value
-            for name, value in {**vars(self), **self._modules}.items()
-            if isinstance(value, (bool, int, float, str, Method))
-            and not name.startswith("_")
-            and name != "training"
-        }
+        plain: dict[str, object] = {}
+        for name, value in {**vars(self), **self._modules}.items():
+            if name.startswith("_") or name == "training":
+                continue
+            if isinstance(value, (bool, int, float, str)):
+                plain[name] = value
+            elif hasattr(value, "settings"):  # a method, or a part of one
+                plain[name] = value.settings
+            elif is_dataclass(value):
+                plain[name] = repr(value)
         return {"name": type(self).__name__, **plain}
 
     def predictor(self, model: nn.Module) -> nn.Module:

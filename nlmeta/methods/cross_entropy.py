@@ -1,14 +1,15 @@
-"""Plain training, and plain training with averaged weights: what every method is compared with."""
+"""Plain training, a robust loss and averaged weights: what every method is compared with."""
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from nlmeta import losses
 from nlmeta._checks import check_rate
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method
+from nlmeta.methods.base import Method, descend
 
-__all__ = ["EMA", "CrossEntropy"]
+__all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]
 
 
 class CrossEntropy(Method):
@@ -27,6 +28,35 @@ class CrossEntropy(Method):
     ) -> dict[str, Tensor]:
         """One step; the meta batch is not looked at. See `Method.step`."""
         return self.warmup_step(model, optimizer, train)
+
+
+class GeneralisedCrossEntropy(Method):
+    """GCE: a loss that bounds what one wrong label can do, without any meta step.
+
+    Z. Zhang, M. Sabuncu, NeurIPS 2018; see `losses.generalised_cross_entropy`.
+
+    Parameters
+    ----------
+    q : float
+        In [0, 1]: 0 is cross-entropy, 1 the mean absolute error. Default 0.7, published.
+    """
+
+    def __init__(self, *, q: float = 0.7) -> None:
+        super().__init__()
+        check_rate("q", q)
+        self.q = q
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """One step; the meta batch is not looked at. See `Method.step`."""
+        loss = losses.generalised_cross_entropy(model(train.x), train.y, q=self.q)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
 
 
 class EMA(Method):
@@ -77,6 +107,11 @@ class EMA(Method):
         diagnostics = self.method.warmup_step(model, optimizer, train)
         self.average.update_parameters(model)
         return diagnostics
+
+    @property
+    def needs_meta_labels(self) -> bool:
+        """Those of the wrapped method."""
+        return self.method.needs_meta_labels
 
     def predictor(self, model: nn.Module) -> nn.Module:
         """The averaged network."""

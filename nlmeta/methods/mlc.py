@@ -17,13 +17,13 @@ something else in four places; each is a switch, and all of them together are
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_transition
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
+from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
 __all__ = ["MLC", "normalise_transition"]
 
@@ -54,6 +54,9 @@ class MLC(Method):
     q_floor : float
         Bound on the pull of one sample on T, see `losses.transition_cross_entropy`. Default 1e-4,
         ours; 0 is the textbook formula.
+    objective : Objective
+        What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
+        published. `CrossLayerDivergence` looks at no label.
     mode : {"jvp", "fd", "exact"}
         How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
     initial : Tensor of shape (C, C), optional
@@ -78,6 +81,7 @@ class MLC(Method):
         normalise: Literal["row", "column"] = "row",
         reduction: losses.Reduction = "mean",
         q_floor: float = 1e-4,
+        objective: Objective | None = None,
         mode: bilevel.Mode = "jvp",
         initial: Tensor | None = None,
     ) -> None:
@@ -99,6 +103,7 @@ class MLC(Method):
         if initial is not None:
             check_transition("initial", start)
         self.transition = nn.Parameter(start)
+        self.initial = "identity" if initial is None else str(start.tolist())
         self.virtual_lr = virtual_lr
         self.transition_lr = transition_lr
         self.space = space
@@ -106,6 +111,7 @@ class MLC(Method):
         self.normalise = normalise
         self.reduction = reduction
         self.q_floor = q_floor
+        self.objective = LabelCrossEntropy() if objective is None else objective
         self.mode = mode
 
     def step(
@@ -131,7 +137,11 @@ class MLC(Method):
             self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
         loss = self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
         descend(optimizer, loss)
-        return {"loss": loss.detach(), "meta_loss": hyper.outer_loss}
+        return {
+            "loss": loss.detach(),
+            "meta_loss": hyper.outer_loss,
+            "hypergradient": hyper.norm,
+        }
 
     def loss(self, logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
         """The corrected loss, (5.1), with this method's switches."""
@@ -169,7 +179,7 @@ class MLC(Method):
             model,
             forward,
             inner_loss=lambda logits: self.loss(logits, labels, self.transition),
-            outer_loss=lambda network: F.cross_entropy(network(meta.x), meta.y),
+            outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=[self.transition],
             lr=self.virtual_lr,
             mode=self.mode,

@@ -21,6 +21,7 @@ from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
+from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
 __all__ = ["MSLG", "LabelMemory"]
 
@@ -48,6 +49,9 @@ class MSLG(Method):
         Of the divergence, see `losses.soft_label_divergence`. Default ``"prediction-first"``.
     scale : {"samples", "entries"}
         Default ``"samples"``, the paper's. Released code: ``"entries"``.
+    objective : Objective
+        What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
+        published. `CrossLayerDivergence` looks at no label.
     mode : {"jvp", "fd", "exact"}
         How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
     memory_device : str, optional
@@ -80,6 +84,7 @@ class MSLG(Method):
         entropy_weight: float = 1.0,
         direction: losses.Direction = "prediction-first",
         scale: losses.Scale = "samples",
+        objective: Objective | None = None,
         mode: bilevel.Mode = "jvp",
         memory_device: str | None = None,
     ) -> None:
@@ -102,6 +107,7 @@ class MSLG(Method):
         self.entropy_weight = entropy_weight
         self.direction = direction
         self.scale = scale
+        self.objective = LabelCrossEntropy() if objective is None else objective
         self.mode = mode
         start = k * F.one_hot(given_labels, num_classes).float()  # (N, C)
         self.memory = LabelMemory(start, device=memory_device)
@@ -126,6 +132,7 @@ class MSLG(Method):
         return {
             "loss": loss.detach(),
             "meta_loss": hyper.outer_loss,
+            "hypergradient": hyper.norm,
             "label_change": (moved - u).abs().mean(),
         }
 
@@ -174,7 +181,7 @@ class MSLG(Method):
             model,
             forward,
             inner_loss=lambda logits: self.divergence(logits, u),
-            outer_loss=lambda network: F.cross_entropy(network(meta.x), meta.y),
+            outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=[u],
             lr=self.virtual_lr,
             mode=self.mode,

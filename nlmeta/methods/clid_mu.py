@@ -1,0 +1,183 @@
+"""CLID-MU: learn how far to trust a label, judged without any clean label (chapter 8).
+
+R. Hu, D. Zhang, H. Zhang, E. Rundensteiner, "CLID-MU: Cross-Layer Information Divergence Based Meta
+Update Strategy for Learning with Noisy Labels", KDD 2025.
+
+A small network, the head, looks at a sample and changes its part in the loss: by a weight
+(`WeightNet`, after Shu et al., NeurIPS 2019) or by factors on its logits (`LogitMultiplier`, after
+Sun et al., variational rectification). One step of lookahead tells whether another head would have
+served the objective better, and the head moves there. CLID-MU's objective is the divergence between
+the neighbours in feature space and those in the predictions, `objectives.CrossLayerDivergence`; any
+other fits as well: with the cross-entropy of clean samples and a weight this is Meta-Weight-Net.
+
+The choice of checkpoints by the divergence is in `nlmeta.procedures`. The defaults are those of the
+released code, commit 5cd0608, for weights; the paper's own text was not at hand.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta import bilevel
+from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+from nlmeta.methods.heads import LogitMultiplier, WeightNet
+from nlmeta.methods.objectives import CrossLayerDivergence, Objective
+
+__all__ = ["CLIDMU"]
+
+
+class CLIDMU(Method):
+    """Cross-layer information divergence based meta update.
+
+    Parameters
+    ----------
+    head : WeightNet or LogitMultiplier
+        What is meta-learned.
+    head_lr : float
+        Size of the head's step. Released: 1e-5 for weights (SGD), 0.01 for multipliers (Adam). With
+        0 the head stays as it was initialised.
+    virtual_lr : float, optional
+        alpha, the size of the virtual step. Default: the learning rate that the network's optimiser
+        has at that moment, as released.
+    head_optimizer : {"sgd", "adam"}
+        Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
+    head_weight_decay : float
+        Default 5e-4, released.
+    max_norm : float, optional
+        The head's gradient is scaled down to this norm. Default: it is not, as released.
+    objective : Objective
+        Default: `objectives.CrossLayerDivergence`, which looks at no label.
+    mode : {"jvp", "fd", "exact"}
+        How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
+    """
+
+    needs_meta = True
+
+    def __init__(
+        self,
+        head: WeightNet | LogitMultiplier,
+        *,
+        head_lr: float,
+        virtual_lr: float | None = None,
+        head_optimizer: Literal["sgd", "adam"] = "sgd",
+        head_weight_decay: float = 5e-4,
+        max_norm: float | None = None,
+        objective: Objective | None = None,
+        mode: bilevel.Mode = "jvp",
+    ) -> None:
+        super().__init__()
+        check_not_negative("head_lr", head_lr)
+        if virtual_lr is not None:
+            check_not_negative("virtual_lr", virtual_lr)
+        if max_norm is not None:
+            check_positive("max_norm", max_norm)
+        check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
+        check_not_negative("head_weight_decay", head_weight_decay)
+        check_choice("mode", mode, bilevel.MODES)
+        self.head = head
+        self.head_lr = head_lr
+        self.virtual_lr = virtual_lr
+        self.head_optimizer = head_optimizer
+        self.head_weight_decay = head_weight_decay
+        self.max_norm = max_norm
+        self.objective = CrossLayerDivergence() if objective is None else objective
+        self.mode = mode
+        kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
+        self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """Virtual step, step of the head, ordinary step: all from one forward pass. See
+        `Method.step`.
+        """
+        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
+        loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
+        descend(optimizer, loss)
+        return {"loss": loss.detach(), **diagnostics}
+
+    def learn(
+        self,
+        model: nn.Module,
+        forward: bilevel.Forward,
+        labels: Tensor,
+        meta: Batch | None,
+        *,
+        lr: float,
+    ) -> dict[str, Tensor]:
+        """The head's step. The network stays where it is.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network.
+        forward : bilevel.Forward
+            Its pass over a batch whose first n samples have labels.
+        labels : Tensor of int64, shape (n,)
+            Given labels.
+        meta : Batch
+            Meta samples.
+        lr : float
+            alpha, unless `virtual_lr` was given.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Diagnostics.
+        """
+        if meta is None or len(meta.x) == 0:
+            raise ValueError("`meta` is empty; CLID-MU needs meta samples, though not their labels")
+        hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
+        parameters = list(self.head.parameters())
+        for parameter, gradient in zip(parameters, hyper.gradients, strict=True):
+            parameter.grad = gradient.to(parameter.dtype)
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        self._optimizer.step()  # (8.6)
+        return {"meta_loss": hyper.outer_loss, "hypergradient": hyper.norm}
+
+    def head_gradient(
+        self,
+        model: nn.Module,
+        forward: bilevel.Forward,
+        labels: Tensor,
+        meta: Batch,
+        *,
+        lr: float,
+    ) -> bilevel.Hypergradient:
+        """Derivative by the head's parameters of the objective after a virtual step, (8.4-8.5).
+
+        Parameters as for `learn`. One gradient for each parameter of the head.
+        """
+        correction = self.head(forward, labels)
+        return bilevel.hypergradient(
+            model,
+            forward,
+            inner_loss=lambda logits: self.head.loss(logits, labels, correction),
+            outer_loss=lambda network: self.objective(network, meta),
+            meta_parameters=list(self.head.parameters()),
+            lr=lr if self.virtual_lr is None else self.virtual_lr,
+            mode=self.mode,
+        )
+
+    def ordinary_loss(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+        """What the network is trained with, (8.7): the head has moved, and is held fixed."""
+        with torch.no_grad():
+            correction = self.head(forward, labels)
+        return self.head.loss(forward.logits, labels, correction)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the head's optimiser, for `state_dict`."""
+        return self._optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Put the head's optimiser back."""
+        self._optimizer.load_state_dict(state)

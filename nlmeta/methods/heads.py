@@ -1,0 +1,139 @@
+"""Two small networks that decide how much a given label counts; CLID-MU learns them (chapter 8).
+
+Each is called with a recorded pass and its labels, and returns a correction; its `loss` takes
+logits and that correction. What a head sees of the network is detached, so it enters the virtual
+step through the loss alone.
+"""
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import bilevel
+from nlmeta._checks import check_count
+from nlmeta.seeding import generator, seeded
+
+__all__ = ["LogitMultiplier", "WeightNet"]
+
+
+class WeightNet(nn.Module):
+    """A sample's weight from its loss: one hidden layer, and a sigmoid (Shu et al., NeurIPS 2019).
+
+    A large loss often means a wrong label, but how large is large is learned.
+
+    Parameters
+    ----------
+    hidden : int
+        Default 100, released.
+    normalise : bool
+        Divide the weights by their sum over the batch, so that only ratios count. Default True,
+        released for supervised training. False: by n, as released for semi-supervised training,
+        where the scale counts.
+    seed : int
+        Draws the first weights.
+    """
+
+    needs_features = False
+
+    def __init__(self, hidden: int = 100, *, normalise: bool = True, seed: int) -> None:
+        super().__init__()
+        check_count("hidden", hidden)
+        self.settings = {
+            "name": "WeightNet",
+            "hidden": hidden,
+            "normalise": normalise,
+            "seed": seed,
+        }
+        self.normalise = normalise
+        with seeded(seed, "head"):
+            self.layers = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def weights(self, sample_losses: Tensor) -> Tensor:
+        """w for losses of shape (n,), each in (0, 1), before they are normalised; (8.1)."""
+        seen = sample_losses.to(next(self.parameters()).dtype)
+        return self.layers(seen[:, None]).sigmoid()[:, 0]
+
+    def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+        """Normalised weights (n,) of the first n samples of a recorded pass; (8.2)."""
+        logits = forward.logits.detach()[: len(labels)]
+        w = self.weights(F.cross_entropy(logits, labels, reduction="none"))
+        if not self.normalise:
+            return w / len(w)
+        # Where all weights are zero there is nothing to divide by, and nothing to train on.
+        return w / torch.where(w.sum() > 0, w.sum(), torch.ones_like(w.sum()))
+
+    def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
+        """Weighted cross-entropy of the first n logits, from the weights of `forward`; (8.3)."""
+        sample_losses = F.cross_entropy(logits[: len(labels)], labels, reduction="none")
+        return (correction * sample_losses).sum()
+
+
+class LogitMultiplier(nn.Module):
+    """A factor in (0, 1) for each logit, drawn from a Gaussian that is learned (VRI).
+
+    H. Sun et al., "Variational Rectification Inference for Learning with Noisy Labels", IJCV 2024.
+    Its prior's divergence is left out: in the released code of CLID-MU, as in theirs, that term
+    depends neither on the network nor, by way of the objective, on the head, so it has no effect.
+
+    Parameters
+    ----------
+    num_features : int
+        D, width of the network's features.
+    num_classes : int
+        C.
+    embedding : int
+        Width of a label's embedding. Default 64, released.
+    hidden : sequence of int
+        Widths of the layers with tanh. Default (1024, 512, 512), released.
+    seed : int
+        Draws the first weights, and the noise of every call.
+    """
+
+    needs_features = True
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        *,
+        embedding: int = 64,
+        hidden: Sequence[int] = (1024, 512, 512),
+        seed: int,
+    ) -> None:
+        super().__init__()
+        sizes = {"num_features": num_features, "num_classes": num_classes, "embedding": embedding}
+        for name, size in sizes.items():
+            check_count(name, size)
+        self.settings = {"name": "LogitMultiplier", **sizes, "hidden": tuple(hidden), "seed": seed}
+        widths = [num_features + embedding, *hidden]
+        with seeded(seed, "head"):
+            self.embedding = nn.Embedding(num_classes, embedding)
+            layers = [(nn.Linear(a, b), nn.Tanh()) for a, b in pairwise(widths)]
+            self.body = nn.Sequential(*chain.from_iterable(layers))
+            self.mean = nn.Linear(widths[-1], num_classes)
+            self.log_variance = nn.Linear(widths[-1], num_classes)
+        self._noise = generator(seed, "head noise")
+
+    def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+        """Factors (n, C) for the first n samples of a recorded pass, with fresh noise; (8.8)."""
+        assert forward.features is not None, "the pass was recorded without features"
+        features = forward.features[: len(labels)].to(self.mean.weight.dtype)
+        seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
+        mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()
+        noise = torch.randn(mean.shape, generator=self._noise, device="cpu").to(mean)
+        return (mean + deviation * noise).sigmoid()
+
+    def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
+        """Cross-entropy of the first n logits times their factors; (8.9)."""
+        return F.cross_entropy(correction * logits[: len(labels)], labels)
+
+    def get_extra_state(self) -> Tensor:
+        """Where the noise stands, for `state_dict`."""
+        return self._noise.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put the noise back."""
+        self._noise.set_state(state.cpu())

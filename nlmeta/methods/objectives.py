@@ -1,0 +1,104 @@
+"""What a step of lookahead is judged by: outer objectives, any of which fits any of the methods.
+
+An objective is called with the network after the virtual step, as a function of a batch, and with
+the meta batch, and returns a scalar. A function of the same two arguments is one as well; those
+here have a name and settings that a checkpoint can hold.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlmeta import losses
+from nlmeta.data.batches import Batch
+from nlmeta.models import with_features
+
+__all__ = [
+    "CrossLayerDivergence",
+    "LabelAbsoluteError",
+    "LabelCrossEntropy",
+    "Objective",
+    "PredictionEntropy",
+]
+
+
+class Objective(Protocol):
+    """Anything that judges a network on a meta batch."""
+
+    uses_labels: ClassVar[bool]
+    """Whether the labels of the meta batch are looked at."""
+
+    def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
+        """The outer loss.
+
+        Parameters
+        ----------
+        network : callable
+            The network at the virtual parameters.
+        meta : Batch
+            Meta samples.
+
+        Returns
+        -------
+        Tensor, shape ()
+        """
+
+
+@dataclass(frozen=True)
+class LabelCrossEntropy:
+    """Cross-entropy of the meta labels, which should be clean: what MLC and MSLG publish."""
+
+    uses_labels: ClassVar[bool] = True
+
+    def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
+        """See `Objective`."""
+        return F.cross_entropy(network(meta.x), meta.y)
+
+
+@dataclass(frozen=True)
+class LabelAbsoluteError:
+    """Mean absolute error of the meta labels, which may be noisy (Ghosh & Lan, WACV 2021)."""
+
+    uses_labels: ClassVar[bool] = True
+
+    def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
+        """See `Objective`."""
+        return losses.mean_absolute_error(network(meta.x), meta.y)
+
+
+@dataclass(frozen=True)
+class CrossLayerDivergence:
+    """CLID on a meta batch: what CLID-MU publishes, and no label is looked at.
+
+    Parameters
+    ----------
+    temperature : float
+        Default 0.5, released. Infinite: the uniform graph, the control for what the graph adds.
+    gradient : {"released", "full"}
+        See `losses.cross_layer_divergence`. Default ``"released"``.
+    """
+
+    temperature: float = 0.5
+    gradient: losses.DivergenceGradient = "released"
+    uses_labels: ClassVar[bool] = False
+
+    def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
+        """See `Objective`."""
+        logits, features = with_features(network, meta.x)
+        return losses.cross_layer_divergence(
+            features, logits, temperature=self.temperature, gradient=self.gradient
+        )
+
+
+@dataclass(frozen=True)
+class PredictionEntropy:
+    """Entropy of the predictions: the control for what CLID has beyond a wish for confidence."""
+
+    uses_labels: ClassVar[bool] = False
+
+    def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
+        """See `Objective`."""
+        return losses.entropy(network(meta.x))
