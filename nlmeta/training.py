@@ -8,7 +8,7 @@ same numbers, and a clean stop on Ctrl-C. A method works without it: its `step` 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def fit(
     lr: float = 0.05,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
-    schedule: Literal["cosine", "constant"] = "cosine",
+    schedule: Literal["cosine", "constant"] | Sequence[int] = "cosine",
     device: torch.device | str | None = None,
     precision: Literal["float32", "float64", "bfloat16"] = "float32",
     checkpoint: str | os.PathLike[str] | None = None,
@@ -116,8 +116,9 @@ def fit(
         Clean samples a step, drawn anew each time. Default: the whole meta set.
     lr, momentum, weight_decay : float
         Of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
-    schedule : {"cosine", "constant"}
-        ``"cosine"`` (default) takes the learning rate from `lr` to zero over all steps.
+    schedule : {"cosine", "constant"} or sequence of int
+        ``"cosine"`` (default) takes the learning rate from `lr` to zero over all steps. Epochs,
+        counted from 1: from each of them on the rate is a tenth of what it was before.
     device : torch.device or str, optional
         Default: CUDA if there is one, then Apple's MPS, then the CPU.
     precision : {"float32", "float64", "bfloat16"}
@@ -152,7 +153,12 @@ def fit(
     check_positive("lr", lr)
     check_rate("momentum", momentum)
     check_not_negative("weight_decay", weight_decay)
-    check_choice("schedule", schedule, SCHEDULES)
+    if isinstance(schedule, str):
+        check_choice("schedule", schedule, SCHEDULES)
+    else:
+        schedule = list(schedule)
+        for drop in schedule:
+            check_count("schedule", drop)
     check_choice("precision", precision, PRECISIONS)
     if meta_batch_size is not None:
         check_count("meta_batch_size", meta_batch_size)
@@ -317,7 +323,7 @@ class _Run:
         diagnostics = []
         for i, train in enumerate(self.batches):
             share_done = ((epoch - 1) * steps + i) / (self.settings["epochs"] * steps)
-            lr = self.settings["lr"] * _factor(self.settings["schedule"], share_done)
+            lr = self.settings["lr"] * _factor(self.settings["schedule"], epoch, share_done)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             with _autocast(self.settings["precision"], self.device):
@@ -411,8 +417,10 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _factor(schedule: str, position: float) -> float:
+def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
     """What the learning rate is multiplied with, `position` running from 0 to 1 over the run."""
+    if isinstance(schedule, list):
+        return 0.1 ** sum(epoch >= drop for drop in schedule)
     return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
 
 

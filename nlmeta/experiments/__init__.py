@@ -1,0 +1,5 @@
+"""Experiments that take longer than a chapter may: the commands, and the records they wrote."""
+
+from nlmeta.experiments import digits
+
+__all__ = ["digits"]
