@@ -5,15 +5,28 @@ The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in
 `nlmeta.fit` is the training loop. Figures (`nlmeta.plots`, `nlmeta.widgets`) are imported by name.
 """
 
-from nlmeta import bilevel, data, losses, methods, metrics, models, noise, presets, procedures
-from nlmeta.methods import EMA, MLC, MSLG, CrossEntropy, Method
+from nlmeta import (
+    bilevel,
+    data,
+    experiments,
+    losses,
+    methods,
+    metrics,
+    models,
+    noise,
+    presets,
+    procedures,
+)
+from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, Method
 from nlmeta.training import Result, choose_device, fit
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CLIDMU",
     "EMA",
     "MLC",
+    "MLNT",
     "MSLG",
     "CrossEntropy",
     "Method",
@@ -21,6 +34,7 @@ __all__ = [
     "bilevel",
     "choose_device",
     "data",
+    "experiments",
     "fit",
     "losses",
     "methods",

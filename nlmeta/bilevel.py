@@ -14,7 +14,7 @@ M(theta_hat) by phi,
 (4.4) holds because phi enters L only behind the logits. So one Jacobian-vector product of the
 network gives the derivative by *every* meta-parameter at once, and no graph of a gradient is ever
 kept. This is the shape of all methods of this book except MLNT, whose meta-parameters are theta
-itself.
+itself: for these there is `trial_gradient`.
 
 Three ways to the same number, chosen by `mode`:
 
@@ -51,19 +51,24 @@ __all__ = [
     "Forward",
     "Hypergradient",
     "Mode",
+    "Order",
     "at",
     "hypergradient",
     "hypergradient_from_tangent",
     "outer_gradient",
     "parameters",
     "record",
+    "replayed",
     "tangent",
+    "trial_gradient",
     "virtual_step",
 ]
 
 Parameters = dict[str, Tensor]
 Mode = Literal["jvp", "fd", "exact"]
 MODES = ("jvp", "fd", "exact")
+Order = Literal["first", "second"]
+ORDERS = ("first", "second")
 
 
 class Forward(NamedTuple):
@@ -274,7 +279,7 @@ def tangent(
     """
     check_choice("mode", mode, ("jvp", "fd"))
     theta = {name: p.detach() for name, p in parameters(model).items()}
-    with torch.no_grad(), _replayed(forward):
+    with torch.no_grad(), replayed(forward):
         if mode == "jvp":
             z_dot = _dual_tangent(model, theta, direction, forward.x)
         else:
@@ -379,6 +384,92 @@ def hypergradient(
     return Hypergradient(gradients, value)
 
 
+def trial_gradient(
+    model: nn.Module,
+    forward: Forward,
+    trial_loss: Callable[[Tensor], Tensor],
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+    order: Order = "first",
+) -> tuple[Parameters, Tensor]:
+    """Gradient of the outer loss after a trial step, by the parameters that the step started from.
+
+    The chain rule through (4.1) multiplies the outer gradient (4.2) by the derivative of the step,
+
+        d/dtheta M(theta - lr g(theta)) = v - lr H v,    g = dL/dtheta,  H = d^2 L / dtheta^2,
+
+    and the first order leaves H v out. Both agree where ``lr`` is 0.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits.
+    forward : Forward
+        Its pass over the training batch, from `record`. The graph is kept, so one pass serves many
+        trial steps and the ordinary step.
+    trial_loss : callable
+        Takes logits (n, C), returns the scalar L.
+    outer_loss : callable
+        Takes the network after the trial step as a function of a batch, returns the scalar M.
+    lr : float
+        Size of the trial step.
+    order : {"first", "second"}
+        ``"first"`` (default) costs a backward pass beside (4.2), ``"second"`` two more for H v.
+        What either keeps is freed before it returns.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them.
+    value : Tensor, shape ()
+        The outer loss, detached.
+
+    Notes
+    -----
+    The outer loss repeats the random numbers of the recorded pass. So on the same batch the
+    network after the step drops the units that the step did without.
+    """
+    check_choice("order", order, ORDERS)
+    check_not_negative("lr", lr)
+    second = order == "second"
+    theta_hat = virtual_step(model, trial_loss(forward.logits), lr=lr, create_graph=second)
+    with replayed(forward):
+        v, value = outer_gradient(model, theta_hat, outer_loss)
+    if not second:
+        return v, value
+    theta = parameters(model)
+    # theta_hat is a function of theta with derivative I - lr H, which is symmetric.
+    gradients = torch.autograd.grad(
+        list(theta_hat.values()),
+        list(theta.values()),
+        grad_outputs=list(v.values()),
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return dict(zip(theta, gradients, strict=True)), value
+
+
+@contextmanager
+def replayed(forward: Forward) -> Iterator[None]:
+    """Repeat the random numbers of a recorded pass; afterwards the stream goes on where it was.
+
+    With other dropout masks a tangent would belong to another network than the virtual step.
+
+    Parameters
+    ----------
+    forward : Forward
+        From `record`.
+    """
+    device = forward.x.device
+    now = _random_state(device)
+    _set_random_state(forward.random_state, device)
+    try:
+        yield
+    finally:
+        _set_random_state(now, device)
+
+
 def _places(model: nn.Module) -> dict[str, str]:
     """Each place of the network that holds a parameter or buffer, and the name of what it holds."""
     tensors = chain(model.named_parameters(), model.named_buffers())
@@ -441,18 +532,3 @@ def _set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
-
-
-@contextmanager
-def _replayed(forward: Forward) -> Iterator[None]:
-    """Repeat the random numbers of a recorded pass; afterwards the stream goes on where it was.
-
-    With other dropout masks the tangent would belong to another network than the virtual step.
-    """
-    device = forward.x.device
-    now = _random_state(device)
-    _set_random_state(forward.random_state, device)
-    try:
-        yield
-    finally:
-        _set_random_state(now, device)

@@ -313,7 +313,10 @@ class _Run:
         names = ("batches", "meta batches")
         self.generators = {name: generator(settings["seed"], name) for name in names}
         self.batches = Batches(
-            split.train, settings["batch_size"], generator=self.generators["batches"]
+            split.train,
+            settings["batch_size"],
+            smallest=method.smallest_batch,
+            generator=self.generators["batches"],
         )
 
     def train_epoch(self, epoch: int) -> dict[str, float]:

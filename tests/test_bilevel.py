@@ -1,4 +1,9 @@
-"""The engine: three ways to one hypergradient, against double backward and against closed forms."""
+"""The engine: three ways to one hypergradient, against double backward and against closed forms;
+and the gradient by the parameters themselves.
+"""
+
+import gc
+import weakref
 
 import pytest
 import torch
@@ -405,3 +410,196 @@ def test_at_leaves_the_model_untouched_and_uses_the_given_parameters():
     out = bilevel.at(model, {"weight": weight})(x)
     assert_close(out, x @ weight.t() + model.bias, rtol=0, atol=1e-14)
     assert torch.equal(model.weight, before)
+
+
+# trial_gradient: the gradient by the parameters themselves
+
+
+def trial(problem, order, lr=LR, forward=None):
+    """Cross-entropy of the given labels as trial loss; the outer loss of the problem."""
+    forward = bilevel.record(problem.model, problem.x) if forward is None else forward
+    return bilevel.trial_gradient(
+        problem.model,
+        forward,
+        lambda z: F.cross_entropy(z, problem.y),
+        problem.outer,
+        lr=lr,
+        order=order,
+    )
+
+
+def literal_trial_gradient(problem, *, detached, lr=LR):
+    """The same by one backward pass through a step that is, or is not, cut off from theta."""
+    theta = bilevel.parameters(problem.model)
+    loss = F.cross_entropy(problem.model(problem.x), problem.y)
+    gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+    moved = {
+        name: p - lr * (g.detach() if detached else g)
+        for (name, p), g in zip(theta.items(), gradients, strict=True)
+    }
+    value = problem.outer(bilevel.at(problem.model, moved))
+    return dict(zip(theta, torch.autograd.grad(value, list(theta.values())), strict=True))
+
+
+def gap(a, b):
+    assert a.keys() == b.keys()
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def size(gradient):
+    return max(g.abs().max().item() for g in gradient.values())
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_trial_gradient_equals_backward_through_the_step(order, kind):
+    """Also with BatchNorm in training mode and with shared parameters: only round-off differs."""
+    problem = Problem(network(kind))
+    got, value = trial(problem, order)
+    want = literal_trial_gradient(problem, detached=order == "first")
+    other = literal_trial_gradient(problem, detached=order == "second")
+    assert gap(got, want) < 1e-13 * size(want)
+    assert gap(other, want) > 1e-3 * size(want)  # the orders do differ here
+    loss = F.cross_entropy(problem.model(problem.x), problem.y)
+    theta_hat = bilevel.virtual_step(problem.model, loss, lr=LR)
+    outer = problem.outer(bilevel.at(problem.model, theta_hat)).detach()
+    assert_close(value, outer, rtol=1e-14, atol=0)
+
+
+def test_second_order_is_the_slope_of_the_outer_loss_after_the_step():
+    """Along three random directions of parameter space, by central differences."""
+    problem = Problem(smooth_network())
+    second, first = trial(problem, "second")[0], trial(problem, "first")[0]
+    theta = bilevel.parameters(problem.model)
+    start = {name: p.detach().clone() for name, p in theta.items()}
+    g, h = torch.Generator().manual_seed(4), 1e-5
+
+    def value():
+        loss = F.cross_entropy(problem.model(problem.x), problem.y)
+        theta_hat = bilevel.virtual_step(problem.model, loss, lr=LR)
+        return problem.outer(bilevel.at(problem.model, theta_hat)).item()
+
+    for _ in range(3):
+        direction = {n: torch.randn(p.shape, generator=g).double() for n, p in start.items()}
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                for name, p in theta.items():
+                    p.copy_(start[name] + sign * h * direction[name])
+            values.append(value())
+        slope = (values[0] - values[1]) / (2 * h)
+        along = {
+            name: sum((gradient[n] * direction[n]).sum().item() for n in start)
+            for name, gradient in (("first", first), ("second", second))
+        }
+        assert slope == pytest.approx(along["second"], rel=1e-6)  # error of order h^2
+        assert abs(slope - along["first"]) > 1e-3 * abs(slope)
+
+
+def test_difference_between_the_orders_falls_with_the_trial_step():
+    """It is lr H v, so a tenth of the step leaves about a tenth of it."""
+    problem = Problem(smooth_network())
+    gaps = [
+        gap(trial(problem, "first", lr)[0], trial(problem, "second", lr)[0])
+        for lr in (1e-2, 1e-3, 1e-4)
+    ]
+    assert gaps[0] > 1e-5
+    for coarse, fine in zip(gaps, gaps[1:], strict=False):
+        assert coarse / fine == pytest.approx(10, rel=0.05)  # v and H v move by O(lr) as well
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_zero_trial_step_leaves_the_outer_gradient_in_both_orders(kind):
+    problem = Problem(network(kind))
+    theta = bilevel.parameters(problem.model)
+    value = problem.outer(bilevel.at(problem.model, theta))
+    want = dict(zip(theta, torch.autograd.grad(value, list(theta.values())), strict=True))
+    assert size(want) > 1e-4
+    for order in bilevel.ORDERS:
+        got, outer = trial(problem, order, lr=0.0)
+        assert all(torch.equal(got[name], want[name]) for name in want)
+        assert outer == value.detach()
+
+
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_trial_steps_move_running_statistics_once_and_parameters_not_at_all(order):
+    problem, twin = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
+    forward = bilevel.record(problem.model, problem.x)
+    for _ in range(3):
+        trial(problem, order, forward=forward)
+    twin.model(twin.x)
+    for name, value in twin.model.state_dict().items():
+        assert torch.equal(problem.model.state_dict()[name], value), name
+    assert problem.model.body[1].running_mean.abs().max() > 0
+    assert all(p.grad is None for p in problem.model.parameters())
+
+
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_graph_survives_many_trial_steps_and_the_ordinary_one_is_unchanged(order):
+    problem, fresh = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
+    forward = bilevel.record(problem.model, problem.x)
+    one, again = (trial(problem, order, forward=forward)[0] for _ in range(2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    F.cross_entropy(forward.logits, problem.y).backward()
+    F.cross_entropy(fresh.model(fresh.x), fresh.y).backward()
+    for p, q in zip(problem.model.parameters(), fresh.model.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_trial_steps_leave_nothing_in_memory(order):
+    """What the recorded pass keeps for its backward pass is all that is there afterwards."""
+    alive = weakref.WeakSet()
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor.detach()  # an output that held its graph would hold itself
+            alive.add(self)
+
+    problem = Problem(network("MLP"))
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        forward = bilevel.record(problem.model, problem.x)
+        gc.collect()
+        before = len(alive)
+        for _ in range(3):
+            trial(problem, order, forward=forward)
+        gc.collect()
+        assert len(alive) == before > 0
+
+
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_trial_network_drops_the_units_that_the_recorded_pass_dropped(order):
+    """At lr = 0 the network after the step gives the recorded logits; the stream does not move."""
+    problem = Problem(network("dropout"))
+    forward = bilevel.record(problem.model, problem.x)
+    now = torch.get_rng_state()
+    seen = []
+
+    def outer(net):
+        seen.append(net(problem.x).detach())
+        return F.cross_entropy(net(problem.x), problem.y)  # a second pass draws other masks
+
+    bilevel.trial_gradient(
+        problem.model, forward, lambda z: F.cross_entropy(z, problem.y), outer, lr=0.0, order=order
+    )
+    assert torch.equal(seen[0], forward.logits.detach())
+    assert torch.equal(torch.get_rng_state(), now)
+    assert not torch.equal(problem.model(problem.x), forward.logits)  # there is dropout
+
+
+@pytest.mark.parametrize("order", bilevel.ORDERS)
+def test_frozen_parameters_take_no_part_in_a_trial_step(order):
+    problem = Problem(network("MLP"))
+    problem.model.body[1].requires_grad_(False)
+    got = trial(problem, order)[0]
+    want = literal_trial_gradient(problem, detached=order == "first")
+    assert "body.1.weight" not in got
+    assert gap(got, want) < 1e-13 * size(want)
+
+
+def test_wrong_options_of_a_trial_step_are_refused_by_name():
+    problem = Problem(network("MLP"))
+    with pytest.raises(ValueError, match="`order` is 'third'; it must be one of 'first', 'second'"):
+        trial(problem, "third")
+    with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
+        trial(problem, "first", lr=-1.0)

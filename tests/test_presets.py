@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nlmeta import MLC, MSLG, CrossEntropy, data, fit, models, presets
+from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, data, fit, methods, models, presets
 
 PRESETS = {name: getattr(presets, name) for name in presets.__all__ if name.isupper()}
 every_preset = pytest.mark.parametrize("name", PRESETS)
@@ -30,12 +30,13 @@ def test_a_preset_cannot_be_changed(name):
 
 @every_preset
 def test_a_preset_holds_plain_values(name):
-    assert all(isinstance(value, (bool, int, float, str)) for value in PRESETS[name].values())
+    plain = (bool, int, float, str, tuple)
+    assert all(isinstance(value, plain) for value in PRESETS[name].values())
 
 
 @every_preset
 def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
-    """published, code or ours: who found the numbers."""
+    """published, code, port or ours: who found the numbers."""
     lines = inspect.getsource(presets).splitlines()
     (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
     comment = []
@@ -43,23 +44,56 @@ def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
         at -= 1
         comment.insert(0, lines[at])
     assert comment
-    assert comment[0].startswith(("#: published.", "#: code.", "#: ours."))
+    assert comment[0].startswith(("#: published.", "#: code.", "#: port.", "#: ours."))
 
 
+NETWORK = models.MLP(64, 10, (4,), seed=2)
 METHODS = {
     "MLC": lambda preset: MLC(10, **preset),
     "MSLG": lambda preset: MSLG(torch.tensor([0, 9, 3]), 10, **preset),
+    "MLNT": lambda preset: MLNT(NETWORK, NETWORK, seed=2, **preset),
+    "CLID": lambda preset: CLIDMU(methods.WeightNet(seed=2), **preset),
 }
+FOR_FIT = [name for name in PRESETS if name.endswith("_TRAINING")]
+FOR_READERS = [name for name in PRESETS if name.endswith("_PROTOCOL")]
+FOR_METHODS = sorted(set(PRESETS) - {"DIGITS", *FOR_FIT, *FOR_READERS})
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "DIGITS"])
-def test_a_preset_goes_into_its_method_or_into_fit_as_it_is(name):
-    preset = PRESETS[name]
-    if name.endswith("TRAINING"):
-        assert set(preset) <= set(inspect.signature(fit).parameters)
-    else:
-        settings = METHODS[name.partition("_")[0]](preset).settings
-        assert {key: settings[key] for key in preset} == dict(preset)
+@pytest.mark.parametrize("name", FOR_METHODS)
+def test_a_preset_goes_into_its_method_as_it_is(name):
+    settings = METHODS[name.partition("_")[0]](PRESETS[name]).settings
+    assert {key: settings[key] for key in PRESETS[name]} == dict(PRESETS[name])
+
+
+@pytest.mark.parametrize("name", FOR_FIT)
+def test_a_training_preset_goes_into_fit_as_it_is(name):
+    split = data.load("digits", seed=2, meta_size=10, test_size=1700, validation_size=0)
+    short = {"epochs": 1, "warmup_epochs": 0, "seed": 2, "progress": False, "device": "cpu"}
+    model = models.MLP(64, 10, (4,), seed=2)
+    assert fit(CrossEntropy(), model, split, **{**PRESETS[name], **short}).finished
+
+
+@pytest.mark.parametrize("name", FOR_READERS)
+def test_a_protocol_stands_beside_the_settings_that_it_explains(name):
+    """It says nothing that method or `fit` take, except where their preset has no room for it."""
+    partner = name.removesuffix("_PROTOCOL")
+    partners = [other for other in PRESETS if other != name and other.startswith(partner)]
+    family = partner.replace("_CLOTHING1M", "").replace("_CIFAR10", "")
+    assert partners or any(other.startswith(family) for other in FOR_METHODS)
+    for other in partners:
+        assert not set(PRESETS[name]) & set(PRESETS[other])
+    assert "network" in PRESETS[name]
+
+
+def test_each_of_the_four_methods_has_what_its_release_does():
+    for method in ("MLC", "MSLG", "MLNT", "CLID_MU"):
+        assert any(name.startswith(f"{method}_OFFICIAL") for name in FOR_METHODS), method
+
+
+def test_the_two_official_forms_of_mlnt_differ_in_the_order_of_their_gradient_alone():
+    first, last = presets.MLNT_OFFICIAL_2018_CLOTHING1M, presets.MLNT_OFFICIAL_HEAD_CLOTHING1M
+    assert {key for key in first if first[key] != last[key]} == {"order"}
+    assert (first["order"], last["order"]) == ("first", "second")
 
 
 def test_the_preset_of_the_digits_goes_into_fit_as_it_is():

@@ -1,6 +1,7 @@
 """Tests of nlmeta.training: history, seeds, schedule, warm-up, checkpoints, stops, refusals."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
@@ -18,6 +19,7 @@ from pandas.testing import assert_frame_equal
 from torch import nn
 
 from nlmeta import EMA, MLC, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
+from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.training import progress_wanted
 
@@ -63,14 +65,26 @@ def run(method=None, model=None, **options):
 
 
 def weights(module):
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    """Copies of all that its state holds, by name; a method's state may hold an optimiser's."""
+    return dict(leaves(module.state_dict()))
+
+
+def leaves(state, prefix=""):
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield from leaves(dict(enumerate(value)), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", copy.deepcopy(value)
 
 
 def assert_same_weights(one, two):
     one, two = weights(one), weights(two)
     assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
+    for name, value in one.items():
+        same = torch.equal(value, two[name]) if torch.is_tensor(value) else value == two[name]
+        assert same, name
 
 
 def assert_same_run(one, two):
@@ -331,6 +345,28 @@ def test_the_constant_schedule_stays():
     assert spy.rates == [0.3] * 4 * STEPS
 
 
+def test_the_rate_falls_to_a_tenth_from_each_of_the_epochs_named_on():
+    spy = Spy()
+    run(spy, lr=0.3, schedule=(2, 4))
+    wanted = [0.3] * STEPS + [0.03] * 2 * STEPS + [0.003] * STEPS
+    assert spy.rates == pytest.approx(wanted, rel=1e-12)
+
+
+def test_epochs_of_a_schedule_that_are_none_are_refused():
+    refused("`schedule` is 0; it must be at least 1", lambda: run(schedule=(0, 2)))
+    refused("`schedule` is 2.5; it must be an integer", lambda: run(schedule=(2.5,)), TypeError)
+
+
+def test_a_last_batch_too_small_for_the_method_is_left_out_of_a_pass():
+    """177 samples: 64, 64 and 49; the others are in the next pass."""
+    for smallest, batches in ((49, 3), (50, 2)):
+        spy = Spy()
+        spy.smallest_batch = smallest
+        run(spy, epochs=1)
+        assert len(spy._seen) == batches
+    assert EMA(spy, mlp(), decay=0.5).smallest_batch == 50
+
+
 def test_warm_up_does_not_shift_the_schedule():
     spy, late = Spy(), Spy()
     run(spy)
@@ -466,6 +502,28 @@ def ema_of_mlc(model):
     return EMA(mlc(), model, decay=0.8)
 
 
+def weighted(optimizer):
+    return lambda _: CLIDMU(WeightNet(6, seed=1), head_lr=0.02, head_optimizer=optimizer)
+
+
+def multiplied(optimizer):
+    """Its noise is state as well."""
+    head = LogitMultiplier(8, 10, embedding=4, hidden=(6,), seed=1)
+    return lambda _: CLIDMU(copy.deepcopy(head), head_lr=0.02, head_optimizer=optimizer)
+
+
+def ema_of_clid_mu(model):
+    return EMA(multiplied("adam")(model), model, decay=0.8)
+
+
+def fixmatch(model):
+    def jitter(x, generator):
+        return x + 0.1 * torch.randn(x.shape, generator=generator)
+
+    options = {"weak": jitter, "strong": jitter, "batch_size": 30, "cutoff": 0.1}
+    return FixMatch(split().test.x[:200], correction=weighted("adam")(model), seed=1, **options)
+
+
 RUNS = {
     "cross-entropy": (lambda _: CrossEntropy(), mlp, {}),
     "average": (ema, cnn, {}),
@@ -473,6 +531,13 @@ RUNS = {
     "mlc after warm-up": (lambda _: mlc(), cnn, {"warmup_epochs": 2}),
     "mslg after warm-up": (mslg, cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
     "average of mlc": (ema_of_mlc, mlp, {"meta_batch_size": 7, "warmup_epochs": 1}),
+    "weights by sgd": (weighted("sgd"), cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
+    "weights by adam": (weighted("adam"), mlp, {"meta_batch_size": 7}),
+    "multipliers by sgd": (multiplied("sgd"), mlp, {"meta_batch_size": 7}),
+    "multipliers by adam": (multiplied("adam"), cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
+    "average of multipliers": (ema_of_clid_mu, mlp, {"meta_batch_size": 7}),
+    "multipliers in bfloat16": (multiplied("adam"), mlp, {"precision": "bfloat16"}),
+    "fixmatch with weights": (fixmatch, cnn, {"meta_batch_size": 7}),
     "dropout": (lambda _: CrossEntropy(), Dropping, {}),
     "mlc with dropout": (lambda _: mlc(), Dropping, {"meta_batch_size": 7}),
     "batch norm in float64": (lambda _: CrossEntropy(), cnn, {"precision": "float64"}),
@@ -500,6 +565,46 @@ def test_a_resumed_run_ends_at_the_numbers_of_an_uninterrupted_one(case, error, 
     assert second.finished
     assert_same_run(whole, second)
     assert len(set(whole.history["loss"])) == 5  # it moved in every epoch
+
+
+class Counting:
+    """An `on_epoch` that remembers: the epochs it has seen, and a tensor."""
+
+    def __init__(self, stop=None):
+        self.stop, self.seen, self.bias = stop, [], torch.zeros(10)
+
+    def __call__(self, epoch, model, method):
+        if epoch == self.stop:
+            raise KeyboardInterrupt
+        self.seen.append(epoch)
+        self.bias += model.classifier.bias.detach()
+        return {"seen": len(self.seen)}
+
+    def state_dict(self):
+        return {"seen": self.seen, "bias": self.bias}
+
+    def load_state_dict(self, state):
+        self.seen, self.bias = list(state["seen"]), state["bias"]
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_what_on_epoch_remembers_is_in_the_checkpoint(stop, tmp_path):
+    whole, first, second = Counting(), Counting(stop), Counting()
+    want, path = run(on_epoch=whole), tmp_path / "run.pt"
+    run(checkpoint=path, on_epoch=first)
+    assert torch.load(path, weights_only=True)["on_epoch"]["seen"] == list(range(1, stop))
+    got = run(model=mlp(2), checkpoint=path, resume=True, on_epoch=second)
+    assert_same_run(want, got)
+    assert second.seen == whole.seen == [1, 2, 3, 4]
+    assert torch.equal(second.bias, whole.bias)
+
+
+def test_refuses_a_checkpoint_without_what_on_epoch_remembers(tmp_path):
+    path = tmp_path / "run.pt"
+    run(checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt))
+    text = f"`checkpoint` {str(path)!r} was written without what `on_epoch` keeps"
+    assert_refused_and_untouched(path, text, resume=True, on_epoch=Counting())
+    assert run(checkpoint=path, resume=True).finished
 
 
 def test_a_run_stopped_inside_an_epoch_goes_on_from_its_beginning(tmp_path):
@@ -871,6 +976,29 @@ def test_refuses_a_method_that_needs_clean_samples_where_there_are_none():
     model = mlp()
     refused("empty meta set; EMA", lambda: run(EMA(mlc(), model, decay=0.5), model, split=bare))
     assert run(split=bare, epochs=1).finished
+
+
+def without_class(c):
+    whole = split()
+    stays = whole.meta.y != c
+    meta = dataclasses.replace(whole.meta, x=whole.meta.x[stays], y=whole.meta.y[stays])
+    return dataclasses.replace(whole, meta=meta)
+
+
+def test_refuses_a_meta_set_without_a_class_where_its_labels_are_looked_at():
+    text = "`split` has a meta set without class 4; MLC learns from its labels"
+    refused(text, lambda: run(mlc(), split=without_class(4)))
+    judged_by_labels = CLIDMU(WeightNet(6, seed=1), head_lr=0.1, objective=LabelCrossEntropy())
+    text = "`split` has a meta set without class 0; CLIDMU learns from its labels"
+    refused(text, lambda: run(judged_by_labels, split=without_class(0)))
+    model = mlp()
+    text = "`split` has a meta set without class 9; EMA learns from its labels"
+    refused(text, lambda: run(EMA(mlc(), model, decay=0.5), model, split=without_class(9)))
+
+
+def test_a_class_may_be_missing_where_no_meta_label_is_looked_at():
+    for method in (weighted("sgd")(None), CrossEntropy()):
+        assert run(method, split=without_class(4), epochs=1).finished
 
 
 def test_refuses_a_meta_batch_of_no_samples_by_the_name_of_the_argument():

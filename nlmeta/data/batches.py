@@ -34,8 +34,8 @@ class Batch(NamedTuple):
 class Batches:
     """Every sample once a pass, in an order drawn anew.
 
-    A last batch of one sample is left out of a pass, since BatchNorm has no variance there; that
-    sample is in another batch of the next pass.
+    A last batch that is too small is left out of a pass; its samples are in other batches of the
+    next pass. A part too small for a single whole batch comes as it is.
 
     Parameters
     ----------
@@ -43,19 +43,30 @@ class Batches:
         On any device; batches stay there.
     batch_size : int
         n; the last batch may be smaller.
+    smallest : int
+        Of a last batch. Default 2, since BatchNorm has no variance over one sample.
     generator : torch.Generator
         On the CPU; draws the order of each pass.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, *, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        *,
+        smallest: int = 2,
+        generator: torch.Generator,
+    ) -> None:
         check_count("batch_size", batch_size)
+        check_count("smallest", smallest)
         self.samples = samples
         self.batch_size = batch_size
+        self.smallest = smallest
         self.generator = generator
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.samples), self.batch_size)
-        return whole + (rest > 1 or (rest == 1 and whole == 0))
+        return whole + (rest >= self.smallest or (rest > 0 and whole == 0))
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.samples), generator=self.generator, device="cpu")

@@ -8,8 +8,10 @@ They all spell their one step alike, ``method.step(model, optimizer, train, meta
 from nlmeta.methods.base import Method
 from nlmeta.methods.clid_mu import CLIDMU
 from nlmeta.methods.cross_entropy import EMA, CrossEntropy, GeneralisedCrossEntropy
+from nlmeta.methods.fixmatch import FixMatch
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.mlc import MLC
+from nlmeta.methods.mlnt import MLNT, neighbour_labels
 from nlmeta.methods.mslg import MSLG
 from nlmeta.methods.objectives import (
     CrossLayerDivergence,
@@ -22,9 +24,11 @@ __all__ = [
     "CLIDMU",
     "EMA",
     "MLC",
+    "MLNT",
     "MSLG",
     "CrossEntropy",
     "CrossLayerDivergence",
+    "FixMatch",
     "GeneralisedCrossEntropy",
     "LabelAbsoluteError",
     "LabelCrossEntropy",
@@ -32,4 +36,5 @@ __all__ = [
     "Method",
     "PredictionEntropy",
     "WeightNet",
+    "neighbour_labels",
 ]

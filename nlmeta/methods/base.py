@@ -20,7 +20,10 @@ class Method(nn.Module, ABC):
     """
 
     needs_meta: bool = False
-    """Whether `step` needs a clean meta batch."""
+    """Whether `step` needs a meta batch."""
+
+    smallest_batch: int = 2
+    """What `step` can work with. `nlmeta.fit` leaves a smaller last batch out of a pass."""
 
     @abstractmethod
     def step(

@@ -136,13 +136,15 @@ class CLIDMU(Method):
         if meta is None or len(meta.x) == 0:
             raise ValueError("`meta` is empty; CLID-MU needs meta samples, though not their labels")
         hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
+        length = hyper.norm  # before the clipping below, which works in place
         parameters = list(self.head.parameters())
         for parameter, gradient in zip(parameters, hyper.gradients, strict=True):
             parameter.grad = gradient.to(parameter.dtype)
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_norm)
         self._optimizer.step()  # (8.6)
-        return {"meta_loss": hyper.outer_loss, "hypergradient": hyper.norm}
+        self._optimizer.zero_grad()
+        return {"meta_loss": hyper.outer_loss, "hypergradient": length}
 
     def head_gradient(
         self,
@@ -173,6 +175,12 @@ class CLIDMU(Method):
         with torch.no_grad():
             correction = self.head(forward, labels)
         return self.head.loss(forward.logits, labels, correction)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "CLIDMU":
+        # What `.to`, `.cuda` and `.double` go through. Loading casts moments to the head's type.
+        super()._apply(fn, recurse)
+        self._optimizer.load_state_dict(self._optimizer.state_dict())
+        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the head's optimiser, for `state_dict`."""

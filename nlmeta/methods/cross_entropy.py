@@ -84,6 +84,7 @@ class EMA(Method):
         self.method = method
         self.decay = decay
         self.needs_meta = method.needs_meta
+        self.smallest_batch = method.smallest_batch
         self.average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
         )

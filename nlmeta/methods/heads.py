@@ -62,8 +62,9 @@ class WeightNet(nn.Module):
         w = self.weights(F.cross_entropy(logits, labels, reduction="none"))
         if not self.normalise:
             return w / len(w)
+        total = w.sum()
         # Where all weights are zero there is nothing to divide by, and nothing to train on.
-        return w / torch.where(w.sum() > 0, w.sum(), torch.ones_like(w.sum()))
+        return w / torch.where(total > 0, total, torch.ones_like(total))
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
         """Weighted cross-entropy of the first n logits, from the weights of `forward`; (8.3)."""
@@ -107,6 +108,8 @@ class LogitMultiplier(nn.Module):
         sizes = {"num_features": num_features, "num_classes": num_classes, "embedding": embedding}
         for name, size in sizes.items():
             check_count(name, size)
+        for width in hidden:
+            check_count("hidden", width)
         self.settings = {"name": "LogitMultiplier", **sizes, "hidden": tuple(hidden), "seed": seed}
         widths = [num_features + embedding, *hidden]
         with seeded(seed, "head"):
@@ -119,7 +122,11 @@ class LogitMultiplier(nn.Module):
 
     def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
         """Factors (n, C) for the first n samples of a recorded pass, with fresh noise; (8.8)."""
-        assert forward.features is not None, "the pass was recorded without features"
+        if forward.features is None:
+            raise ValueError(
+                "`forward` was recorded without features; LogitMultiplier looks at them: "
+                "bilevel.record(model, x, features=True)"
+            )
         features = forward.features[: len(labels)].to(self.mean.weight.dtype)
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
         mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()

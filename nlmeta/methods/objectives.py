@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -85,9 +86,16 @@ class CrossLayerDivergence:
     gradient: losses.DivergenceGradient = "released"
     uses_labels: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        nothing = torch.zeros(1, 1)
+        self._divergence(nothing, nothing)  # a wrong option is refused now, not after the warm-up
+
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """See `Objective`."""
         logits, features = with_features(network, meta.x)
+        return self._divergence(features, logits)
+
+    def _divergence(self, features: Tensor, logits: Tensor) -> Tensor:
         return losses.cross_layer_divergence(
             features, logits, temperature=self.temperature, gradient=self.gradient
         )

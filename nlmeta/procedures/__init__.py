@@ -1,6 +1,22 @@
-"""What needs more than one training run: baselines on the meta set, comparisons over seeds."""
+"""What needs more than one training run, or several epochs of one: baselines on the meta set,
+comparisons over seeds, MLNT's iterations with a mentor, the choice of epochs without labels.
+"""
 
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set
 from nlmeta.procedures.comparison import compare, paired_difference
+from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
+from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
 
-__all__ = ["compare", "fine_tune", "paired_difference", "train_on_meta_set"]
+__all__ = [
+    "Ensemble",
+    "Iteration",
+    "KeepEpochs",
+    "compare",
+    "divergence_score",
+    "fine_tune",
+    "kept_by_mentor",
+    "label_confidence",
+    "mlnt_iterations",
+    "paired_difference",
+    "train_on_meta_set",
+]

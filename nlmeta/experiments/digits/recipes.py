@@ -18,6 +18,7 @@ from nlmeta.methods import (
     CLIDMU,
     EMA,
     MLC,
+    MLNT,
     MSLG,
     CrossEntropy,
     CrossLayerDivergence,
@@ -30,7 +31,7 @@ from nlmeta.methods import (
 )
 from nlmeta.methods.objectives import Objective
 from nlmeta.models import MLP
-from nlmeta.procedures import fine_tune, train_on_meta_set
+from nlmeta.procedures import KeepEpochs, divergence_score, fine_tune, train_on_meta_set
 from nlmeta.training import Result, fit
 
 __all__ = ["RECIPES", "Recipe"]
@@ -72,9 +73,18 @@ def _over(name: str, values: Iterable[float]) -> list[Setting]:
     return [{name: value} for value in values]
 
 
-def _train(method: Method, split: Split, seed: int, epochs: int = EPOCHS, **options: Any) -> Result:
+def _train(
+    method: Method,
+    split: Split,
+    seed: int,
+    *,
+    epochs: int = EPOCHS,
+    network: nn.Module | None = None,
+    **options: Any,
+) -> Result:
     given = {**presets.DIGITS, "evaluate_every": epochs, "progress": False, **options}
-    return fit(method, _network(seed), split, epochs=epochs, seed=seed, device="cpu", **given)
+    model = _network(seed) if network is None else network
+    return fit(method, model, split, epochs=epochs, seed=seed, device="cpu", **given)
 
 
 def _network(seed: int) -> MLP:
@@ -167,9 +177,52 @@ def _meta_train(method: Method, split: Split, seed: int, **options: Any) -> Resu
     return _train(method, split, seed, meta_batch_size=100, **options)
 
 
+# MLNT and its controls
+
+
+def _mlnt(split: Split, seed: int, setting: Setting, *, name: str, **switches: Any) -> Networks:
+    features = _train(CrossEntropy(), split, seed, epochs=10).model
+    model = _network(seed)
+    options: dict[str, Any] = {**presets.MLNT_DIGITS, **switches, **setting}
+    result = _train(MLNT(model, features, seed=seed, **options), split, seed, network=model)
+    return {name: (result.predictor, {}), f"{name}, student": (result.model, {})}
+
+
+# Networks chosen among the epochs of a run
+
+
+def _chosen_epochs(
+    split: Split, seed: int, setting: Setting, *, name: str, train: Callable[..., Result]
+) -> Networks:
+    x = split.with_noisy_meta(NOISY_META, seed=seed).meta.x
+    scores = {
+        "divergence": partial(divergence_score, x=x, seed=seed),
+        "one-hot divergence": partial(divergence_score, x=x, one_hot=True, seed=seed),
+    }
+    kept = KeepEpochs(_network(seed), scores)
+    train(split, seed, setting, on_epoch=kept)
+    chosen = {f"{name}, five of lowest {score}": kept.ensemble(score) for score in scores}
+    chosen[f"{name}, last five"] = kept.last_ensemble()
+    return {network: (ensemble, {}) for network, ensemble in chosen.items()}
+
+
+def _cross_entropy_run(split: Split, seed: int, setting: Setting, **options: Any) -> Result:
+    return _train(CrossEntropy(), split, seed, lr=setting["lr"], **options)
+
+
+def _clid_mu_run(split: Split, seed: int, setting: Setting, **options: Any) -> Result:
+    method = _clid_mu(WeightNet(seed=seed), CrossLayerDivergence(), setting)
+    return _meta_train(method, split, seed, **options)
+
+
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 HEAD_RATES = _over("head_lr", (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2))
 LABEL_RATES = _over("label_lr", (250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0))
+TRIALS = [
+    {"trial_lr": trial_lr, "meta_weight": weight}
+    for trial_lr in (0.1, 0.3, 1.0)
+    for weight in (3.0, 10.0)
+]
 UNIFORM = CrossLayerDivergence(temperature=math.inf)
 
 RECIPES = (
@@ -217,6 +270,17 @@ RECIPES = (
         _over("lr", (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2)),
         clean=True,
     ),
+    Recipe("MLNT", partial(_mlnt, name="MLNT"), TRIALS),
+    Recipe(
+        "MLNT, given labels",
+        partial(_mlnt, name="MLNT, given labels", replaced=0.0, trials=1),
+        TRIALS,
+    ),
+    Recipe(
+        "mean teacher",
+        partial(_mlnt, name="mean teacher", trial_lr=0.0, trials=1),
+        _over("meta_weight", (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)),
+    ),
     Recipe(
         "CLID-MU",
         partial(_weights, name="CLID-MU", objective=CrossLayerDivergence()),
@@ -247,5 +311,17 @@ RECIPES = (
         "CLID-MU, multipliers stay",
         partial(_multipliers, name="CLID-MU, multipliers stay", objective=CrossLayerDivergence()),
         [{"head_lr": 0.0}],
+    ),
+    Recipe(
+        "cross-entropy, chosen epochs",
+        partial(_chosen_epochs, name="cross-entropy", train=_cross_entropy_run),
+        [{}],
+        after="cross-entropy",
+    ),
+    Recipe(
+        "CLID-MU, chosen epochs",
+        partial(_chosen_epochs, name="CLID-MU", train=_clid_mu_run),
+        [{}],
+        after="CLID-MU",
     ),
 )

@@ -117,12 +117,14 @@ def choose(rows: Iterable[Row], recipe: Recipe, noise: str, meta_size: int) -> M
     return chosen
 
 
-Task = tuple[Recipe, Stage, str, int, int, Setting]
+# ..., seed, setting, and the networks to record, all where none is named.
+Task = tuple[Recipe, Stage, str, int, int, Setting, tuple[str, ...]]
 
 
 def _tasks(
     recipes: list[Recipe], rows: list[Row], stage: Stage, leaders: Mapping[str, Recipe]
 ) -> Iterator[Task]:
+    everything: tuple[str, ...] = ()
     for noise in NOISES:
         for meta_size in META_SIZES:
             for recipe in recipes:
@@ -134,22 +136,35 @@ def _tasks(
                 if stage == "choice":
                     if len(settings) == 1 or (not recipe.clean and meta_size != max(META_SIZES)):
                         continue
-                elif len(settings) > 1:
-                    # A recipe of several networks may have chosen a setting for each.
-                    chosen = choose(rows, recipe, noise, meta_size).values()
-                    settings = list({json.dumps(setting): setting for setting in chosen}.values())
-                for setting in settings:
+                    work = [(setting, everything) for setting in settings]
+                elif len(settings) == 1:
+                    work = [(settings[0], everything)]
+                else:
+                    # Networks of one recipe may have chosen different settings.
+                    chosen = choose(rows, recipe, noise, meta_size)
+                    work = [
+                        (setting, tuple(name for name in chosen if chosen[name] == setting))
+                        for setting in settings
+                        if setting in chosen.values()
+                    ]
+                for setting, networks in work:
                     for seed in TUNING_SEEDS if stage == "choice" else SEEDS:
-                        yield recipe, stage, noise, meta_size, seed, setting
+                        yield recipe, stage, noise, meta_size, seed, setting, networks
 
 
 def _run_task(
-    recipe: Recipe, stage: Stage, noise: str, meta_size: int, seed: int, setting: Setting
+    recipe: Recipe,
+    stage: Stage,
+    noise: str,
+    meta_size: int,
+    seed: int,
+    setting: Setting,
+    networks: tuple[str, ...] = (),
 ) -> list[Row]:
     torch.set_num_threads(1)  # small networks, and sums in one order
     split = load("digits", noise=noise, rate=NOISES[noise], meta_size=meta_size, seed=seed)
     started = time.perf_counter()
-    networks = recipe.run(split, seed, setting)
+    trained = recipe.run(split, seed, setting)
     seconds = time.perf_counter() - started
     return [
         {
@@ -170,7 +185,8 @@ def _run_task(
             "python": platform.python_version(),
             "machine": platform.machine(),
         }
-        for name, (network, further) in networks.items()
+        for name, (network, further) in trained.items()
+        if name in networks or not networks
     ]
 
 
@@ -198,7 +214,7 @@ def _read(record: Path) -> list[Row]:
 
 
 def _done(task: Task, rows: list[Row]) -> bool:
-    recipe, stage, noise, meta_size, seed, setting = task
+    recipe, stage, noise, meta_size, seed, setting, networks = task
     wanted = {
         "stage": stage,
         "recipe": recipe.name,
@@ -207,4 +223,5 @@ def _done(task: Task, rows: list[Row]) -> bool:
         "seed": seed,
         "setting": dict(setting),
     }
-    return any(wanted.items() <= row.items() for row in rows)
+    found = {row["network"] for row in rows if wanted.items() <= row.items()}
+    return bool(found) and found.issuperset(networks)

@@ -1,0 +1,249 @@
+"""MLNT: weights at which a step on other wrong labels does little harm (chapter 7).
+
+J. Li, Y. Wong, Q. Zhao, M. Kankanhalli, "Learning to Learn from Noisy Labeled Data", CVPR 2019.
+
+Steps on synthetic wrong labels are tried and thrown away. What is kept is the gradient of one
+demand: after each of them the network shall still agree with the teacher, a slow average of itself.
+No clean label is used. Feature network, mentor and filter: `nlmeta.procedures.mlnt_iterations`.
+
+The paper's text was not at hand. The formulas are those of the released code, for Clothing1M alone:
+the authors' first commit (91eac84, 2018), and the last (40f163d, 2020) where `order` says so.
+"""
+
+import math
+from copy import deepcopy
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nlmeta import _checks, bilevel, losses, seeding
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+from nlmeta.models.features import with_features
+
+__all__ = ["MLNT", "neighbour_labels"]
+
+
+class MLNT(Method):
+    """Meta-learning based noise-tolerant training.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, whose shape the teacher takes. Its values are copied in the first step.
+    feature_network : nn.Module
+        Names the neighbours by its features, see `models.with_features`. A copy is kept, frozen and
+        in evaluation mode. Released: trained by cross-entropy on the same labels.
+    trial_lr : float
+        alpha. Released: 0.02. With 0 this is the mean teacher (Tarvainen & Valpola, NeurIPS 2017),
+        with a divergence as its cost; one set of labels is then enough, and only one is tried.
+    meta_weight : float
+        w, or eta for ``update="two-step"``. Released: 1. With 0: cross-entropy, bit for bit.
+    trials, replaced, neighbours
+        See `neighbour_labels`. Defaults 10, 0.5 and 10, released.
+    order : {"first", "second"}
+        Of the meta-gradient, see `bilevel.trial_gradient`. Default ``"first"``, the authors' first
+        commit. The last one computes ``"second"``, by an outside change meant to keep the first.
+    update : {"sum", "two-step"}
+        ``"sum"`` (default): one step on both gradients at the old weights, as both commits have it.
+        ``"two-step"``, the paper's from second hand: a plain step of size eta on the meta-gradient,
+        then the optimiser's on cross-entropy where that led.
+    scale : {"samples", "entries"}
+        Of the divergence, see `losses`. Default ``"samples"``; released: ``"entries"``.
+    ramp_steps, decay, ramp_decay
+        Steps over which w rises from 0.0067 of its value, default 0: none; gamma of the teacher
+        after them, 0.999, and during them, 0.99, both released.
+    teacher_share : float
+        lambda, in what is agreed with; the rest is `feature_network`'s, the mentor. Default 1.
+    predict_with : {"teacher", "student"}
+        Default ``"teacher"``. The released code takes the better by clean validation data.
+    seed : int
+        Draws the synthetic labels.
+
+    Notes
+    -----
+    Teacher and trial networks use the batch's statistics in BatchNorm. The running ones move once a
+    step, and the teacher's are averages of the student's (released: each trial step moves them, and
+    the teacher fills its own). With dropout these networks drop what the student dropped.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        feature_network: nn.Module,
+        *,
+        trial_lr: float,
+        meta_weight: float,
+        trials: int = 10,
+        replaced: float = 0.5,
+        neighbours: int = 10,
+        order: bilevel.Order = "first",
+        update: Literal["sum", "two-step"] = "sum",
+        scale: losses.Scale = "samples",
+        ramp_steps: int = 0,
+        decay: float = 0.999,
+        ramp_decay: float = 0.99,
+        teacher_share: float = 1.0,
+        predict_with: Literal["teacher", "student"] = "teacher",
+        seed: int,
+    ) -> None:
+        super().__init__()
+        for name, value in (("trial_lr", trial_lr), ("meta_weight", meta_weight)):
+            _checks.check_not_negative(name, value)
+        rates = {"replaced": replaced, "decay": decay, "ramp_decay": ramp_decay}
+        for name, value in {**rates, "teacher_share": teacher_share}.items():
+            _checks.check_rate(name, value)
+        for name, count in (("trials", trials), ("neighbours", neighbours)):
+            _checks.check_count(name, count)
+        _checks.check_count("ramp_steps", ramp_steps, minimum=0)
+        _checks.check_choice("order", order, bilevel.ORDERS)
+        _checks.check_choice("update", update, ("sum", "two-step"))
+        _checks.check_choice("scale", scale, ("samples", "entries"))
+        _checks.check_choice("predict_with", predict_with, ("teacher", "student"))
+        self.trial_lr, self.meta_weight = trial_lr, meta_weight
+        self.trials, self.replaced, self.neighbours = trials, replaced, neighbours
+        self.order, self.update, self.scale = order, update, scale
+        self.ramp_steps, self.decay, self.ramp_decay = ramp_steps, decay, ramp_decay
+        self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
+        self.smallest_batch = neighbours + 1
+        self.feature_network = deepcopy(feature_network).requires_grad_(False)
+        self.teacher = AveragedModel(model, use_buffers=True)  # and the number of steps taken
+        self._generator = seeding.generator(seed, "synthetic labels")
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """Teacher, trial steps, ordinary step; no meta batch is looked at. See `Method.step`."""
+        forward = bilevel.record(model, train.x)
+        weight = self._move_teacher(model)
+        log_q, features = self.target(model, forward)
+        labels = neighbour_labels(
+            features,
+            train.y,
+            trials=self.trials,
+            replaced=self.replaced,
+            neighbours=self.neighbours,
+            generator=self._generator,
+        )  # (M, n)
+        gradient, meta_loss = self.meta_gradient(model, forward, labels, log_q)
+        theta = bilevel.parameters(model)
+        if self.update == "two-step":
+            with torch.no_grad():
+                for name, p in theta.items():
+                    p -= weight * gradient[name]  # (7.7)
+            with bilevel.replayed(forward):  # the same pass again, so running statistics stay
+                loss = F.cross_entropy(bilevel.at(model, theta)(train.x), train.y)
+            descend(optimizer, loss)
+        else:
+            loss = F.cross_entropy(forward.logits, train.y)
+            optimizer.zero_grad()
+            loss.backward()
+            for name, p in theta.items():
+                if p.grad is not None:  # what the logits do not depend on has none
+                    p.grad += weight * gradient[name]  # (7.6)
+            optimizer.step()
+        return {
+            "loss": loss.detach(),
+            "meta_loss": meta_loss,
+            "meta_weight": torch.tensor(weight),
+            "labels_changed": (labels != train.y).float().mean(),
+        }
+
+    def target(self, model: nn.Module, forward: bilevel.Forward) -> tuple[Tensor, Tensor]:
+        """What the trial networks shall agree with, (7.3), as log-probabilities (n, C), and the
+        features (n, D). The teacher borrows the network's mode and random numbers.
+        """
+        average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
+        self.feature_network.eval()  # also where `train` was called on the method
+        with torch.no_grad(), bilevel.replayed(forward):
+            log_q = bilevel.at(model, average)(forward.x).log_softmax(1)
+            mentor, features = with_features(self.feature_network, forward.x)
+        if self.teacher_share < 1:
+            both = torch.stack([log_q, mentor.log_softmax(1)])  # (2, n, C)
+            shares = both.new_tensor([self.teacher_share, 1 - self.teacher_share])
+            log_q = (shares.log()[:, None, None] + both).logsumexp(0)  # (n, C)
+        return log_q, features
+
+    def meta_gradient(
+        self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, log_q: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradient, by parameter name, of the mean divergence from `log_q`, (n, C), after a trial
+        step on each of the sets `labels`, (M, n); and that mean. `forward` serves all sets.
+        """
+
+        def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
+            return losses.soft_label_divergence(
+                network(forward.x), log_q, direction="label-first", scale=self.scale
+            )
+
+        sets = labels if self.trial_lr > 0 else labels[:1]
+        mean = {name: torch.zeros_like(p) for name, p in bilevel.parameters(model).items()}
+        meta_loss = log_q.new_zeros(())
+        for y in sets:
+            trial_loss = partial(F.cross_entropy, target=y)  # (7.2)
+            gradient, value = bilevel.trial_gradient(
+                model, forward, trial_loss, divergence, lr=self.trial_lr, order=self.order
+            )
+            for name, g in gradient.items():
+                mean[name] += g / len(sets)  # (7.5)
+            meta_loss += value / len(sets)
+        return mean, meta_loss
+
+    def predictor(self, model: nn.Module) -> nn.Module:
+        """The teacher, or the student; before the first step the student, for there is no other."""
+        teach = self.predict_with == "teacher" and self.teacher.n_averaged > 0
+        return self.teacher.module if teach else model
+
+    def get_extra_state(self) -> Tensor:
+        """The state of the generator, for `state_dict`."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put the generator back."""
+        self._generator.set_state(state.cpu())
+
+    def _move_teacher(self, model: nn.Module) -> float:
+        """Copy the student in the first step, average later; returns the weight of this step."""
+        u = min(int(self.teacher.n_averaged) / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
+        self.teacher.multi_avg_fn = get_ema_multi_avg_fn(self.decay if u == 1 else self.ramp_decay)
+        self.teacher.update_parameters(model)
+        return self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (7.8)
+
+
+def neighbour_labels(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    trials: int,
+    replaced: float,
+    neighbours: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sets of labels, (7.1), int64 of shape (M, n), each partly taken over from neighbours.
+
+    In each of M = `trials` sets floor(rho n) samples, rho = `replaced`, drawn without replacement,
+    take the label of one of their `neighbours` nearest by `features`, (n, D), themselves left out.
+    Read are always the given `labels`, (n,), so many keep theirs. `generator` is on the CPU.
+    """
+    n = len(labels)
+    if n <= neighbours:
+        raise ValueError(
+            f"the batch has {n} samples; with `neighbours` {neighbours} it needs {neighbours + 1}. "
+            "Choose a batch size that leaves no smaller last batch, or fewer neighbours"
+        )
+    # Without the matrix product, whose rounding would mix up what is near.
+    distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distance.fill_diagonal_(math.inf).topk(neighbours, largest=False).indices  # (n, k)
+    count = int(replaced * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    place = torch.rand(trials, n, generator=generator, device="cpu").argsort(1)  # (M, n)
+    drawn = torch.randint(neighbours, (trials, n), generator=generator, device="cpu")
+    taken = nearest[torch.arange(n, device=labels.device), drawn.to(labels.device)]  # (M, n)
+    return torch.where((place < count).to(labels.device), labels[taken], labels)

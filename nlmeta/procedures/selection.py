@@ -1,0 +1,218 @@
+"""Which epoch's network to keep, judged without any label (chapter 8).
+
+CLID-MU chooses its networks by the divergence that it trains with: the epochs with the lowest
+values are kept, and their logits are added up. A score is any function of a network, so its rivals
+(the entropy of the predictions, the accuracy on noisy validation labels) fit in the same place.
+Nothing here looks at the test part, and `Result.accuracy` stays that of the last epoch.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta import losses, metrics
+from nlmeta._checks import check_count
+from nlmeta.methods import Method
+from nlmeta.models import with_features
+from nlmeta.seeding import generator
+
+__all__ = ["Ensemble", "KeepEpochs", "Score", "divergence_score"]
+
+Score = Callable[[nn.Module], float]
+
+
+def divergence_score(
+    network: nn.Module,
+    x: Tensor,
+    *,
+    batch_size: int = 100,
+    temperature: float = 0.5,
+    one_hot: bool = False,
+    seed: int,
+) -> float:
+    """CLID of a trained network, a mean over batches; low is good, and no label is needed.
+
+    The network is in evaluation mode meanwhile. A value belongs to its batch size and temperature,
+    so a last batch that would be smaller is left out, and one seed puts the same samples together
+    each time. The batches of the released code are drawn anew and augmented, so its values jitter.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Hands out its features, see `models.with_features`.
+    x : Tensor, shape (N, ...)
+        Inputs, at least one batch of them.
+    batch_size : int
+        B. Default 100, released.
+    temperature, one_hot
+        See `losses.cross_layer_divergence`. Defaults 0.5, released, and False.
+    seed : int
+        Draws the order of the inputs.
+
+    Returns
+    -------
+    float
+    """
+    check_count("batch_size", batch_size)
+    if len(x) < batch_size:
+        raise ValueError(
+            f"`x` holds {len(x)} samples; one batch needs `batch_size` {batch_size}, and values of "
+            "another size cannot be compared"
+        )
+    order = torch.randperm(len(x), generator=generator(seed, "divergence"), device="cpu")
+    whole = order[: len(x) // batch_size * batch_size].to(x.device)
+    like = next(network.parameters())
+    judge = _Divergence(network, temperature=temperature, one_hot=one_hot)
+    values = metrics.predict(judge, x[whole].to(like.dtype), batch_size=batch_size)
+    return values.double().mean().item()
+
+
+class _Divergence(nn.Module):
+    """A network that answers a batch with one number, so that `metrics.predict` can ask it."""
+
+    def __init__(self, network: nn.Module, **options: Any) -> None:
+        super().__init__()
+        self.network, self.options = network, options
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits, features = with_features(self.network, x)
+        return losses.cross_layer_divergence(features, logits, **self.options)[None]  # (1,)
+
+
+class Ensemble(nn.Module):
+    """Several networks that predict together: the sum of their logits, as released.
+
+    Parameters
+    ----------
+    members : iterable of nn.Module
+        At least one; each maps (n, ...) to logits (n, C).
+    """
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if not self.members:
+            raise ValueError("`members` is empty; an ensemble needs at least one network")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, C)."""
+        return torch.stack([member(x) for member in self.members]).sum(0)
+
+
+class KeepEpochs:
+    """Keeps the networks of the epochs with the lowest scores, and those of the last epochs.
+
+    Made for `on_epoch` of `nlmeta.fit`: it scores the network to predict with after each epoch, the
+    scores join the history, and a checkpoint holds what is kept. ::
+
+        kept = KeepEpochs(model, {"clid": lambda network: divergence_score(network, x, seed=0)})
+        fit(method, model, split, on_epoch=kept, ...)
+        kept.best("clid"), kept.ensemble("clid"), kept.last_ensemble()
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network of the run; what is handed out has its shape.
+    scores : mapping of str to callable
+        ``score(network)`` gives a number, by its name in the history. Low is good.
+    keep : int
+        Epochs kept for each score. Default 5, released.
+    last : int
+        Last epochs kept, whatever their scores: what an ensemble gains without a choice. Default 5.
+    """
+
+    def __init__(
+        self, model: nn.Module, scores: Mapping[str, Score], *, keep: int = 5, last: int = 5
+    ) -> None:
+        check_count("keep", keep)
+        check_count("last", last)
+        self.scores = dict(scores)
+        self.keep = keep
+        self.last = last
+        self.values: dict[str, dict[int, float]] = {name: {} for name in scores}
+        self._shape = copy.deepcopy(model)
+        self._epochs: list[int] = []
+        self._states: dict[int, dict[str, Any]] = {}
+
+    def __call__(self, epoch: int, model: nn.Module, method: Method) -> dict[str, float]:
+        """Score the network after an epoch, and keep it if it is among the best or the last."""
+        if self._epochs and epoch <= self._epochs[-1]:
+            raise ValueError(
+                f"`epoch` is {epoch} after {self._epochs[-1]}; a run needs a KeepEpochs of its own"
+            )
+        network = method.predictor(model)
+        found = {name: float(score(network)) for name, score in self.scores.items()}
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the score {name!r} is {value} after epoch {epoch}")
+        self._epochs.append(epoch)
+        for name, value in found.items():
+            self.values[name][epoch] = value
+        self._states[epoch] = _on_cpu(network.state_dict())
+        wanted = set(self._epochs[-self.last :]).union(*map(self.epochs, self.scores))
+        self._states = {kept: self._states[kept] for kept in sorted(wanted)}
+        return found
+
+    def epochs(self, name: str) -> list[int]:
+        """The epochs kept for a score, best first; of equal ones the earlier."""
+        if name not in self.scores:
+            raise ValueError(f"`name` is {name!r}; it must be one of {list(self.scores)}")
+        values = self.values[name]
+        return sorted(values, key=lambda epoch: (values[epoch], epoch))[: self.keep]
+
+    def best(self, name: str) -> nn.Module:
+        """The network of the epoch with the lowest score: a copy, on the CPU."""
+        return self._networks(self.epochs(name)[:1])[0]
+
+    def ensemble(self, name: str) -> Ensemble:
+        """The networks of the epochs with the lowest scores, together."""
+        return Ensemble(self._networks(self.epochs(name)))
+
+    def last_ensemble(self) -> Ensemble:
+        """The networks of the last epochs, together."""
+        return Ensemble(self._networks(self._epochs[-self.last :]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "keep": self.keep,
+            "last": self.last,
+            "values": self.values,
+            "epochs": self._epochs,
+            "states": self._states,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        theirs = (list(state["values"]), state["keep"], state["last"])
+        ours = (list(self.scores), self.keep, self.last)
+        if theirs != ours:
+            raise ValueError(
+                f"`state` has scores, `keep` and `last` {theirs}; it must have those here, {ours}"
+            )
+        self.values = {name: dict(values) for name, values in state["values"].items()}
+        self._epochs = list(state["epochs"])
+        self._states = {epoch: _on_cpu(kept) for epoch, kept in state["states"].items()}
+
+    def _networks(self, epochs: list[int]) -> list[nn.Module]:
+        if not epochs:
+            raise ValueError("no epoch was scored yet; hand this object to `fit` as `on_epoch`")
+        networks = []
+        for epoch in epochs:
+            network = copy.deepcopy(self._shape).eval()
+            # Assigned and not copied into, so that float64 stays float64.
+            network.load_state_dict(_on_cpu(self._states[epoch]), assign=True)
+            networks.append(network)
+        return networks
+
+
+def _on_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a network's state that no later step changes."""
+    return {
+        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+        for name, value in state.items()
+    }
