@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlmeta._checks import check_choice, check_not_negative, check_rate
+from nlmeta._checks import check_choice, check_not_negative, check_rate, check_same_length
 
 __all__ = [
     "Direction",
@@ -284,11 +284,7 @@ def cross_layer_divergence(
     check_choice("gradient", gradient, ("released", "full"))
     if not temperature > 0:  # written so that NaN fails too; infinity is the uniform graph
         raise ValueError(f"`temperature` is {temperature}; it must be above 0")
-    if len(features) != len(logits):
-        raise ValueError(
-            f"`features` holds {len(features)} samples and `logits` {len(logits)}; "
-            "they must be the same ones"
-        )
+    check_same_length("features", features, "logits", logits)
     h = F.normalize(features, dim=1)
     graph = ((h @ h.t()).clamp_min(0) / temperature).softmax(1)  # A, (B, B)
     p = F.one_hot(logits.argmax(1), logits.shape[1]).to(h) if one_hot else logits.softmax(1)

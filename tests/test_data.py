@@ -278,6 +278,97 @@ def test_the_split_on_the_meta_set_trains_on_it_and_is_tested_as_before():
     assert alone.digest != split.digest
 
 
+def test_keeping_some_training_samples_keeps_their_labels_and_rows_together():
+    split = load()
+    kept = split.wrong
+    part = split.keep(kept)
+    assert torch.equal(part.train.x, split.train.x[kept])
+    assert torch.equal(part.train.y, split.train.y[kept])
+    assert torch.equal(part.true_labels, split.true_labels[kept])
+    assert torch.equal(part.indices["train"], split.indices["train"][kept])
+    assert part.wrong.all()
+    assert not split.wrong.all()
+    for other in ("meta", "validation", "test"):
+        assert getattr(part, other) is getattr(split, other)
+    assert part.digest != split.digest
+
+
+def test_keeping_all_training_samples_keeps_the_split():
+    split = load()
+    assert split.keep(torch.ones(len(split.train), dtype=torch.bool)).digest == split.digest
+
+
+def test_refuses_to_keep_rows_by_number_other_lengths_or_nothing():
+    split = load()
+    n = len(split.train)
+    text = "it must say which training samples stay: torch.bool of shape (1097,)"
+    refused(f"`kept` is torch.int64 of shape ({n},); {text}", lambda: split.keep(torch.arange(n)))
+    short = torch.ones(n - 1, dtype=torch.bool)
+    refused(f"`kept` is torch.bool of shape ({n - 1},); {text}", lambda: split.keep(short))
+    nothing = torch.zeros(n, dtype=torch.bool)
+    refused("`kept` keeps no sample", lambda: split.keep(nothing))
+
+
+def meta_rows(split, noisy):
+    """For each meta sample, its row among the training samples of the split it was drawn from."""
+    place = {row: i for i, row in enumerate(split.indices["train"].tolist())}
+    return torch.tensor([place[row] for row in noisy.indices["meta"].tolist()])
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_noisy_meta_set_holds_training_samples_with_their_given_labels(held_out):
+    split = load()
+    noisy = split.with_noisy_meta(200, seed=1, held_out=held_out)
+    rows = meta_rows(split, noisy)
+    assert len(set(rows.tolist())) == len(noisy.meta) == 200
+    assert torch.equal(noisy.meta.x, split.train.x[rows])
+    assert torch.equal(noisy.meta.y, split.train.y[rows])
+    # 40 % of 200 labels are wrong: within five standard errors.
+    assert abs(split.wrong[rows].double().mean() - 0.4) < 5 * math.sqrt(0.24 / 200)
+    assert noisy.test is split.test
+    assert noisy.digest != split.digest
+
+
+def test_a_noisy_meta_set_stays_in_the_training_part():
+    split = load()
+    noisy = split.with_noisy_meta(200, seed=1)
+    assert noisy.train is split.train
+    assert torch.equal(noisy.true_labels, split.true_labels)
+    assert len(split.with_noisy_meta(len(split.train), seed=1).meta) == len(split.train)
+
+
+def test_a_noisy_meta_set_that_is_held_out_is_balanced_and_leaves_the_training_part():
+    split = load()
+    noisy = split.with_noisy_meta(200, seed=1, held_out=True)
+    assert noisy.meta.y.bincount().tolist() == [20] * 10
+    stays = torch.ones(len(split.train), dtype=torch.bool)
+    stays[meta_rows(split, noisy)] = False
+    assert noisy.train.x.shape[0] == len(split.train) - 200
+    assert torch.equal(noisy.train.x, split.train.x[stays])
+    assert torch.equal(noisy.true_labels, split.true_labels[stays])
+    assert torch.equal(noisy.indices["train"], split.indices["train"][stays])
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_noisy_meta_set_follows_its_seed_and_not_the_true_labels(held_out):
+    split = load()
+    digests = [split.with_noisy_meta(50, seed=s, held_out=held_out).digest for s in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+    garbage = dataclasses.replace(split, true_labels=split.true_labels.flip(0))
+    assert garbage.with_noisy_meta(50, seed=1, held_out=held_out).digest == digests[0]
+
+
+def test_refuses_a_noisy_meta_set_that_the_training_part_cannot_give():
+    split = load()
+    text = "`size` is 1098; the training part of 1097 samples has not enough"
+    refused(text, lambda: split.with_noisy_meta(1098, seed=1))
+    text = "`size` is 55; as many of each given label needs a multiple of 10"
+    refused(text, lambda: split.with_noisy_meta(55, seed=1, held_out=True))
+    text = "`size` is 1090; the training part of 1097 samples has not enough"
+    refused(text, lambda: split.with_noisy_meta(1090, seed=1, held_out=True))
+    refused("`size` is 0; it must be at least 1", lambda: split.with_noisy_meta(0, seed=1))
+
+
 def test_splits_and_samples_cannot_be_changed_by_assignment():
     split = load()
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,4 +1,4 @@
-"""Tests of nlmeta.losses: both spaces by hand, derivatives in closed form, limits, extremes."""
+"""Tests of nlmeta.losses: values by hand, derivatives in closed form, limits, extremes."""
 
 import math
 import re
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from nlmeta import losses
-from nlmeta.losses import transition_cross_entropy
+from nlmeta.losses import cross_layer_divergence, transition_cross_entropy
 
 SPACES = ("probability", "logit")
 both_spaces = pytest.mark.parametrize("space", SPACES)
@@ -335,3 +335,323 @@ def test_the_number_that_stands_in_for_zero_is_invisible_in_float32():
     entry = torch.tensor(1e-12)
     assert entry + losses.TINY == entry
     assert math.isfinite(torch.tensor(1 / losses.TINY).item())
+
+
+# generalised cross-entropy and mean absolute error
+
+
+def by_logits(loss, logits):
+    """Value, and derivative by the logits."""
+    z = logits.clone().requires_grad_()
+    value = loss(z)
+    return value.detach(), torch.autograd.grad(value, z)[0]
+
+
+def test_generalised_cross_entropy_by_hand():
+    """p = 1/4 and 4/9 at the labels: (1 - 1/2) / 0.5 and (1 - 2/3) / 0.5."""
+    p = torch.tensor([[0.25, 0.75], [4 / 9, 5 / 9]], dtype=torch.float64)
+    loss = losses.generalised_cross_entropy(p.log(), torch.tensor([0, 0]), q=0.5)
+    assert loss.item() == pytest.approx((1 + 2 / 3) / 2, abs=1e-14)
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-9])
+def test_generalised_cross_entropy_ends_at_cross_entropy(q):
+    """(1 - p^q) / q is -log p but for q (log p)^2 / 2, here below 1e-7."""
+    logits = draw_logits()
+    want = by_logits(lambda z: F.cross_entropy(z, LABELS), logits)
+    got = by_logits(lambda z: losses.generalised_cross_entropy(z, LABELS, q=q), logits)
+    assert_close(got, want, rtol=0, atol=1e-7 if q else 1e-15)
+
+
+def test_generalised_cross_entropy_ends_at_half_the_absolute_error():
+    logits = draw_logits()
+    got = by_logits(lambda z: losses.generalised_cross_entropy(z, LABELS, q=1.0), logits)
+    want = by_logits(lambda z: losses.mean_absolute_error(z, LABELS) / 2, logits)
+    assert want[1].abs().max() > 1e-2
+    assert_close(got, want, rtol=0, atol=1e-14)
+
+
+def test_generalised_cross_entropy_weighs_a_sample_by_a_power_of_its_prediction():
+    """Its derivative is p^q times that of cross-entropy: what is unlikely pulls little."""
+    logits = draw_logits()
+    p = logits.softmax(1)
+    weight = p[torch.arange(5), LABELS, None] ** 0.7
+    _, got = by_logits(lambda z: losses.generalised_cross_entropy(z, LABELS), logits)
+    assert weight.max() / weight.min() > 2
+    assert_close(got, weight * (p - F.one_hot(LABELS, 3)) / 5, rtol=0, atol=1e-15)
+
+
+def test_mean_absolute_error_is_the_distance_from_the_one_hot_label():
+    logits = draw_logits()
+    want = (logits.softmax(1) - F.one_hot(LABELS, 3)).abs().sum(1).mean()
+    assert_close(losses.mean_absolute_error(logits, LABELS), want, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.7, 1.0])
+def test_generalised_cross_entropy_is_finite_for_extreme_logits(q):
+    logits = torch.tensor([[-1e4, 0.0, 1e4], [1e30, 0.0, -1e30]])
+    for labels in (torch.tensor([0, 2]), torch.tensor([2, 0])):
+        for tensor in by_logits(
+            lambda z, y=labels: losses.generalised_cross_entropy(z, y, q=q), logits
+        ):
+            assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
+def test_refuses_an_exponent_outside_zero_to_one(q):
+    with pytest.raises(ValueError, match=rf"`q` is {q}; it must lie in \[0, 1\]"):
+        losses.generalised_cross_entropy(draw_logits(), LABELS, q=q)
+
+
+# cross-layer divergence
+
+
+def one_hot_logits(classes, num_classes):
+    """Logits whose softmax is one-hot to the last bit."""
+    return 1e4 * F.one_hot(classes, num_classes).double()
+
+
+def clusters(num_clusters, size):
+    """The cluster of each sample, and orthogonal features of different lengths."""
+    cluster = torch.arange(num_clusters).repeat_interleave(size)
+    lengths = torch.linspace(0.3, 4, len(cluster), dtype=torch.float64)
+    return cluster, F.one_hot(cluster, num_clusters) * lengths[:, None]
+
+
+def draw_features(n=5, width=4):
+    """Some cosines are negative, so that the bound at zero is at work."""
+    draw = torch.Generator().manual_seed(11)
+    return torch.randn(n, width, generator=draw, dtype=torch.float64)
+
+
+def graphs(features, logits, temperature=0.5):
+    """A, Q and R written out pair by pair."""
+    p, n = logits.softmax(1), len(logits)
+    cosine = [
+        [[u[a] @ u[b] / (u[a].norm() * u[b].norm()) for b in range(n)] for a in range(n)]
+        for u in (features, p)
+    ]
+    s, q = (torch.stack([torch.stack(row) for row in rows]) for rows in cosine)
+    weight = torch.exp(torch.relu(s) / temperature)
+    return weight / weight.sum(1, keepdim=True), q, q.sum(1, keepdim=True)
+
+
+def written_out(features, logits, temperature=0.5):
+    a, q, r = graphs(features, logits, temperature)
+    return -(q / r * torch.log(a + losses.GRAPH_FLOOR)).sum() / len(logits)
+
+
+def floor_error(smallest_entry):
+    """How far the number inside the logarithm can move a value: log(A + e) - log A < e / A."""
+    return 1.01 * losses.GRAPH_FLOOR / smallest_entry
+
+
+def test_divergence_is_the_formula_pair_by_pair():
+    features, logits = draw_features(), draw_logits()
+    assert (features @ features.t()).min() < -0.1
+    for temperature in (0.1, 0.5, 2.0):
+        got = cross_layer_divergence(features, logits, temperature=temperature)
+        assert_close(got, written_out(features, logits, temperature), rtol=1e-13, atol=0)
+
+
+def test_divergence_at_infinite_temperature_is_log_b():
+    """A uniform features' graph has nothing to compare with, whatever the predictions."""
+    for scale in (0.1, 10.0):
+        logits = draw_logits(7, scale=scale)
+        got = cross_layer_divergence(draw_features(7), logits, temperature=math.inf)
+        assert got.item() == pytest.approx(math.log(7), abs=floor_error(1 / 7))
+    near = cross_layer_divergence(draw_features(7), logits, temperature=1e9).item()
+    assert near == pytest.approx(got.item(), abs=1e-9)
+
+
+def test_divergence_of_equal_features_is_log_b():
+    features = draw_features()[:1].expand(6, -1)
+    got = cross_layer_divergence(features, draw_logits(6)).item()
+    assert got == pytest.approx(math.log(6), abs=floor_error(1 / 6))
+
+
+@pytest.mark.parametrize(("classes", "printed"), [([0, 1], 0.1269), ([1, 1], 1.1269)])
+def test_divergence_of_two_samples_by_hand(classes, printed):
+    """Orthogonal features: log(1 + e^-2) if the predictions differ, 1 more if they are equal."""
+    logits = one_hot_logits(torch.tensor(classes), 2)
+    got = cross_layer_divergence(torch.eye(2, dtype=torch.float64), logits).item()
+    want = math.log1p(math.exp(-2)) + (classes[0] == classes[1])
+    assert got == pytest.approx(want, abs=floor_error(0.119))
+    assert round(got, 4) == printed
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.5, 3.0])
+@pytest.mark.parametrize(("k", "m"), [(3, 4), (5, 2), (2, 9)])
+def test_divergence_of_clusters_that_are_predicted(k, m, temperature):
+    """K clusters of m samples, each of its own class: log(m + (B - m) e^(-1/tau))."""
+    cluster, features = clusters(k, m)
+    got = cross_layer_divergence(features, one_hot_logits(cluster, k), temperature=temperature)
+    want = math.log(m + (k * m - m) * math.exp(-1 / temperature))
+    # Only entries inside a cluster count, and those are above 1/B.
+    assert got.item() == pytest.approx(want, abs=floor_error(1 / (k * m)))
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["spread", "constant"])
+@pytest.mark.parametrize("temperature", [0.2, 0.5, 3.0])
+@pytest.mark.parametrize(("k", "m"), [(3, 6), (2, 8)])
+def test_divergence_of_predictions_that_do_not_know_the_clusters(k, m, temperature, constant):
+    """log(m e^(1/tau) + B - m) - 1 / (K tau), which is (1 - 1/K) / tau above agreement."""
+    cluster, features = clusters(k, m)
+    classes = torch.zeros(k * m, dtype=torch.int64) if constant else torch.arange(k * m) % k
+    got = cross_layer_divergence(features, one_hot_logits(classes, k), temperature=temperature)
+    want = math.log(m * math.exp(1 / temperature) + k * m - m) - 1 / (k * temperature)
+    # The smallest entry, of two clusters, is e^(-1/tau) / (m + ...) > e^(-1/tau) / B.
+    bound = floor_error(math.exp(-1 / temperature) / (k * m))
+    assert got.item() == pytest.approx(want, abs=bound)
+    agreeing = cross_layer_divergence(features, one_hot_logits(cluster, k), temperature=temperature)
+    gap = (1 - 1 / k) / temperature
+    assert (got - agreeing).item() == pytest.approx(gap, abs=bound)
+    assert gap > 1000 * bound
+
+
+def test_the_floor_of_the_graph_shows_at_a_low_temperature():
+    """tau = 0.1, B = 50, K = 5: 10.303 by the formula, 10.285 with 1e-7 inside the logarithm."""
+    _, features = clusters(5, 10)
+    logits = one_hot_logits(torch.arange(50) % 5, 5)
+    got = cross_layer_divergence(features, logits, temperature=0.1).item()
+    assert round(got, 3) == 10.285
+    assert round(math.log(10 * math.exp(10) + 40) - 1 / 0.5, 3) == 10.303
+
+
+def test_divergence_is_entropy_plus_relative_entropy():
+    """So it is never below the entropy of the predictions' graph, and there is no zero."""
+    features, logits = draw_features(), draw_logits()
+    a, q, r = graphs(features, logits)
+    relative = F.kl_div(a.log(), q / r, reduction="batchmean").item()
+    entropy = torch.distributions.Categorical(probs=q / r).entropy().mean().item()
+    got = cross_layer_divergence(features, logits).item()
+    assert relative > 0.1
+    assert got == pytest.approx(entropy + relative, abs=floor_error(a.min().item()))
+
+
+def test_divergence_of_equal_graphs_is_the_entropy_and_not_zero():
+    """Features and predictions all alike: both graphs are uniform."""
+    features, logits = torch.ones(6, 4).double(), torch.ones(6, 3).double()
+    a, q, r = graphs(features, logits)
+    assert_close(a, q / r, rtol=1e-13, atol=0)
+    got = cross_layer_divergence(features, logits).item()
+    assert got == pytest.approx(math.log(6), abs=floor_error(1 / 6))
+
+
+def test_divergence_does_not_see_lengths_orders_names_or_rotations():
+    features, logits = draw_features(), draw_logits()
+    want = cross_layer_divergence(features, logits)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    rotation = torch.linalg.qr(draw_features(4)).Q
+    for same in (
+        cross_layer_divergence(features * torch.tensor([[0.1], [3], [1], [20], [7]]), logits),
+        cross_layer_divergence(features[order], logits[order]),
+        cross_layer_divergence(features, logits[:, [2, 0, 1]]),
+        cross_layer_divergence(features @ rotation, logits),
+        cross_layer_divergence(features, logits + torch.linspace(-9, 9, 5)[:, None]),
+    ):
+        assert_close(same, want, rtol=1e-13, atol=0)
+    assert abs(cross_layer_divergence(features[order], logits) - want) > 1e-2
+
+
+def test_negative_similarities_count_as_none_and_not_as_minus_infinity():
+    logits = one_hot_logits(torch.tensor([0, 1]), 2)
+    opposite = torch.tensor([[1.0, 0.0], [-2.0, 0.0]]).double()
+    want = cross_layer_divergence(torch.eye(2).double(), logits)
+    assert torch.equal(cross_layer_divergence(opposite, logits), want)
+
+
+def test_no_gradient_reaches_the_features_with_the_released_gradient():
+    """They are held fixed; what goes back to them goes by way of the logits."""
+    features, logits = draw_features().requires_grad_(), draw_logits().requires_grad_()
+    value = cross_layer_divergence(features, logits)
+    by_features, directly = torch.autograd.grad(value, (features, logits), allow_unused=True)
+    assert by_features is None
+    assert directly.abs().max() > 1e-3
+    (by_features,) = torch.autograd.grad(
+        cross_layer_divergence(features, logits, gradient="full"), features
+    )
+    assert by_features.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0.5, math.inf])
+def test_released_gradient_is_that_of_a_positive_sum_of_similarities(temperature):
+    """c_ab = -log A_ab / (B R_a) > 0, held fixed: every pair of predictions is pushed apart."""
+    features, logits = draw_features(), draw_logits()
+    a, _, r = graphs(features, logits, temperature)
+    coefficients = -torch.log(a + losses.GRAPH_FLOOR) / (5 * r)
+    assert (coefficients > 0).all()
+    _, want = by_logits(lambda z: (coefficients * graphs(features, z)[1]).sum(), logits)
+    _, got = by_logits(
+        lambda z: cross_layer_divergence(features, z, temperature=temperature), logits
+    )
+    assert want.abs().max() > 1e-3
+    assert_close(got, want, rtol=1e-11, atol=1e-15)
+
+
+def test_full_gradient_is_that_of_the_value():
+    """By features and logits, against autograd through the sum pair by pair."""
+    found = []
+    for value in (
+        lambda h, z: cross_layer_divergence(h, z, gradient="full"),
+        written_out,
+    ):
+        h, z = draw_features().requires_grad_(), draw_logits().requires_grad_()
+        found.append(torch.autograd.grad(value(h, z), (h, z)))
+    assert min(g.abs().max() for g in found[1]) > 1e-3
+    assert_close(found[0], found[1], rtol=1e-11, atol=1e-15)
+
+
+def test_full_gradient_attracts_near_pairs_and_repels_far_ones():
+    """With features held fixed the coefficient of Q_ab is (-log A_ab - CE_a) / (B R_a)."""
+    features, logits = draw_features(), draw_logits()
+    a, q, r = graphs(features, logits)
+    cost = -torch.log(a + losses.GRAPH_FLOOR)
+    coefficients = (cost - (q / r * cost).sum(1, keepdim=True)) / (5 * r)
+    assert coefficients.min() < -1e-2 < 1e-2 < coefficients.max()
+    _, want = by_logits(lambda z: (coefficients * graphs(features, z)[1]).sum(), logits)
+    _, got = by_logits(lambda z: cross_layer_divergence(features, z, gradient="full"), logits)
+    _, released = by_logits(lambda z: cross_layer_divergence(features, z), logits)
+    assert_close(got, want, rtol=1e-11, atol=1e-15)
+    assert (got - released).abs().max() > 1e-3
+
+
+def test_both_gradients_belong_to_one_value():
+    features, logits = draw_features(), draw_logits()
+    full = cross_layer_divergence(features, logits, gradient="full")
+    assert torch.equal(cross_layer_divergence(features, logits), full)
+
+
+def test_one_hot_divergence_does_not_see_confidence():
+    features, logits = draw_features(), draw_logits()
+    hard = cross_layer_divergence(features, logits, one_hot=True)
+    assert torch.equal(cross_layer_divergence(features, 9 * logits, one_hot=True), hard)
+    want = cross_layer_divergence(features, one_hot_logits(logits.argmax(1), 3))
+    assert_close(hard, want, rtol=1e-14, atol=0)
+    soft, sure = (cross_layer_divergence(features, k * logits) for k in (1, 9))
+    assert (sure - soft).abs() > 1e-2
+    z = logits.clone().requires_grad_()
+    assert not cross_layer_divergence(features, z, one_hot=True).requires_grad
+
+
+@pytest.mark.parametrize("gradient", ["released", "full"])
+def test_divergence_is_finite_where_features_are_zero_and_predictions_certain(gradient):
+    """A dead last layer has no direction: every sample is as far from it as it is itself."""
+    h, z = torch.zeros(4, 3, requires_grad=True), (1e4 * torch.eye(4, 3)).requires_grad_()
+    value = cross_layer_divergence(h, z, gradient=gradient)
+    assert value.item() == pytest.approx(math.log(4), abs=1e-5)
+    for g in torch.autograd.grad(value, (h, z), materialize_grads=True):
+        assert g.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_refuses_a_temperature_that_is_not_above_zero(temperature):
+    with pytest.raises(ValueError, match=f"`temperature` is {temperature}; it must be above 0"):
+        cross_layer_divergence(draw_features(), draw_logits(), temperature=temperature)
+
+
+def test_refuses_an_unknown_gradient_and_features_of_other_samples():
+    with pytest.raises(ValueError, match="`gradient` is 'half'; it must be one of 'released', 'fu"):
+        cross_layer_divergence(draw_features(), draw_logits(), gradient="half")
+    with pytest.raises(ValueError, match="`features` holds 4 samples and `logits` 5; they must"):
+        cross_layer_divergence(draw_features(4), draw_logits())

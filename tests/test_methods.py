@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from nlmeta import EMA, MLC, CrossEntropy, Method
 from nlmeta.data import Batch, Samples, draw_batch
+from nlmeta.methods import GeneralisedCrossEntropy
 from nlmeta.models import MLP, SmallCNN
 
 N, C = 7, 3
@@ -159,7 +160,10 @@ def test_a_cross_entropy_step_by_hand_on_a_linear_model():
     assert seen["loss"].item() == pytest.approx(want.item(), abs=1e-14)  # before the step
 
 
-@pytest.mark.parametrize("make", [CrossEntropy, mlc, lambda: EMA(mlc(), network(), decay=0.5)])
+@pytest.mark.parametrize(
+    "make",
+    [CrossEntropy, GeneralisedCrossEntropy, mlc, lambda: EMA(mlc(), network(), decay=0.5)],
+)
 def test_diagnostics_are_detached_numbers_and_hold_the_loss(make):
     model = network()
     seen = make().step(model, sgd(model), batch(), batch(4, seed=9))
@@ -212,6 +216,41 @@ def test_what_a_method_learned_is_not_among_the_parameters_of_the_network():
     assert [tuple(p.shape) for p in method.parameters()] == [(C, C)]
     ours = {id(p) for p in model.parameters()}
     assert not any(id(p) in ours for p in method.parameters())
+
+
+# generalised cross-entropy
+
+
+def test_a_step_of_generalised_cross_entropy_weighs_samples_by_their_prediction():
+    """Its gradient is that of cross-entropy with p^q as weights that are held fixed."""
+    one, two = network(), network()
+    seen = GeneralisedCrossEntropy(q=0.6).step(one, sgd(one), batch())
+    cost = F.cross_entropy(two(batch().x), LABELS, reduction="none")
+    p = (-cost).exp().detach()
+    optimizer = sgd(two)
+    (p**0.6 * cost).mean().backward()
+    optimizer.step()
+    assert p.max() / p.min() > 1.5
+    assert_close(weights(one), weights(two), rtol=0, atol=1e-14)
+    assert seen["loss"].item() == pytest.approx(((1 - p**0.6) / 0.6).mean().item(), abs=1e-14)
+
+
+def test_generalised_cross_entropy_with_exponent_zero_is_cross_entropy():
+    plain, general = network(), network()
+    train(CrossEntropy(), plain, 3)
+    train(GeneralisedCrossEntropy(q=0.0), general, 3)
+    assert_close(weights(general), weights(plain), rtol=0, atol=1e-13)
+
+
+def test_generalised_cross_entropy_needs_no_meta_set_and_records_its_exponent():
+    assert not GeneralisedCrossEntropy.needs_meta
+    assert GeneralisedCrossEntropy().settings == {"name": "GeneralisedCrossEntropy", "q": 0.7}
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1])
+def test_refuses_an_exponent_outside_zero_to_one(q):
+    with pytest.raises(ValueError, match=rf"`q` is {q}; it must lie in \[0, 1\]"):
+        GeneralisedCrossEntropy(q=q)
 
 
 # EMA

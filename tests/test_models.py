@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from nlmeta import bilevel
-from nlmeta.models import MLP, SmallCNN
+from nlmeta.models import MLP, SmallCNN, with_features
 
 NETWORKS = {
     "mlp": lambda seed=1: MLP(64, 3, (7, 5), seed=seed),
@@ -61,6 +61,52 @@ def test_features_are_what_the_last_layer_saw(make):
 def test_asking_for_features_does_not_change_the_logits(make):
     model = make().eval()
     assert torch.equal(model(inputs(), return_features=True)[0], model(inputs()))
+
+
+@every_network
+def test_features_can_be_asked_of_a_network_and_of_one_at_other_parameters(make):
+    model = make().double().eval()
+    x = inputs(dtype=torch.float64)
+    want = model(x, return_features=True)
+    assert_close(with_features(model, x), want, rtol=0, atol=0)
+    theta = {name: 2 * p for name, p in bilevel.parameters(model).items()}
+    logits, features = with_features(bilevel.at(model, theta), x)
+    assert_close(logits, features @ (2 * model.classifier.weight).T + 2 * model.classifier.bias)
+    assert (features - want[1]).abs().max() > 1e-3
+
+
+class Odd(torch.nn.Module):
+    """Takes the question and answers something else."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x, return_features=False):
+        return self.answer(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        torch.nn.Flatten(),
+        Odd(lambda x: x),
+        Odd(lambda x: (x, x, x)),
+        Odd(lambda x: (x, x.view(6, 1, 8, 8))),
+    ],
+    ids=["does not know the word", "logits alone", "three things", "features as images"],
+)
+def test_refuses_a_network_that_does_not_hand_out_its_features(model):
+    refused(
+        "`model` cannot hand out its features", lambda: with_features(model, inputs()), TypeError
+    )
+
+
+def test_an_error_inside_a_network_is_shown_as_it_is():
+    def broken(x):
+        raise TypeError("something else")
+
+    refused("something else", lambda: with_features(Odd(broken), inputs()), TypeError)
 
 
 @every_network

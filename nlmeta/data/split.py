@@ -167,6 +167,6 @@ class Split:
         changed = replace(self, meta=meta, indices=indices)
         if not held_out:
             return changed
-        stays = torch.ones(len(given), dtype=torch.bool)
+        stays = torch.ones(len(given), dtype=torch.bool, device="cpu")
         stays[drawn] = False
         return changed.keep(stays.to(self.train.y.device))

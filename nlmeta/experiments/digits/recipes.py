@@ -94,8 +94,8 @@ def _network(seed: int) -> MLP:
 # Baselines
 
 
-def _cross_entropy(split: Split, seed: int, setting: Setting) -> Networks:
-    return {"cross-entropy": (_train(CrossEntropy(), split, seed, lr=setting["lr"]).model, {})}
+def _cross_entropy(split: Split, seed: int, setting: Setting, *, name: str) -> Networks:
+    return {name: (_train(CrossEntropy(), split, seed, **setting).model, {})}
 
 
 def _early_stopping(split: Split, seed: int, setting: Setting) -> Networks:
@@ -207,7 +207,7 @@ def _chosen_epochs(
 
 
 def _cross_entropy_run(split: Split, seed: int, setting: Setting, **options: Any) -> Result:
-    return _train(CrossEntropy(), split, seed, lr=setting["lr"], **options)
+    return _train(CrossEntropy(), split, seed, **setting, **options)
 
 
 def _clid_mu_run(split: Split, seed: int, setting: Setting, **options: Any) -> Result:
@@ -226,10 +226,15 @@ TRIALS = [
 UNIFORM = CrossLayerDivergence(temperature=math.inf)
 
 RECIPES = (
-    Recipe("cross-entropy", _cross_entropy, _over("lr", RATES)),
+    Recipe("cross-entropy", partial(_cross_entropy, name="cross-entropy"), [{}]),
+    Recipe(
+        "cross-entropy, small rate",
+        partial(_cross_entropy, name="cross-entropy, small rate"),
+        _over("lr", (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05)),
+    ),
     Recipe("early stopping", _early_stopping, _over("early_epochs", (5, 10, 15, 20, 30, 40))),
-    Recipe("EMA", _averaged, _over("decay", (0.9, 0.99, 0.995, 0.998, 0.999, 0.9995))),
-    Recipe("GCE", _gce, _over("q", (0.3, 0.5, 0.6, 0.7, 0.8, 0.9))),
+    Recipe("EMA", _averaged, _over("decay", (0.99, 0.998, 0.999, 0.9995, 0.9998, 0.9999))),
+    Recipe("GCE", _gce, _over("q", (0.3, 0.5, 0.7, 0.8, 0.9, 1.0))),
     Recipe("meta set alone", _meta_alone, _over("lr", RATES), clean=True),
     Recipe(
         "fine-tuning",
@@ -241,7 +246,7 @@ RECIPES = (
     Recipe(
         "MLC",
         partial(_mlc, name="MLC"),
-        _over("transition_lr", (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)),
+        _over("transition_lr", (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
         clean=True,
     ),
     Recipe(

@@ -96,6 +96,8 @@ def choose(rows: Iterable[Row], recipe: Recipe, noise: str, meta_size: int) -> M
     dict of str to dict
         Setting by name of the network. The first of the recipe's settings where two are equal.
     """
+    if len(recipe.settings) == 1:
+        return {recipe.name: dict(recipe.settings[0])}
     size = meta_size if recipe.clean else max(META_SIZES)
     place = {"stage": "choice", "recipe": recipe.name, "noise": noise, "meta_size": size}
     found = pd.DataFrame([r for r in rows if place.items() <= r.items()])
@@ -130,15 +132,13 @@ def _tasks(
             for recipe in recipes:
                 given: Setting = {}
                 if recipe.after is not None:
-                    leader = choose(rows, leaders[recipe.after], noise, meta_size)
-                    (given,) = leader.values()
+                    (given,) = choose(rows, leaders[recipe.after], noise, meta_size).values()
                 settings = [{**setting, **given} for setting in recipe.settings]
                 if stage == "choice":
                     if len(settings) == 1 or (not recipe.clean and meta_size != max(META_SIZES)):
                         continue
+                if stage == "choice" or len(settings) == 1:
                     work = [(setting, everything) for setting in settings]
-                elif len(settings) == 1:
-                    work = [(settings[0], everything)]
                 else:
                     # Networks of one recipe may have chosen different settings.
                     chosen = choose(rows, recipe, noise, meta_size)
