@@ -10,7 +10,7 @@ from torch import nn
 
 from nlmeta import EMA, CrossEntropy, data, fit, metrics
 from nlmeta.data import Samples
-from nlmeta.methods.mlnt import MLNT
+from nlmeta.methods import MLNT
 from nlmeta.models import MLP
 from nlmeta.procedures.mentor import kept_by_mentor, label_confidence, mlnt_iterations
 

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 
 from nlmeta import EMA, CrossEntropy, bilevel, data, fit, metrics
 from nlmeta.data import Batch
-from nlmeta.methods.mlnt import MLNT, neighbour_labels
+from nlmeta.methods import MLNT, neighbour_labels
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.seeding import generator
 

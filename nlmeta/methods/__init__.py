@@ -11,8 +11,9 @@ from nlmeta.methods.cross_entropy import EMA, CrossEntropy, GeneralisedCrossEntr
 from nlmeta.methods.fixmatch import FixMatch
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.mlc import MLC
-from nlmeta.methods.mlnt import MLNT, neighbour_labels
+from nlmeta.methods.mlnt import MLNT
 from nlmeta.methods.mslg import MSLG
+from nlmeta.methods.neighbours import neighbour_labels
 from nlmeta.methods.objectives import (
     CrossLayerDivergence,
     LabelAbsoluteError,

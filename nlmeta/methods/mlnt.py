@@ -23,9 +23,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nlmeta import _checks, bilevel, losses, seeding
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
-from nlmeta.models.features import with_features
+from nlmeta.methods.neighbours import neighbour_labels
+from nlmeta.models import with_features
 
-__all__ = ["MLNT", "neighbour_labels"]
+__all__ = ["MLNT"]
 
 
 class MLNT(Method):
@@ -43,8 +44,12 @@ class MLNT(Method):
         with a divergence as its cost; one set of labels is then enough, and only one is tried.
     meta_weight : float
         w, or eta for ``update="two-step"``. Released: 1. With 0: cross-entropy, bit for bit.
-    trials, replaced, neighbours
-        See `neighbour_labels`. Defaults 10, 0.5 and 10, released.
+    trials : int
+        M, sets of synthetic labels a step. Default 10, released.
+    replaced : float
+        rho, share of the batch that takes a neighbour's label. Default 0.5, released.
+    neighbours : int
+        Of how many one is drawn, see `neighbour_labels`. Default 10, released.
     order : {"first", "second"}
         Of the meta-gradient, see `bilevel.trial_gradient`. Default ``"first"``, the authors' first
         commit. The last one computes ``"second"``, by an outside change meant to keep the first.
@@ -54,9 +59,10 @@ class MLNT(Method):
         then the optimiser's on cross-entropy where that led.
     scale : {"samples", "entries"}
         Of the divergence, see `losses`. Default ``"samples"``; released: ``"entries"``.
-    ramp_steps, decay, ramp_decay
-        Steps over which w rises from 0.0067 of its value, default 0: none; gamma of the teacher
-        after them, 0.999, and during them, 0.99, both released.
+    ramp_steps : int
+        Steps over which w rises, from 0.0067 of its value. Default 0: it is constant.
+    decay, ramp_decay : float
+        gamma, the teacher's memory, after the ramp and during it. Defaults 0.999, 0.99, released.
     teacher_share : float
         lambda, in what is agreed with; the rest is `feature_network`'s, the mentor. Default 1.
     predict_with : {"teacher", "student"}
@@ -158,8 +164,19 @@ class MLNT(Method):
         }
 
     def target(self, model: nn.Module, forward: bilevel.Forward) -> tuple[Tensor, Tensor]:
-        """What the trial networks shall agree with, (7.3), as log-probabilities (n, C), and the
-        features (n, D). The teacher borrows the network's mode and random numbers.
+        """What the trial networks shall agree with, (7.3), and the features.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network; the teacher borrows its mode and its buffers.
+        forward : bilevel.Forward
+            Its pass over the batch, whose random numbers the teacher repeats.
+
+        Returns
+        -------
+        log_q, features : Tensor, shapes (n, C) and (n, D)
+            The first are log-probabilities.
         """
         average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
         self.feature_network.eval()  # also where `train` was called on the method
@@ -167,16 +184,30 @@ class MLNT(Method):
             log_q = bilevel.at(model, average)(forward.x).log_softmax(1)
             mentor, features = with_features(self.feature_network, forward.x)
         if self.teacher_share < 1:
-            both = torch.stack([log_q, mentor.log_softmax(1)])  # (2, n, C)
-            shares = both.new_tensor([self.teacher_share, 1 - self.teacher_share])
-            log_q = (shares.log()[:, None, None] + both).logsumexp(0)  # (n, C)
+            shares = log_q.new_tensor([self.teacher_share, 1 - self.teacher_share])[:, None, None]
+            log_q = (shares.log() + torch.stack([log_q, mentor.log_softmax(1)])).logsumexp(0)
         return log_q, features
 
     def meta_gradient(
         self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, log_q: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradient, by parameter name, of the mean divergence from `log_q`, (n, C), after a trial
-        step on each of the sets `labels`, (M, n); and that mean. `forward` serves all sets.
+        """Gradient of the mean divergence after a trial step on each set of labels, (7.5).
+
+        Parameters
+        ----------
+        model, forward
+            As for `target`. The graph of `forward` serves all sets.
+        labels : Tensor of int64, shape (M, n)
+            Synthetic labels.
+        log_q : Tensor, shape (n, C)
+            From `target`.
+
+        Returns
+        -------
+        gradient : dict of str to Tensor
+            By parameter name.
+        meta_loss : Tensor, shape ()
+            The mean divergence, detached.
         """
 
         def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
@@ -216,34 +247,3 @@ class MLNT(Method):
         self.teacher.multi_avg_fn = get_ema_multi_avg_fn(self.decay if u == 1 else self.ramp_decay)
         self.teacher.update_parameters(model)
         return self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (7.8)
-
-
-def neighbour_labels(
-    features: Tensor,
-    labels: Tensor,
-    *,
-    trials: int,
-    replaced: float,
-    neighbours: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Sets of labels, (7.1), int64 of shape (M, n), each partly taken over from neighbours.
-
-    In each of M = `trials` sets floor(rho n) samples, rho = `replaced`, drawn without replacement,
-    take the label of one of their `neighbours` nearest by `features`, (n, D), themselves left out.
-    Read are always the given `labels`, (n,), so many keep theirs. `generator` is on the CPU.
-    """
-    n = len(labels)
-    if n <= neighbours:
-        raise ValueError(
-            f"the batch has {n} samples; with `neighbours` {neighbours} it needs {neighbours + 1}. "
-            "Choose a batch size that leaves no smaller last batch, or fewer neighbours"
-        )
-    # Without the matrix product, whose rounding would mix up what is near.
-    distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = distance.fill_diagonal_(math.inf).topk(neighbours, largest=False).indices  # (n, k)
-    count = int(replaced * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
-    place = torch.rand(trials, n, generator=generator, device="cpu").argsort(1)  # (M, n)
-    drawn = torch.randint(neighbours, (trials, n), generator=generator, device="cpu")
-    taken = nearest[torch.arange(n, device=labels.device), drawn.to(labels.device)]  # (M, n)
-    return torch.where((place < count).to(labels.device), labels[taken], labels)

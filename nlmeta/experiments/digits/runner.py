@@ -134,9 +134,9 @@ def _tasks(
                 if recipe.after is not None:
                     (given,) = choose(rows, leaders[recipe.after], noise, meta_size).values()
                 settings = [{**setting, **given} for setting in recipe.settings]
-                if stage == "choice":
-                    if len(settings) == 1 or (not recipe.clean and meta_size != max(META_SIZES)):
-                        continue
+                settled = len(settings) == 1 or (not recipe.clean and meta_size != max(META_SIZES))
+                if stage == "choice" and settled:
+                    continue
                 if stage == "choice" or len(settings) == 1:
                     work = [(setting, everything) for setting in settings]
                 else:

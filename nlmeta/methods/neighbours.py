@@ -1,0 +1,63 @@
+"""Synthetic wrong labels that resemble plausible ones: those of neighbours (chapter 7)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["neighbour_labels"]
+
+
+def neighbour_labels(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    trials: int,
+    replaced: float,
+    neighbours: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sets of labels of which a part is taken over from neighbours, equation (7.1).
+
+    In each set floor(rho n) samples, drawn without replacement, take the label of one of their
+    nearest samples, themselves left out. The labels read are always the given ones, so many samples
+    keep theirs. All sets are drawn in one call.
+
+    Parameters
+    ----------
+    features : Tensor of float, shape (n, D)
+        Where samples are near each other, by Euclidean distance.
+    labels : Tensor of int64, shape (n,)
+        Given labels.
+    trials : int
+        M, the number of sets.
+    replaced : float
+        rho, in [0, 1].
+    neighbours : int
+        How many are near. Below n.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor of int64, shape (M, n)
+
+    Raises
+    ------
+    ValueError
+        The batch is too small for so many neighbours.
+    """
+    n = len(labels)
+    if n <= neighbours:
+        raise ValueError(
+            f"the batch has {n} samples; with `neighbours` {neighbours} it needs {neighbours + 1}. "
+            "Choose a batch size that leaves no smaller last batch, or fewer neighbours"
+        )
+    # Without the matrix product, whose rounding would mix up what is near.
+    distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distance.fill_diagonal_(math.inf).topk(neighbours, largest=False).indices  # (n, k)
+    count = int(replaced * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    place = torch.rand(trials, n, generator=generator, device="cpu").argsort(1)  # (M, n)
+    drawn = torch.randint(neighbours, (trials, n), generator=generator, device="cpu")
+    taken = nearest[torch.arange(n, device=labels.device), drawn.to(labels.device)]  # (M, n)
+    return torch.where((place < count).to(labels.device), labels[taken], labels)
