@@ -11,8 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nlmeta import EMA, MLC, CrossEntropy, bilevel, choose_device, data, fit, losses, metrics
+from nlmeta import (
+    CLIDMU,
+    EMA,
+    MLC,
+    MLNT,
+    MSLG,
+    CrossEntropy,
+    bilevel,
+    choose_device,
+    data,
+    fit,
+    losses,
+    metrics,
+)
 from nlmeta.data import Batches, draw_batch
+from nlmeta.methods import FixMatch, LogitMultiplier, WeightNet
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.procedures import compare
 from nlmeta.seeding import generator, seeded
@@ -261,3 +275,75 @@ def test_the_loss_gives_the_values_and_gradients_of_the_cpu():
         for on_cpu, on_gpu in zip(*found, strict=True):
             assert on_cpu.abs().max() > 1e-4
             torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-10, atol=1e-14)
+
+
+def head(kind):
+    if kind == "weights":
+        return WeightNet(8, seed=2)
+    return LogitMultiplier(8, 10, embedding=3, hidden=(6,), seed=2)
+
+
+def clid_mu(kind="weights", **options):
+    return CLIDMU(head(kind), **{"head_lr": 0.01, "head_optimizer": "adam", **options})
+
+
+def jitter(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device="cpu").to(x)
+
+
+METHODS = {
+    "mlc": lambda model: mlc(),
+    "mslg": lambda model: MSLG(split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0),
+    "mslg, labels on the cpu": lambda model: MSLG(
+        split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0, memory_device="cpu"
+    ),
+    "mlnt": lambda model: MLNT(model, mlp(4), trial_lr=0.3, meta_weight=2.0, trials=2, seed=2),
+    "mlnt, second order, mentor": lambda model: MLNT(
+        model,
+        mlp(4),
+        trial_lr=0.3,
+        meta_weight=2.0,
+        trials=2,
+        order="second",
+        update="two-step",
+        teacher_share=0.5,
+        seed=2,
+    ),
+    "clid-mu, weights": lambda model: clid_mu(),
+    "clid-mu, multipliers": lambda model: clid_mu("multipliers"),
+    "fixmatch with clid-mu": lambda model: FixMatch(
+        split().train.x,
+        weak=jitter,
+        strong=jitter,
+        batch_size=32,
+        cutoff=0.3,
+        correction=clid_mu(),
+        seed=2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_takes_on_the_gpu_the_steps_that_it_takes_on_the_cpu(name):
+    """Two epochs in float64: network, everything that is learned beside it, and diagnostics."""
+    results = []
+    for device in ("cpu", DEVICE):
+        model = mlp()
+        results.append(
+            run(METHODS[name](model), model, device=device, epochs=2, precision="float64")
+        )
+    on_cpu, on_gpu = results
+    assert next(on_gpu.model.parameters()).device.type == DEVICE
+    start = mlp().double()
+    for a, b, c in zip(
+        on_cpu.model.parameters(), on_gpu.model.parameters(), start.parameters(), strict=True
+    ):
+        assert (a - c).abs().max() > 1e-3  # it has moved
+        torch.testing.assert_close(b.cpu(), a, rtol=1e-8, atol=1e-10)
+    there = on_gpu.method.state_dict()
+    for key, value in on_cpu.method.state_dict().items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            torch.testing.assert_close(there[key].cpu(), value, rtol=1e-7, atol=1e-9)
+    for column in ("loss", *({"meta_loss"} & set(on_cpu.history))):
+        wanted = on_cpu.history[column].tolist()
+        assert on_gpu.history[column].tolist() == pytest.approx(wanted, rel=1e-8)
