@@ -36,7 +36,7 @@ __all__ = [
 #: How a method is drawn, ready for ``ax.plot(x, y, **STYLES["MLC"])``. The four methods of the
 #: book have a colour each. Baselines share one by family and differ in line and marker: black
 #: for one plain run (averaged weights: grey), orange for clean data, light blue for a T that is
-#: known or estimated beforehand.
+#: known or estimated beforehand. A control has the colour of its method and a hollow marker.
 STYLES: dict[str, dict[str, str]] = {
     "cross-entropy": {"color": "#000000", "linestyle": "-", "marker": "o"},
     "early stopping": {"color": "#000000", "linestyle": "--", "marker": "s"},
@@ -46,6 +46,8 @@ STYLES: dict[str, dict[str, str]] = {
     "GCE": {"color": "#882255", "linestyle": ":", "marker": "X"},
     "forward": {"color": "#56B4E9", "linestyle": "-", "marker": "<"},
     "GLC": {"color": "#56B4E9", "linestyle": "--", "marker": ">"},
+    "mean teacher": {"color": "#D55E00", "linestyle": "--", "marker": "H"},
+    "Meta-Weight-Net": {"color": "#CC79A7", "linestyle": "--", "marker": "8"},
     "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},
     "MSLG": {"color": "#009E73", "linestyle": "-", "marker": "h"},
     "MLC": {"color": "#0072B2", "linestyle": "-", "marker": "D"},
@@ -328,7 +330,7 @@ def paired_differences(
     for row, method in enumerate(differences):
         points = differences[method].to_numpy()
         mean, spread = points.mean(), points.std(ddof=1)
-        style: dict[str, Any] = {**STYLES.get(str(method), _UNKNOWN_METHOD), "linestyle": "none"}
+        style: dict[str, Any] = {**_style(str(method)), "linestyle": "none"}
         ax.plot(points, np.full(len(points), row - 0.15), markersize=5, alpha=0.5, **style)
         ax.errorbar(mean, row + 0.15, xerr=spread, capsize=4, markersize=8, **style)
         text = f"{mean:+.1f} ± {spread:.1f}"
@@ -388,6 +390,16 @@ def paired_difference_panels(
     for ax, (value, part) in zip(axes.flat, parts, strict=False):
         paired_differences(part, reference=reference, ax=ax, title=str(value))
     return figure
+
+
+def _style(method: str) -> dict[str, Any]:
+    """As listed; a control, named after its method ("MSLG, labels stay"), hollow; others dotted."""
+    if method in STYLES:
+        return dict(STYLES[method])
+    family = STYLES.get(method.partition(",")[0])
+    if family is None:
+        return dict(_UNKNOWN_METHOD)
+    return {**family, "linestyle": ":", "markerfacecolor": "white"}
 
 
 def _white(ax: Axes | None, size: tuple[float, float]) -> Axes:

@@ -26,6 +26,8 @@ METHODS = [
     "GCE",
     "forward",
     "GLC",
+    "mean teacher",
+    "Meta-Weight-Net",
     "MLNT",
     "MSLG",
     "MLC",
@@ -301,3 +303,17 @@ def test_refuses_a_comparison_that_is_not_paired():
     refused("`frame` has two rows for method MLC, seed 0", draw(pd.concat([frame, frame[3:4]])))
     refused("`frame` holds 1 seed; a spread needs at least 2", draw(frame[frame.seed == 0]))
     refused("it lacks ['accuracy']", draw(frame.drop(columns="accuracy")))
+
+
+def test_a_control_has_the_colour_of_its_method_and_a_hollow_marker():
+    frame = pd.DataFrame(
+        [
+            {"method": method, "seed": seed, "accuracy": 0.5 + 0.01 * seed * i}
+            for i, method in enumerate(["early stopping", "MSLG", "MSLG, labels stay", "mine"])
+            for seed in range(3)
+        ]
+    )
+    ax = plots.paired_differences(frame, reference="early stopping")
+    whole, hollow, other = (line for line in ax.lines if len(line.get_xdata()) == 3)
+    assert whole.get_color() == hollow.get_color() == plots.COLOURS["MSLG"] != other.get_color()
+    assert hollow.get_markerfacecolor() == "white" != whole.get_markerfacecolor()

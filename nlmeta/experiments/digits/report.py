@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -15,13 +16,16 @@ REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
 
 
-def read(record: Path = RECORD) -> pd.DataFrame:
+def read(record: Path = RECORD, *, stage: Literal["table", "choice"] = "table") -> pd.DataFrame:
     """The runs of the table, those with the chosen settings.
 
     Parameters
     ----------
     record : Path
         Default: the record that comes with the package.
+    stage : {"table", "choice"}
+        ``"choice"``: the runs by which settings were chosen, on other seeds, with ``validation``
+        alone. Default ``"table"``.
 
     Returns
     -------
@@ -34,7 +38,8 @@ def read(record: Path = RECORD) -> pd.DataFrame:
         ``labels_destroyed``, the last two of learned labels.
     """
     rows = [json.loads(line) for line in record.read_text().splitlines()]
-    runs = pd.DataFrame([row for row in rows if row["stage"] == "table"])
+    check_choice("stage", stage, ("table", "choice"))
+    runs = pd.DataFrame([row for row in rows if row["stage"] == stage])
     return runs.drop(columns=["stage", "rate"]).reset_index(drop=True)
 
 
