@@ -238,7 +238,7 @@ def test_refuses_to_work_with_no_process():
 
 def test_a_comparison_shows_its_progress_when_asked(capsys):
     compare([untrained("a")], split, [3], jobs=1, progress=True)
-    assert "seed" in capsys.readouterr().err
+    assert "run" in capsys.readouterr().err
     compare([untrained("a")], split, [3], jobs=1, progress=False)
     assert capsys.readouterr().err == ""
 

@@ -1,5 +1,6 @@
 """Several methods on the same seeds: a tidy table, and differences taken pair by pair."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import joblib
@@ -35,12 +36,12 @@ def compare(
         may come a mapping of further numbers for the table. One recipe may return several networks
         that share a training run, such as a network and the average of its weights.
     load_split : callable
-        ``load_split(seed)`` gives the data.
+        ``load_split(seed)`` gives the data; with one job called once a seed, else for each run.
     seeds : iterable of int
         One run of every recipe for each.
     jobs : int, optional
-        Seeds that train at the same time, each in a process of its own. Default: as many as there
-        are processors, or 1 where there is a GPU.
+        Runs at the same time, each in a process of its own. Default: as many as there are
+        processors, or 1 where there is a GPU.
     progress : bool, optional
         As for `nlmeta.fit`.
 
@@ -55,28 +56,30 @@ def compare(
         jobs = joblib.cpu_count() if choose_device().type == "cpu" else 1
     check_count("jobs", jobs)
     # Not pickle but cloudpickle is at work here, so recipes may be functions of a notebook.
-    pool = joblib.Parallel(n_jobs=max(min(jobs, len(seeds)), 1), return_as="generator")
-    tables = pool(joblib.delayed(_run_seed)(recipes, load_split, seed) for seed in seeds)
+    pool = joblib.Parallel(
+        n_jobs=max(min(jobs, len(seeds) * len(recipes)), 1), return_as="generator"
+    )
+    if jobs == 1:
+        load_split = functools.lru_cache(maxsize=1)(load_split)
+    runs = [(recipe, seed) for seed in seeds for recipe in recipes]
+    tables = pool(joblib.delayed(_run)(recipe, load_split, seed) for recipe, seed in runs)
     shown = tqdm(
         tables,
-        total=len(seeds),
-        unit="seed",
+        total=len(runs),
+        unit="run",
         leave=False,
         disable=not progress_wanted(progress),
     )
     return pd.DataFrame([row for rows in shown for row in rows])
 
 
-def _run_seed(
-    recipes: list[Recipe], load_split: Callable[[int], Split], seed: int
-) -> list[dict[str, object]]:
+def _run(recipe: Recipe, load_split: Callable[[int], Split], seed: int) -> list[dict[str, object]]:
     split = load_split(seed)
     rows = []
-    for recipe in recipes:
-        for name, outcome in recipe(split, seed).items():
-            predictor, further = outcome if isinstance(outcome, tuple) else (outcome, {})
-            measured = _measure(predictor, split)
-            rows.append({"method": name, "seed": seed, **measured, **further})
+    for name, outcome in recipe(split, seed).items():
+        predictor, further = outcome if isinstance(outcome, tuple) else (outcome, {})
+        measured = _measure(predictor, split)
+        rows.append({"method": name, "seed": seed, **measured, **further})
     return rows
 
 
