@@ -171,6 +171,11 @@ def fit(
         raise ValueError("`split` has an empty training part; there is nothing to train on")
     if method.needs_meta and len(split.meta) == 0:
         raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    if method.num_samples not in (None, len(split.train)):
+        raise ValueError(
+            f"`method` keeps something for each of {method.num_samples} samples; "
+            f"the training part has {len(split.train)}"
+        )
     if method.needs_meta_labels:
         missing = sorted(set(range(split.num_classes)) - set(split.meta.y.tolist()))
         if missing:

@@ -357,6 +357,14 @@ def test_epochs_of_a_schedule_that_are_none_are_refused():
     refused("`schedule` is 2.5; it must be an integer", lambda: run(schedule=(2.5,)), TypeError)
 
 
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: EMA(m, mlp(), decay=0.5)])
+def test_soft_labels_for_another_number_of_samples_are_refused(wrap):
+    labels = split().train.y[:-1]
+    method = wrap(MSLG(labels, 10, virtual_lr=0.1, label_lr=1.0))
+    text = "`method` keeps something for each of 176 samples; the training part has 177"
+    refused(text, lambda: run(method))
+
+
 def test_a_last_batch_too_small_for_the_method_is_left_out_of_a_pass():
     """177 samples: 64, 64 and 49; the others are in the next pass."""
     for smallest, batches in ((49, 3), (50, 2)):

@@ -25,6 +25,9 @@ class Method(nn.Module, ABC):
     smallest_batch: int = 2
     """What `step` can work with. `nlmeta.fit` leaves a smaller last batch out of a pass."""
 
+    num_samples: int | None = None
+    """Size of the training part for which the method keeps something per sample, if it does."""
+
     @abstractmethod
     def step(
         self,

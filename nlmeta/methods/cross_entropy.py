@@ -85,6 +85,7 @@ class EMA(Method):
         self.decay = decay
         self.needs_meta = method.needs_meta
         self.smallest_batch = method.smallest_batch
+        self.num_samples = method.num_samples
         self.average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
         )

@@ -109,6 +109,7 @@ class MSLG(Method):
         self.scale = scale
         self.objective = LabelCrossEntropy() if objective is None else objective
         self.mode = mode
+        self.num_samples = len(given_labels)
         start = k * F.one_hot(given_labels, num_classes).float()  # (N, C)
         self.memory = LabelMemory(start, device=memory_device)
 
