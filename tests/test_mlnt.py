@@ -870,7 +870,8 @@ def test_it_can_be_wrapped_and_copied():
     method = copy.deepcopy(mlnt(model))
     wrapped = EMA(method, model, decay=0.5)
     numbers = wrapped.step(model, sgd(model), batch())
-    assert set(numbers) == {"loss", "meta_loss", "meta_weight", "labels_changed"}
+    named = {"loss", "meta_loss", "hypergradient", "meta_weight", "labels_changed"}
+    assert set(numbers) == named
     assert all(value.shape == () and not value.requires_grad for value in numbers.values())
     assert wrapped.settings["method"]["trial_lr"] == 0.5
 

@@ -159,6 +159,7 @@ class MLNT(Method):
         return {
             "loss": loss.detach(),
             "meta_loss": meta_loss,
+            "hypergradient": torch.stack([g.norm() for g in gradient.values()]).norm(),
             "meta_weight": torch.tensor(weight),
             "labels_changed": (labels != train.y).float().mean(),
         }
@@ -204,10 +205,8 @@ class MLNT(Method):
 
         Returns
         -------
-        gradient : dict of str to Tensor
-            By parameter name.
-        meta_loss : Tensor, shape ()
-            The mean divergence, detached.
+        gradient, meta_loss : dict of str to Tensor, and Tensor of shape ()
+            The gradient by parameter name; the mean divergence, detached.
         """
 
         def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
