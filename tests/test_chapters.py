@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from nlmeta import MLC, MSLG, bilevel, data, models, seeding
+from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, models, seeding
+from nlmeta.methods import WeightNet
 
 
 def definition(root, chapter, name):
@@ -113,5 +114,87 @@ def test_mslg_from_scratch_equals_the_package(root):
     moved = (u - start).abs().max()
     assert moved > 1e-2
     assert_close(method.memory.logits, u, rtol=1e-10, atol=1e-10 * moved.item())
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_mlnt_from_scratch_equals_the_package(root, order):
+    """Ten steps in float64: student and teacher, to a relative 1e-10 of what the method adds."""
+    mlnt_step, source = definition(root, "mlnt", "mlnt_step")
+    code = [
+        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
+    assert len(code) <= 40
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs, plain = copy.deepcopy(mine), copy.deepcopy(mine)
+    adviser = models.MLP(64, 10, (24,), seed=7).double()
+    sizes = {"trials": 2, "replaced": 0.3, "neighbours": 5}
+    method = MLNT(
+        theirs, adviser, trial_lr=0.7, meta_weight=2.0, order=order, decay=0.8, seed=9, **sizes
+    )
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (theirs, plain)]
+    teacher = {name: w.detach().clone() for name, w in mine.named_parameters()}
+    draw, batches = seeding.generator(9, "synthetic labels"), seeding.generator(6, "batches")
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=batches)
+        with torch.no_grad():
+            _, features = adviser(train.x, return_features=True)
+        teacher = mlnt_step(
+            mine,
+            teacher,
+            train.x,
+            train.y,
+            features,
+            draw,
+            alpha=0.7,
+            weight=2.0,
+            lr=0.1,
+            decay=0.8,
+            sizes=tuple(sizes.values()),
+            order=order,
+        )
+        method.step(theirs, optimizers[0], train)
+        CrossEntropy().step(plain, optimizers[1], train)
+    mine, theirs, plain = (dict(net.named_parameters()) for net in (mine, theirs, plain))
+    average = dict(method.teacher.module.named_parameters())
+    moved = max((mine[name] - plain[name]).abs().max().item() for name in mine)
+    assert moved > 1e-2
+    for name in mine:
+        assert_close(theirs[name], mine[name], rtol=0, atol=1e-10 * moved)
+        assert_close(average[name], teacher[name], rtol=0, atol=1e-10 * moved)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_clid_mu_from_scratch_equals_the_package(root):
+    """Ten steps in float64: the head and the weights, to a relative 1e-10. There double backward,
+    here the closed form.
+    """
+    clid_mu_step, source = definition(root, "clid_mu", "clid_mu_step")
+    code = [
+        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
+    assert len(code) <= 40
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).with_noisy_meta(200, seed=6)
+    split = split.to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    head = WeightNet(12, seed=6)
+    options = {"virtual_lr": 0.3, "head_weight_decay": 0.0}
+    method = CLIDMU(head, head_lr=3.0, **options).double()
+    start = [p.detach().clone() for p in head.parameters()]
+    phi = [p.clone().requires_grad_() for p in start]
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    order = seeding.generator(6, "batches")
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=order)
+        meta = data.draw_batch(split.meta, 40, generator=order)
+        phi = clid_mu_step(mine, phi, train.x, train.y, meta.x, alpha=0.3, eta=3.0, lr=0.1)
+        method.step(theirs, optimizer, train, meta)
+    moved = max((p - s).abs().max().item() for p, s in zip(phi, start, strict=True))
+    assert moved > 1e-2
+    for a, b in zip(phi, head.parameters(), strict=True):
+        assert_close(b, a, rtol=1e-10, atol=1e-10 * moved)
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert_close(a, b, rtol=1e-10, atol=1e-12)
