@@ -16,12 +16,14 @@ REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
 
 
-def read(record: Path = RECORD, *, stage: Literal["table", "choice"] = "table") -> pd.DataFrame:
+def read(
+    record: Path | None = None, *, stage: Literal["table", "choice"] = "table"
+) -> pd.DataFrame:
     """The runs of the table, those with the chosen settings.
 
     Parameters
     ----------
-    record : Path
+    record : Path, optional
         Default: the record that comes with the package.
     stage : {"table", "choice"}
         ``"choice"``: the runs by which settings were chosen, on other seeds, with ``validation``
@@ -37,7 +39,8 @@ def read(record: Path = RECORD, *, stage: Literal["table", "choice"] = "table") 
         not predicted). Some have more: ``transition_error``, ``labels_recovered``,
         ``labels_destroyed``, the last two of learned labels.
     """
-    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    text = (RECORD if record is None else record).read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     check_choice("stage", stage, ("table", "choice"))
     runs = pd.DataFrame([row for row in rows if row["stage"] == stage])
     return runs.drop(columns=["stage", "rate"]).reset_index(drop=True)
