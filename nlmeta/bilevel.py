@@ -28,6 +28,8 @@ mode         what it does                                    error         cost 
 
 The modes ``"jvp"`` and ``"fd"`` are what the methods use; ``"exact"`` is the form of the papers'
 code, kept as the reference that the tests compare with. Chapter 4 derives all of this by hand.
+`Lookahead` says more than a mode: which layers look ahead, and whether memory is worth more than
+time.
 
 BatchNorm's running statistics move only in `record`, the forward pass that the ordinary step needs
 anyway; every other pass works on copies that are thrown away.
@@ -36,6 +38,7 @@ anyway; every other pass works on copies that are thrown away.
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +53,7 @@ from nlmeta.models.features import with_features
 __all__ = [
     "Forward",
     "Hypergradient",
+    "Lookahead",
     "Mode",
     "Order",
     "at",
@@ -58,6 +62,7 @@ __all__ = [
     "outer_gradient",
     "parameters",
     "record",
+    "renewed",
     "replayed",
     "tangent",
     "trial_gradient",
@@ -69,6 +74,48 @@ Mode = Literal["jvp", "fd", "exact"]
 MODES = ("jvp", "fd", "exact")
 Order = Literal["first", "second"]
 ORDERS = ("first", "second")
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """How a hypergradient is computed; wherever a `mode` is asked for, this says it in full.
+
+    Parameters
+    ----------
+    mode : {"jvp", "fd", "exact"}
+        See the table of this module. Default ``"jvp"``.
+    lean : bool
+        Free the graph of the recorded pass after the virtual step, and run that pass again for the
+        ordinary step (`renewed`): one forward more, for the memory of about one graph less. The
+        numbers stay the same. Not for ``"exact"``, nor with `only`. Default False.
+    only : tuple of str, optional
+        Beginnings of the names of the parameters that look ahead; the others are held fixed in the
+        virtual step. ``("classifier",)`` is the last layer of the networks in `nlmeta.models`: it
+        costs little and is another, weaker signal (chapter 10). Default: all of them.
+    fd_step : float
+        For ``mode="fd"``, see `tangent`. Default 1e-2.
+    """
+
+    mode: Mode = "jvp"
+    lean: bool = False
+    only: tuple[str, ...] | None = None
+    fd_step: float = 1e-2
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, MODES)
+        check_positive("fd_step", self.fd_step)
+        if isinstance(self.only, str):
+            raise ValueError(f"`only` is {self.only!r}; it must be a tuple, ({self.only!r},)")
+        if self.lean and (self.mode == "exact" or self.only is not None):
+            raise ValueError(
+                "`lean` is True; it needs a virtual step that can free the whole graph, so neither "
+                "mode='exact' nor `only`"
+            )
+
+    @classmethod
+    def of(cls, mode: "Mode | Lookahead") -> "Lookahead":
+        """The lookahead itself, or that of a mode and else the defaults."""
+        return mode if isinstance(mode, Lookahead) else cls(mode)
 
 
 class Forward(NamedTuple):
@@ -112,12 +159,29 @@ class Hypergradient(NamedTuple):
         return torch.stack([g.square().sum() for g in self.gradients]).sum().sqrt()
 
 
-def parameters(model: nn.Module) -> Parameters:
-    """The network's trainable parameters by name; frozen ones take no part in the virtual step."""
+def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Parameters:
+    """The network's trainable parameters by name; frozen ones take no part in the virtual step.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    only : tuple of str, optional
+        Those whose names begin so. Default: all.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
     theta: Parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not theta:
         raise ValueError("`model` has no trainable parameter; a virtual step needs at least one")
-    return theta
+    if only is None:
+        return theta
+    chosen = {n: p for n, p in theta.items() if n.startswith(tuple(only))}
+    if not chosen:
+        raise ValueError(f"`only` is {only!r}; no parameter's name begins so. They are {[*theta]}")
+    return chosen
 
 
 def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
@@ -177,8 +241,39 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     return Forward(x, model(x), state)
 
 
+def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forward:
+    """The recorded pass for the ordinary step: run again if the lookahead was lean, else as it is.
+
+    The pass repeats its random numbers, and running statistics do not move a second time.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, at the parameters of the recorded pass.
+    forward : Forward
+        From `record`.
+    mode : {"jvp", "fd", "exact"} or Lookahead
+        What `hypergradient` was called with.
+
+    Returns
+    -------
+    Forward
+        Whose logits have a graph.
+    """
+    if not Lookahead.of(mode).lean:
+        return forward
+    with replayed(forward):
+        return forward._replace(logits=at(model, parameters(model))(forward.x))
+
+
 def virtual_step(
-    model: nn.Module, loss: Tensor, *, lr: float, create_graph: bool = False
+    model: nn.Module,
+    loss: Tensor,
+    *,
+    lr: float,
+    create_graph: bool = False,
+    lean: bool = False,
+    only: tuple[str, ...] | None = None,
 ) -> Parameters:
     """Parameters after one plain gradient step, equation (4.1). The network itself does not move.
 
@@ -189,29 +284,38 @@ def virtual_step(
     model : nn.Module
         The network whose parameters `loss` depends on.
     loss : Tensor, shape ()
-        Inner loss. Its graph is kept, for the ordinary step that comes later.
+        Inner loss.
     lr : float
         Size of the virtual step.
     create_graph : bool
         Keep the step differentiable, which ``mode="exact"`` needs. Default False.
+    lean : bool
+        Free the graph of `loss`. Default False: it is kept, for the ordinary step that comes later.
+    only : tuple of str, optional
+        See `Lookahead`. Default: every parameter moves.
 
     Returns
     -------
     dict of str to Tensor
-        theta_hat; without `create_graph`, new leaves that require a gradient.
+        theta_hat; without `create_graph`, new leaves that require a gradient. Parameters that do
+        not move are there as well, detached.
     """
-    theta = parameters(model)
+    theta = parameters(model, only)
     gradients = torch.autograd.grad(
         loss,
         list(theta.values()),
-        retain_graph=True,
+        retain_graph=create_graph or not lean,
         create_graph=create_graph,
         materialize_grads=True,
     )
     pairs = zip(theta.items(), gradients, strict=True)
     if create_graph:
-        return {name: p - lr * g for (name, p), g in pairs}
-    return {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
+        moved = {name: p - lr * g for (name, p), g in pairs}
+    else:
+        moved = {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
+    if only is None:
+        return moved
+    return {name: p.detach() for name, p in parameters(model).items()} | moved
 
 
 def outer_gradient(
@@ -232,13 +336,14 @@ def outer_gradient(
     Returns
     -------
     v : dict of str to Tensor
-        The gradient, by name.
+        The gradient, by the names of those that moved.
     value : Tensor, shape ()
         The outer loss, detached.
     """
     value = outer_loss(at(model, theta_hat))
-    gradients = torch.autograd.grad(value, list(theta_hat.values()), materialize_grads=True)
-    return dict(zip(theta_hat, gradients, strict=True)), value.detach()
+    moved = {name: p for name, p in theta_hat.items() if p.requires_grad}
+    gradients = torch.autograd.grad(value, list(moved.values()), materialize_grads=True)
+    return dict(zip(moved, gradients, strict=True)), value.detach()
 
 
 def tangent(
@@ -258,7 +363,7 @@ def tangent(
     forward : Forward
         The recorded pass; its batch and its random numbers are used again.
     direction : dict of str to Tensor
-        v, by parameter name.
+        v, by parameter name. Parameters without an entry stand still.
     mode : {"jvp", "fd"}
         Forward-mode differentiation (default), or a central difference.
     fd_step : float
@@ -331,8 +436,7 @@ def hypergradient(
     meta_parameters: Sequence[Tensor],
     *,
     lr: float,
-    mode: Mode = "jvp",
-    fd_step: float = 1e-2,
+    mode: Mode | Lookahead = "jvp",
 ) -> Hypergradient:
     """Derivative of the outer loss after one virtual step, by whatever enters only the inner loss.
 
@@ -341,7 +445,8 @@ def hypergradient(
     model : nn.Module
         Any network that returns logits.
     forward : Forward
-        Its pass over the training batch, from `record`. The graph is kept for the ordinary step.
+        Its pass over the training batch, from `record`. The graph is kept for the ordinary step,
+        unless the lookahead is lean: then that step's graph is from `renewed`.
     inner_loss : callable
         Takes logits (n, C), returns the scalar L; depends on `meta_parameters`.
     outer_loss : callable
@@ -350,10 +455,8 @@ def hypergradient(
         phi; each requires a gradient and enters through `inner_loss` alone.
     lr : float
         Size of the virtual step.
-    mode : {"jvp", "fd", "exact"}
+    mode : {"jvp", "fd", "exact"} or Lookahead
         See the table above. Default ``"jvp"``.
-    fd_step : float
-        For ``mode="fd"``: see `tangent`.
 
     Returns
     -------
@@ -366,18 +469,19 @@ def hypergradient(
     arithmetic: on the digits network of the tests the angle to the float64 hypergradient stays
     within a cosine of 0.99. The tests hold this bound.
     """
-    check_choice("mode", mode, MODES)
+    how = Lookahead.of(mode)
     check_not_negative("lr", lr)
-    if mode == "exact":
-        theta_hat = virtual_step(model, inner_loss(forward.logits), lr=lr, create_graph=True)
+    loss = inner_loss(forward.logits)
+    if how.mode == "exact":
+        theta_hat = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
         value = outer_loss(at(model, theta_hat))
         gradients = torch.autograd.grad(
             value, list(meta_parameters), retain_graph=True, materialize_grads=True
         )
         return Hypergradient(gradients, value.detach())
-    theta_hat = virtual_step(model, inner_loss(forward.logits), lr=lr)
+    theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
     v, value = outer_gradient(model, theta_hat, outer_loss)
-    z_dot = tangent(model, forward, v, mode=mode, fd_step=fd_step)
+    z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step)
     gradients = hypergradient_from_tangent(
         inner_loss, forward.logits, z_dot, meta_parameters, lr=lr
     )
@@ -491,7 +595,10 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
         # calls.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-        duals = {name: forward_ad.make_dual(p, v[name].to(p.dtype)) for name, p in theta.items()}
+        duals = theta | {
+            name: forward_ad.make_dual(theta[name], g.to(theta[name].dtype))
+            for name, g in v.items()
+        }
         try:
             logits, z_dot = forward_ad.unpack_dual(at(model, duals)(x))
         except NotImplementedError as error:
@@ -517,9 +624,9 @@ def _difference_tangent(
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
     state = _random_state(x.device)
-    ahead = at(model, {name: p + epsilon * v[name] for name, p in theta.items()})(x)
+    ahead = at(model, theta | {name: theta[name] + epsilon * g for name, g in v.items()})(x)
     _set_random_state(state, x.device)
-    behind = at(model, {name: p - epsilon * v[name] for name, p in theta.items()})(x)
+    behind = at(model, theta | {name: theta[name] - epsilon * g for name, g in v.items()})(x)
     return (ahead - behind) / (2 * epsilon)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -439,14 +440,18 @@ def _autocast(precision: str, device: torch.device) -> AbstractContextManager[An
 
 
 def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dict[str, float]:
-    """Means over an epoch; the device is waited for here, once, and not in each step."""
+    """Means over an epoch's steps, or over those that had the number.
+
+    The device is waited for here, once, and not in each step.
+    """
     means = {}
-    for name in diagnostics[0]:
-        values = torch.stack([d[name] for d in diagnostics]).double().cpu()
+    for name in dict.fromkeys(chain.from_iterable(diagnostics)):
+        steps = [step for step, d in enumerate(diagnostics, start=1) if name in d]
+        values = torch.stack([diagnostics[step - 1][name] for step in steps]).double().cpu()
         if not values.isfinite().all():
             first = int((~values.isfinite()).nonzero()[0])
             raise FloatingPointError(
-                f"{method}: `{name}` is {values[first]} at step {first + 1} of epoch {epoch}; "
+                f"{method}: `{name}` is {values[first]} at step {steps[first]} of epoch {epoch}; "
                 "a smaller learning rate often helps. Earlier checkpoints are untouched"
             )
         means[name] = values.mean().item()

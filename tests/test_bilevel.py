@@ -12,6 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from nlmeta import bilevel
+from nlmeta.bilevel import Lookahead
 from nlmeta.data import load
 from nlmeta.models import MLP, SmallCNN
 
@@ -60,11 +61,11 @@ class Problem:
             [self.weights, self.labels],
         )
 
-    def hypergradient(self, head, mode, **options):
+    def hypergradient(self, head, mode):
         inner, meta_parameters = self.inner(head)
         forward = bilevel.record(self.model, self.x)
         return bilevel.hypergradient(
-            self.model, forward, inner, self.outer, meta_parameters, lr=LR, mode=mode, **options
+            self.model, forward, inner, self.outer, meta_parameters, lr=LR, mode=mode
         )
 
 
@@ -129,7 +130,7 @@ def test_fd_agrees_with_double_backward_to_second_order(head):
     problem = Problem(smooth_network())
     want = problem.hypergradient(head, "exact")
     errors = [
-        largest_difference(problem.hypergradient(head, "fd", fd_step=step), want)
+        largest_difference(problem.hypergradient(head, Lookahead("fd", fd_step=step)), want)
         for step in (4e-2, 2e-2, 1e-2)
     ]
     scale = max(g.abs().max().item() for g in want.gradients)
@@ -229,14 +230,14 @@ def test_dropout_masks_of_the_forward_pass_are_repeated(mode):
     inner, meta_parameters = problem.inner("weights")
     forward = bilevel.record(problem.model, problem.x)
     state = torch.get_rng_state()
-    options = {"lr": LR, "fd_step": 1e-4}
+    how = Lookahead(mode, fd_step=1e-4)
     got = bilevel.hypergradient(
-        problem.model, forward, inner, problem.outer, meta_parameters, mode=mode, **options
+        problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode=how
     )
     stream = torch.get_rng_state()
     torch.set_rng_state(state)  # the outer loss draws masks too; both ways must draw the same
     want = bilevel.hypergradient(
-        problem.model, forward, inner, problem.outer, meta_parameters, mode="exact", **options
+        problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode="exact"
     )
     assert want.gradients[0].abs().max() > 1e-4
     tolerance = 1e-12 if mode == "jvp" else 1e-7  # fd: second order in a step of 1e-4
@@ -366,12 +367,84 @@ def test_network_without_forward_mode_is_refused_with_a_way_out():
     [
         ({"mode": "magic"}, "`mode` is 'magic'; it must be one of 'jvp', 'fd', 'exact'"),
         ({"mode": "fd", "fd_step": 0.0}, "`fd_step` is 0.0; it must be a finite number above 0"),
+        ({"only": "classifier"}, r"`only` is 'classifier'; it must be a tuple, \('classifier',\)"),
+        ({"only": ("classifier",), "lean": True}, "`lean` is True; it needs a virtual step that"),
+        ({"mode": "exact", "lean": True}, "`lean` is True; it needs a virtual step that"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):
-    problem = Problem(network("MLP"))
     with pytest.raises(ValueError, match=message):
-        problem.hypergradient("weights", **options)
+        Lookahead(**options)
+
+
+def test_wrong_mode_and_unknown_layer_are_refused_by_name():
+    problem = Problem(network("MLP"))
+    with pytest.raises(ValueError, match="`mode` is 'magic'; it must be one of 'jvp', 'fd'"):
+        problem.hypergradient("weights", "magic")
+    with pytest.raises(ValueError, match=r"`only` is \('head',\); no parameter's name begins so"):
+        problem.hypergradient("weights", Lookahead(only=("head",)))
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "dropout"])
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+def test_lean_lookahead_changes_no_number(mode, kind):
+    """Hypergradient, the ordinary step's gradient, statistics and random stream: all the same."""
+    outcomes = []
+    for lean in (False, True):
+        torch.default_generator.manual_seed(12)  # inside the fixture's fork
+        problem = Problem(network(kind))
+        inner, meta_parameters = problem.inner("weights")
+        forward = bilevel.record(problem.model, problem.x)
+        how = Lookahead(mode, lean=lean)
+        hyper = bilevel.hypergradient(
+            problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode=how
+        )
+        again = bilevel.renewed(problem.model, forward, how)
+        assert (again is forward) != lean
+        F.cross_entropy(again.logits, problem.y).backward()
+        gradients = [p.grad for p in problem.model.parameters()]
+        buffers = list(problem.model.buffers())
+        outcomes.append([*hyper.gradients, *gradients, *buffers, torch.get_rng_state()])
+    assert outcomes[0][0].abs().max() > 1e-4
+    for kept, freed in zip(*outcomes, strict=True):
+        assert torch.equal(kept, freed)
+
+
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+def test_lean_lookahead_frees_the_recorded_graph(mode):
+    problem = Problem(network("BatchNorm"))
+    inner, meta_parameters = problem.inner("weights")
+    forward = bilevel.record(problem.model, problem.x)
+    bilevel.hypergradient(
+        problem.model,
+        forward,
+        inner,
+        problem.outer,
+        meta_parameters,
+        lr=LR,
+        mode=Lookahead(mode, lean=True),
+    )
+    with pytest.raises(RuntimeError, match="second time"):
+        F.cross_entropy(forward.logits, problem.y).backward()
+
+
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+@pytest.mark.parametrize("head", HEADS)
+def test_lookahead_of_the_last_layer_equals_double_backward_with_the_others_fixed(head, mode):
+    """`only` is the bilevel problem in which the other layers are frozen during the lookahead."""
+    how = {"only": ("classifier",)}
+    problem = Problem(network("BatchNorm"))
+    everything = problem.hypergradient(head, "exact")
+    got = problem.hypergradient(head, Lookahead(mode, **how, fd_step=1e-4))
+    exact = problem.hypergradient(head, Lookahead("exact", **how))
+    frozen = Problem(network("BatchNorm"))
+    frozen.model.body.requires_grad_(False)
+    want = frozen.hypergradient(head, "exact")
+    assert largest_difference(exact, want) < 1e-14
+    # The logits are linear in the last layer, so that even the difference has rounding alone.
+    assert largest_difference(got, want) < (1e-13 if mode == "jvp" else 1e-10)
+    assert largest_difference(everything, want) > 1e-4
+    assert all(p.requires_grad for p in problem.model.parameters())
 
 
 def test_negative_virtual_step_is_refused():

@@ -112,8 +112,7 @@ def test_fd_error_falls_with_the_square_of_the_step_on_a_smooth_network():
             lambda network: F.cross_entropy(network(meta.x), meta.y),
             [method.transition],
             lr=method.virtual_lr,
-            mode="fd",
-            fd_step=step,
+            mode=bilevel.Lookahead("fd", fd_step=step),
         ).gradients[0]
         errors.append((got - want).abs().max().item())
     assert 3.8 < errors[0] / errors[1] < 4.2  # 4 but for the fourth-order term

@@ -7,7 +7,11 @@ They all spell their one step alike, ``method.step(model, optimizer, train, meta
 
 from nlmeta.methods.base import Method
 from nlmeta.methods.clid_mu import CLIDMU
+from nlmeta.methods.co_teaching import CoTeaching
+from nlmeta.methods.correction import ForwardCorrection, GoldLossCorrection
 from nlmeta.methods.cross_entropy import EMA, CrossEntropy, GeneralisedCrossEntropy
+from nlmeta.methods.early_learning import ELR
+from nlmeta.methods.every_kth import EveryKth
 from nlmeta.methods.fixmatch import FixMatch
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.mlc import MLC
@@ -20,20 +24,28 @@ from nlmeta.methods.objectives import (
     LabelCrossEntropy,
     PredictionEntropy,
 )
+from nlmeta.methods.reweighting import LearningToReweight, MetaWeightNet
 
 __all__ = [
     "CLIDMU",
+    "ELR",
     "EMA",
     "MLC",
     "MLNT",
     "MSLG",
+    "CoTeaching",
     "CrossEntropy",
     "CrossLayerDivergence",
+    "EveryKth",
     "FixMatch",
+    "ForwardCorrection",
     "GeneralisedCrossEntropy",
+    "GoldLossCorrection",
     "LabelAbsoluteError",
     "LabelCrossEntropy",
+    "LearningToReweight",
     "LogitMultiplier",
+    "MetaWeightNet",
     "Method",
     "PredictionEntropy",
     "WeightNet",

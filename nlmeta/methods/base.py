@@ -63,6 +63,12 @@ class Method(nn.Module, ABC):
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
+    def ordinary_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """The network's step alone, with what the method has learned so far. See `EveryKth`."""
+        raise NotImplementedError(f"{type(self).__name__} has no meta step to leave out")
+
     @property
     def needs_meta_labels(self) -> bool:
         """Whether the labels of the meta batch are looked at; then every class must be there."""

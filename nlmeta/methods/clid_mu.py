@@ -50,8 +50,8 @@ class CLIDMU(Method):
         The head's gradient is scaled down to this norm. Default: it is not, as released.
     objective : Objective
         Default: `objectives.CrossLayerDivergence`, which looks at no label.
-    mode : {"jvp", "fd", "exact"}
-        How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
+    mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
+        How the hypergradient is computed. Default ``"jvp"``.
     """
 
     needs_meta = True
@@ -66,7 +66,7 @@ class CLIDMU(Method):
         head_weight_decay: float = 5e-4,
         max_norm: float | None = None,
         objective: Objective | None = None,
-        mode: bilevel.Mode = "jvp",
+        mode: bilevel.Mode | bilevel.Lookahead = "jvp",
     ) -> None:
         super().__init__()
         check_not_negative("head_lr", head_lr)
@@ -76,7 +76,6 @@ class CLIDMU(Method):
             check_positive("max_norm", max_norm)
         check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
         check_not_negative("head_weight_decay", head_weight_decay)
-        check_choice("mode", mode, bilevel.MODES)
         self.head = head
         self.head_lr = head_lr
         self.virtual_lr = virtual_lr
@@ -84,6 +83,7 @@ class CLIDMU(Method):
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
+        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
         self.mode = mode
         kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
@@ -100,9 +100,19 @@ class CLIDMU(Method):
         """
         forward = bilevel.record(model, train.x, features=self.head.needs_features)
         diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
+        forward = bilevel.renewed(model, forward, self.mode)
         loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
         descend(optimizer, loss)
         return {"loss": loss.detach(), **diagnostics}
+
+    def ordinary_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
+        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        loss = self.ordinary_loss(forward, train.y)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
 
     def learn(
         self,

@@ -114,7 +114,13 @@ class FixMatch(Method):
         needs_features = self.correction is not None and self.correction.head.needs_features
         forward = bilevel.record(model, torch.cat(views), features=needs_features)
         lr = optimizer.param_groups[0]["lr"]
-        loss, diagnostics = self.labelled_loss(model, forward, train.y, meta, lr=lr)
+        diagnostics: dict[str, Tensor] = {}
+        if self.correction is not None:
+            if meta is not None:
+                meta = meta._replace(x=self.weak(meta.x, self._random))
+            diagnostics = self.correction.learn(model, forward, train.y, meta, lr=lr)
+            forward = bilevel.renewed(model, forward, self.correction.mode)
+        loss = self.labelled_loss(forward, train.y)
         if self.unlabelled_weight > 0:
             logits = forward.logits[len(train.y) :]
             # Those it is not sure of count as zeros of the mean, as published.
@@ -125,25 +131,11 @@ class FixMatch(Method):
         descend(optimizer, loss)
         return {"loss": loss.detach(), **diagnostics}
 
-    def labelled_loss(
-        self,
-        model: nn.Module,
-        forward: bilevel.Forward,
-        labels: Tensor,
-        meta: Batch | None,
-        *,
-        lr: float,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the labelled samples, and the correction's diagnostics.
-
-        Parameters as for `CLIDMU.learn`; the correction's head takes its step here.
-        """
+    def labelled_loss(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+        """Cross-entropy of the first n samples of a pass, those with labels, or its correction."""
         if self.correction is None:
-            return F.cross_entropy(forward.logits[: len(labels)], labels), {}
-        if meta is not None:
-            meta = meta._replace(x=self.weak(meta.x, self._random))
-        diagnostics = self.correction.learn(model, forward, labels, meta, lr=lr)
-        return self.correction.ordinary_loss(forward, labels), diagnostics
+            return F.cross_entropy(forward.logits[: len(labels)], labels)
+        return self.correction.ordinary_loss(forward, labels)
 
     def pseudo_labels(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the network says to a batch, and where it is sure; (8.11).

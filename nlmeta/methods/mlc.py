@@ -57,8 +57,8 @@ class MLC(Method):
     objective : Objective
         What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
         published. `CrossLayerDivergence` looks at no label.
-    mode : {"jvp", "fd", "exact"}
-        How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
+    mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
+        How the hypergradient is computed. Default ``"jvp"``.
     initial : Tensor of shape (C, C), optional
         T at the start. Default: the identity.
 
@@ -82,7 +82,7 @@ class MLC(Method):
         reduction: losses.Reduction = "mean",
         q_floor: float = 1e-4,
         objective: Objective | None = None,
-        mode: bilevel.Mode = "jvp",
+        mode: bilevel.Mode | bilevel.Lookahead = "jvp",
         initial: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -93,7 +93,6 @@ class MLC(Method):
         check_choice("space", space, ("probability", "logit"))
         check_choice("normalise", normalise, ("row", "column"))
         check_choice("reduction", reduction, ("mean", "sum"))
-        check_choice("mode", mode, bilevel.MODES)
         start = torch.eye(num_classes) if initial is None else initial.detach().clone()
         if start.shape != (num_classes, num_classes):
             raise ValueError(
@@ -112,6 +111,7 @@ class MLC(Method):
         self.reduction = reduction
         self.q_floor = q_floor
         self.objective = LabelCrossEntropy() if objective is None else objective
+        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
         self.mode = mode
 
     def step(
@@ -135,6 +135,7 @@ class MLC(Method):
         with torch.no_grad():
             moved = self.transition - self.transition_lr * hyper.gradients[0]  # (5.4)
             self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
+        forward = bilevel.renewed(model, forward, self.mode)
         loss = self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
         descend(optimizer, loss)
         return {
@@ -142,6 +143,14 @@ class MLC(Method):
             "meta_loss": hyper.outer_loss,
             "hypergradient": hyper.norm,
         }
+
+    def ordinary_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """The network's step with T as it is, (5.6). See `Method.ordinary_step`."""
+        loss = self.loss(model(train.x), train.y, self.transition.detach())
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
 
     def loss(self, logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
         """The corrected loss, (5.1), with this method's switches."""

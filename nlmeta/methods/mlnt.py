@@ -164,20 +164,20 @@ class MLNT(Method):
             "labels_changed": (labels != train.y).float().mean(),
         }
 
+    def ordinary_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
+        logits = model(train.x)
+        self._move_teacher(model)
+        loss = F.cross_entropy(logits, train.y)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
     def target(self, model: nn.Module, forward: bilevel.Forward) -> tuple[Tensor, Tensor]:
-        """What the trial networks shall agree with, (7.3), and the features.
-
-        Parameters
-        ----------
-        model : nn.Module
-            The network; the teacher borrows its mode and its buffers.
-        forward : bilevel.Forward
-            Its pass over the batch, whose random numbers the teacher repeats.
-
-        Returns
-        -------
-        log_q, features : Tensor, shapes (n, C) and (n, D)
-            The first are log-probabilities.
+        """What the trial networks shall agree with, (7.3), as log-probabilities (n, C), and the
+        features (n, D). The teacher borrows mode and buffers of `model`, and repeats the random
+        numbers of `forward`, its pass over the batch.
         """
         average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
         self.feature_network.eval()  # also where `train` was called on the method

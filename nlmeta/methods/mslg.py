@@ -11,8 +11,6 @@ The defaults are the paper's formulas. Its released code divides the inner loss 
 classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_OFFICIAL_CIFAR10``.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,9 +19,10 @@ from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
+from nlmeta.methods.memory import LabelMemory
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
-__all__ = ["MSLG", "LabelMemory"]
+__all__ = ["MSLG"]
 
 
 class MSLG(Method):
@@ -52,8 +51,8 @@ class MSLG(Method):
     objective : Objective
         What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
         published. `CrossLayerDivergence` looks at no label.
-    mode : {"jvp", "fd", "exact"}
-        How the hypergradient is computed, see `nlmeta.bilevel`. Default ``"jvp"``.
+    mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
+        How the hypergradient is computed. Default ``"jvp"``.
     memory_device : str, optional
         ``"cpu"`` keeps the labels there when the method moves to a GPU, for N times C numbers that
         do not fit on it. Default: the labels move with the method.
@@ -85,7 +84,7 @@ class MSLG(Method):
         direction: losses.Direction = "prediction-first",
         scale: losses.Scale = "samples",
         objective: Objective | None = None,
-        mode: bilevel.Mode = "jvp",
+        mode: bilevel.Mode | bilevel.Lookahead = "jvp",
         memory_device: str | None = None,
     ) -> None:
         super().__init__()
@@ -100,7 +99,6 @@ class MSLG(Method):
             check_not_negative(name, value)
         check_choice("direction", direction, ("prediction-first", "label-first"))
         check_choice("scale", scale, ("samples", "entries"))
-        check_choice("mode", mode, bilevel.MODES)
         self.virtual_lr = virtual_lr
         self.label_lr = label_lr
         self.k = k
@@ -108,6 +106,7 @@ class MSLG(Method):
         self.direction = direction
         self.scale = scale
         self.objective = LabelCrossEntropy() if objective is None else objective
+        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
         self.mode = mode
         self.num_samples = len(given_labels)
         start = k * F.one_hot(given_labels, num_classes).float()  # (N, C)
@@ -128,6 +127,7 @@ class MSLG(Method):
         hyper = self.label_gradient(model, forward, u, meta)
         moved = u - self.label_lr * hyper.gradients[0]  # (6.5)
         self.memory.write(train.ids, moved)
+        forward = bilevel.renewed(model, forward, self.mode)
         loss = self.ordinary_loss(forward.logits, moved)  # (6.6): old weights, new labels
         descend(optimizer, loss)
         return {
@@ -136,6 +136,15 @@ class MSLG(Method):
             "hypergradient": hyper.norm,
             "label_change": (moved - u).abs().mean(),
         }
+
+    def ordinary_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
+    ) -> dict[str, Tensor]:
+        """The network's step on the labels as they are, (6.6). See `Method.ordinary_step`."""
+        logits = model(train.x)
+        loss = self.ordinary_loss(logits, self.memory.read(train.ids, like=logits))
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
 
     def divergence(self, logits: Tensor, label_logits: Tensor) -> Tensor:
         """The inner loss, (6.1), with this method's switches."""
@@ -191,53 +200,3 @@ class MSLG(Method):
     def soft_labels(self) -> Tensor:
         """The learned labels of all samples: probabilities, shape (N, C)."""
         return self.memory.logits.softmax(1)
-
-
-class LabelMemory(nn.Module):
-    """A row of label logits for each training sample, addressed by sample id.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (N, C)
-        The rows at the start.
-    device : str, optional
-        Where the rows stay whatever the method does. Default: they move with it.
-    """
-
-    logits: Tensor
-
-    def __init__(self, logits: Tensor, *, device: str | None = None) -> None:
-        super().__init__()
-        self.stays = device is not None
-        self.register_buffer("logits", logits if device is None else logits.to(device))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "LabelMemory":
-        # What `.to`, `.cuda` and `.double` go through.
-        return self if self.stays else super()._apply(fn, recurse)
-
-    def read(self, ids: Tensor | None, *, like: Tensor) -> Tensor:
-        """Rows of the samples with these ids, (n, C), in device and floating type of `like`."""
-        rows = self.logits[self._checked(ids)]
-        kind = torch.promote_types(like.dtype, self.logits.dtype)
-        return rows.to(like.device, kind)
-
-    def write(self, ids: Tensor | None, rows: Tensor) -> None:
-        """Put rows back; all other rows stay as they are."""
-        self.logits[self._checked(ids)] = rows.detach().to(self.logits)
-
-    def _checked(self, ids: Tensor | None) -> Tensor:
-        if ids is None:
-            raise ValueError(
-                "`train.ids` is missing; MSLG keeps a label for each sample, so a batch must say "
-                "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
-            )
-        ids = ids.to(self.logits.device)
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= len(self.logits):
-            raise ValueError(
-                f"`train.ids` holds {low if low < 0 else high}; "
-                f"the memory has rows 0 to {len(self.logits) - 1}"
-            )
-        if len(ids.unique()) < len(ids):
-            raise ValueError("`train.ids` repeats a sample; a batch may hold each sample once")
-        return ids
