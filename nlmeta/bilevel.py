@@ -299,7 +299,17 @@ def virtual_step(
     dict of str to Tensor
         theta_hat; without `create_graph`, new leaves that require a gradient. Parameters that do
         not move are there as well, detached.
+
+    Raises
+    ------
+    RuntimeError
+        `create_graph` with a network compiled by `torch.compile`.
     """
+    if create_graph and getattr(model, "_compiled_call_impl", None) is not None:
+        raise RuntimeError(
+            "a compiled network cannot be differentiated twice, which mode='exact' and MLNT's "
+            "second order need; leave `compile` out, or use mode='jvp' or order='first'"
+        )
     theta = parameters(model, only)
     gradients = torch.autograd.grad(
         loss,

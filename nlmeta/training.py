@@ -30,7 +30,7 @@ from nlmeta.seeding import generator, seeded
 __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
 CHECKPOINT_FORMAT = 1
-PRECISIONS = ("float32", "float64", "bfloat16")
+PRECISIONS = ("float32", "float64", "bfloat16", "auto")
 EVALUATION_BATCH = 1024
 SCHEDULES = ("cosine", "constant")
 
@@ -88,7 +88,9 @@ def fit(
     weight_decay: float = 5e-4,
     schedule: Literal["cosine", "constant"] | Sequence[int] = "cosine",
     device: torch.device | str | None = None,
-    precision: Literal["float32", "float64", "bfloat16"] = "float32",
+    precision: Literal["float32", "float64", "bfloat16", "auto"] = "float32",
+    channels_last: bool = False,
+    compile: bool | str = False,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     evaluate_every: int = 1,
@@ -122,8 +124,18 @@ def fit(
         counted from 1: from each of them on the rate is a tenth of what it was before.
     device : torch.device or str, optional
         Default: CUDA if there is one, then Apple's MPS, then the CPU.
-    precision : {"float32", "float64", "bfloat16"}
-        ``"bfloat16"`` means autocast, with weights in float32. Default ``"float32"``.
+    precision : {"float32", "float64", "bfloat16", "auto"}
+        ``"bfloat16"`` means autocast, with weights in float32. ``"auto"`` is that on a GPU which
+        computes in it natively (since Ampere), and ``"float32"`` elsewhere, on a T4 for example.
+        Default ``"float32"``.
+    channels_last : bool
+        Lay images and the weights of convolutions out with the channels last, which many devices
+        prefer. Numbers change by rounding. Default False.
+    compile : bool or str
+        Compile the network's passes with `torch.compile`; a string names one of its backends, for
+        example ``"cudagraphs"``. Numbers change by rounding. Tangents and evaluation stay as they
+        are. Not for ``mode="exact"`` nor MLNT's second order: a compiled network cannot be
+        differentiated twice. Default False.
     checkpoint : path, optional
         File written after each epoch, whole or not at all. Without `resume` it must not exist yet.
     resume : bool
@@ -161,6 +173,8 @@ def fit(
         for drop in schedule:
             check_count("schedule", drop)
     check_choice("precision", precision, PRECISIONS)
+    if not isinstance(compile, bool | str):
+        raise ValueError(f"`compile` is {compile!r}; it must be True, False or a backend's name")
     if meta_batch_size is not None:
         check_count("meta_batch_size", meta_batch_size)
     check_count("warmup_epochs", warmup_epochs, minimum=0)
@@ -185,9 +199,13 @@ def fit(
                 "learns from its labels and needs every class there"
             )
     device = choose_device(device)
+    if precision == "auto":
+        precision = _native_precision(device)
     dtype = torch.float64 if precision == "float64" else torch.float32
     split = split.to(device, dtype)
     model.to(device, dtype)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
     method.to(device, dtype)
 
     settings: dict[str, Any] = {
@@ -204,6 +222,8 @@ def fit(
         "weight_decay": weight_decay,
         "schedule": schedule,
         "precision": precision,
+        "channels_last": channels_last,
+        "compile": compile,
     }
     settings = _plain(settings)
     optimizer = torch.optim.SGD(
@@ -224,7 +244,8 @@ def fit(
             try:
                 for epoch in range(len(run.rows) + 1, epochs + 1):
                     started = time.perf_counter()
-                    row = run.train_epoch(epoch)
+                    with _compiled(model, compile):
+                        row = run.train_epoch(epoch)
                     if epoch % evaluate_every == 0 or epoch == epochs:
                         row |= _evaluate(method.predictor(model), split)
                     if on_epoch is not None:
@@ -341,13 +362,19 @@ class _Run:
         return {"epoch": epoch, "lr": lr, **means}
 
     def _step(self, epoch: int, train: Batch) -> dict[str, Tensor]:
+        train = self._laid_out(train)
         if epoch <= self.settings["warmup_epochs"]:
             return self.method.warmup_step(self.model, self.optimizer, train)
         meta = None
         if self.method.needs_meta:
             size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
-            meta = draw_batch(self.split.meta, size, generator=order)
+            meta = self._laid_out(draw_batch(self.split.meta, size, generator=order))
         return self.method.step(self.model, self.optimizer, train, meta)
+
+    def _laid_out(self, batch: Batch) -> Batch:
+        if not self.settings["channels_last"] or batch.x.ndim != 4:
+            return batch
+        return batch._replace(x=batch.x.contiguous(memory_format=torch.channels_last))
 
     def save(self, path: Path) -> None:
         random_state = {name: g.get_state() for name, g in self.generators.items()}
@@ -431,6 +458,28 @@ def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
     if isinstance(schedule, list):
         return 0.1 ** sum(epoch >= drop for drop in schedule)
     return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
+
+
+def _native_precision(device: torch.device) -> Literal["bfloat16", "float32"]:
+    """bfloat16 where the card computes in it, and does not emulate it."""
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native else "float32"
+
+
+@contextmanager
+def _compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
+    """The network compiled, and afterwards as it was. It stays the same object with its names."""
+    if backend is False:
+        yield
+        return
+    # A graph that serves the virtual and the ordinary step goes backward twice; its buffers may
+    # not be given away after the first time.
+    with torch._functorch.config.patch(donated_buffer=False):
+        model.compile(**({} if backend is True else {"backend": backend}))
+        try:
+            yield
+        finally:
+            model._compiled_call_impl = None
 
 
 def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
