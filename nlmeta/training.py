@@ -132,9 +132,8 @@ def fit(
         Lay images and the weights of convolutions out with the channels last, which many devices
         prefer. Numbers change by rounding. Default False.
     compile : bool or str
-        Compile the network's passes with `torch.compile`; a string names one of its backends, for
-        example ``"cudagraphs"``. Numbers change by rounding. Tangents and evaluation stay as they
-        are. Not for ``mode="exact"`` nor MLNT's second order: a compiled network cannot be
+        Compile the network's passes with `torch.compile`; a string names one of its backends.
+        Numbers change by rounding. Tangents and evaluation stay as they are. Not for ``mode="exact"`` nor MLNT's second order: a compiled network cannot be
         differentiated twice. Default False.
     checkpoint : path, optional
         File written after each epoch, whole or not at all. Without `resume` it must not exist yet.

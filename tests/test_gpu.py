@@ -25,8 +25,21 @@ from nlmeta import (
     losses,
     metrics,
 )
+from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batches, draw_batch
-from nlmeta.methods import FixMatch, LogitMultiplier, WeightNet
+from nlmeta.methods import (
+    ELR,
+    CoTeaching,
+    EveryKth,
+    FixMatch,
+    ForwardCorrection,
+    GeneralisedCrossEntropy,
+    GoldLossCorrection,
+    LearningToReweight,
+    LogitMultiplier,
+    MetaWeightNet,
+    WeightNet,
+)
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.procedures import compare
 from nlmeta.seeding import generator, seeded
@@ -291,8 +304,22 @@ def jitter(x, generator):
     return x + 0.1 * torch.randn(x.shape, generator=generator, device="cpu").to(x)
 
 
+def some_transition():
+    return 0.8 * torch.eye(10) + 0.02
+
+
 METHODS = {
     "mlc": lambda model: mlc(),
+    "mlc, lean": lambda model: mlc(mode=Lookahead(lean=True)),
+    "mlc, last layer": lambda model: mlc(mode=Lookahead(only=("classifier",))),
+    "mlc, every second step": lambda model: EveryKth(mlc(), 2),
+    "gce": lambda model: GeneralisedCrossEntropy(),
+    "forward correction": lambda model: ForwardCorrection(some_transition()),
+    "gold loss correction": lambda model: GoldLossCorrection(some_transition()),
+    "learning to reweight": lambda model: LearningToReweight(),
+    "meta-weight-net": lambda model: MetaWeightNet(seed=2),
+    "co-teaching": lambda model: CoTeaching(mlp(4), forget_rate=0.3, ramp_steps=4),
+    "elr": lambda model: ELR(len(split().train), 10),
     "mslg": lambda model: MSLG(split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0),
     "mslg, labels on the cpu": lambda model: MSLG(
         split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0, memory_device="cpu"
@@ -347,3 +374,32 @@ def test_each_method_takes_on_the_gpu_the_steps_that_it_takes_on_the_cpu(name):
     for column in ("loss", *({"meta_loss"} & set(on_cpu.history))):
         wanted = on_cpu.history[column].tolist()
         assert on_gpu.history[column].tolist() == pytest.approx(wanted, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["mlc", "mlc, lean", "mslg", "clid-mu, weights", "mlnt"])
+@pytest.mark.parametrize(
+    "options",
+    [{"compile": True}, {"channels_last": True}],
+    ids=["compiled", "channels last"],
+)
+def test_options_of_speed_change_nothing_but_speed(name, options):
+    """Twelve steps of a convolutional network in float64, with a warm-up."""
+    results = []
+    for given in ({}, options):
+        model = SmallCNN(1, 10, width=4, hidden=8, seed=1)
+        method = METHODS[name](model)
+        results.append(run(method, model, precision="float64", warmup_epochs=1, **given))
+    plain, fast = results
+    for a, b in zip(plain.model.parameters(), fast.model.parameters(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-6, atol=1e-8)
+    assert fast.history["loss"].tolist() == pytest.approx(plain.history["loss"].tolist(), rel=1e-8)
+
+
+def test_automatic_precision_is_bfloat16_where_it_is_native():
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    wanted = run(mlc(), cnn(), precision="bfloat16" if native else "float32").history["loss"]
+    got = run(mlc(), cnn(), precision="auto").history["loss"]
+    assert got.tolist() == pytest.approx(wanted.tolist(), rel=1e-3)
+    if native:
+        single = run(mlc(), cnn(), precision="float32").history["loss"]
+        assert got.tolist() != pytest.approx(single.tolist(), rel=1e-6)
