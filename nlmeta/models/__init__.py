@@ -1,9 +1,28 @@
 """Networks. Each returns logits, and its penultimate features when asked for them.
 
-Their first weights come from a seed; building one leaves PyTorch's global generator as it was.
+Their first weights come from a seed; building one leaves PyTorch's global generator as it was. The
+papers' networks start from He's normal weights in their convolutions (`models.base.he_weights`),
+and from PyTorch's own in their linear layers.
 """
 
+from nlmeta.models.base import Network
+from nlmeta.models.convolutional import CNN8, VGG19BN
 from nlmeta.models.features import with_features
+from nlmeta.models.resnet import CIFARResNet, PreActResNet, resnet50
 from nlmeta.models.small import MLP, SmallCNN
+from nlmeta.models.text import TextMLP
+from nlmeta.models.wide_resnet import WideResNet
 
-__all__ = ["MLP", "SmallCNN", "with_features"]
+__all__ = [
+    "CNN8",
+    "MLP",
+    "CIFARResNet",
+    "Network",
+    "PreActResNet",
+    "SmallCNN",
+    "TextMLP",
+    "VGG19BN",
+    "WideResNet",
+    "resnet50",
+    "with_features",
+]

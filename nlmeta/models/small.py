@@ -2,42 +2,16 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from nlmeta._checks import check_count
+from nlmeta.models.base import Network
 from nlmeta.seeding import seeded
 
 __all__ = ["MLP", "SmallCNN"]
 
 
-class _Network(nn.Module):
-    """A body that gives features and a linear layer that gives logits."""
-
-    body: nn.Module
-    classifier: nn.Linear
-
-    def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits of a batch, and with them the features that the last linear layer saw.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, ...)
-            Batch of inputs.
-        return_features : bool
-            Default False.
-
-        Returns
-        -------
-        logits : Tensor, shape (n, C)
-        features : Tensor, shape (n, D)
-            Only with `return_features`.
-        """
-        features = self.body(x)  # (n, D)
-        logits = self.classifier(features)  # (n, C)
-        return (logits, features) if return_features else logits
-
-
-class MLP(_Network):
+class MLP(Network):
     """Fully connected network with ReLU; inputs of any shape are flattened.
 
     Parameters
@@ -70,7 +44,7 @@ class MLP(_Network):
             self.classifier = nn.Linear(hidden[-1], num_classes)
 
 
-class SmallCNN(_Network):
+class SmallCNN(Network):
     """Three 3x3 convolutions with BatchNorm and one hidden layer, for images of 8 to 64 pixels.
 
     Parameters

@@ -1,0 +1,77 @@
+"""A network for windows of words, as for the part-of-speech tags of tweets."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta._checks import check_count
+from nlmeta.models.small import MLP
+from nlmeta.seeding import seeded
+
+__all__ = ["TextMLP"]
+
+
+class TextMLP(MLP):
+    """Word vectors of a window, one after the other, into a fully connected network with ReLU.
+
+    Parameters
+    ----------
+    words : int or Tensor, shape (V, E)
+        How many words there are, whose vectors are then learned with the network; or given vectors,
+        which stay as they are (GLC's Twitter experiment).
+    num_classes : int
+        C.
+    window : int
+        Words per sample. Default 3: a word and its two neighbours (GLC's code).
+    dimension : int, optional
+        E, with a number of words only. Default 50 (GLC's code).
+    hidden : sequence of int
+        Widths of the hidden layers; the last is the width D of the features. Default (256, 256)
+        (GLC's code).
+    seed : int
+        Draws the first weights, and learned word vectors.
+
+    Notes
+    -----
+    Inputs are word indices: int64 of shape (n, window), from 0 to V-1.
+    """
+
+    def __init__(
+        self,
+        words: int | Tensor,
+        num_classes: int,
+        *,
+        window: int = 3,
+        dimension: int | None = None,
+        hidden: Sequence[int] = (256, 256),
+        seed: int,
+    ) -> None:
+        check_count("window", window)
+        if isinstance(words, Tensor):
+            if words.ndim != 2 or not words.is_floating_point():
+                raise ValueError(
+                    f"`words` is {words.dtype} of shape {tuple(words.shape)}; given vectors are "
+                    "floating-point numbers of shape (V, E)"
+                )
+            if dimension is not None:
+                raise ValueError("`dimension` is given with vectors, which have one already")
+            vectors = nn.Embedding.from_pretrained(words.detach().clone(), freeze=True)
+        else:
+            dimension = 50 if dimension is None else dimension
+            check_count("words", words)
+            check_count("dimension", dimension)
+            with seeded(seed, "word vectors"):
+                vectors = nn.Embedding(words, dimension)
+        super().__init__(window * vectors.embedding_dim, num_classes, hidden, seed=seed)
+        self.window = window
+        self.body = nn.Sequential(vectors, self.body)
+
+    def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """As `Network.forward`, for word indices of shape (n, window)."""
+        if x.dtype != torch.int64 or x.ndim != 2 or x.shape[1] != self.window:
+            raise ValueError(
+                f"`x` is {x.dtype} of shape {tuple(x.shape)}; word indices are torch.int64 of "
+                f"shape (n, {self.window})"
+            )
+        return super().forward(x, return_features)
