@@ -8,6 +8,7 @@ The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in
 from nlmeta import (
     bilevel,
     data,
+    distributed,
     experiments,
     losses,
     methods,
@@ -34,6 +35,7 @@ __all__ = [
     "bilevel",
     "choose_device",
     "data",
+    "distributed",
     "experiments",
     "fit",
     "losses",

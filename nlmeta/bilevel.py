@@ -33,6 +33,9 @@ time.
 
 BatchNorm's running statistics move only in `record`, the forward pass that the ordinary step needs
 anyway; every other pass works on copies that are thrown away.
+
+Where several processes share a batch, gradients by theta are summed over them here, and everything
+else is as with one, see `nlmeta.distributed`.
 """
 
 import warnings
@@ -48,6 +51,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta.distributed import sum_over_processes, world_size
 from nlmeta.models.features import with_features
 
 __all__ = [
@@ -233,7 +237,17 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     -------
     Forward
         The logits with their graph, and the random numbers that dropout drew.
+
+    Raises
+    ------
+    ValueError
+        The batch lies on another device than the network.
     """
+    place = next(iter(parameters(model).values())).device
+    if x.device != place:
+        raise ValueError(
+            f"`x` lies on {x.device} and `model` on {place}; move one of them with `.to`"
+        )
     state = _random_state(x.device)
     if features:
         logits, seen = with_features(model, x)
@@ -318,7 +332,7 @@ def virtual_step(
         create_graph=create_graph,
         materialize_grads=True,
     )
-    pairs = zip(theta.items(), gradients, strict=True)
+    pairs = zip(theta.items(), sum_over_processes(gradients), strict=True)
     if create_graph:
         moved = {name: p - lr * g for (name, p), g in pairs}
     else:
@@ -353,7 +367,7 @@ def outer_gradient(
     value = outer_loss(at(model, theta_hat))
     moved = {name: p for name, p in theta_hat.items() if p.requires_grad}
     gradients = torch.autograd.grad(value, list(moved.values()), materialize_grads=True)
-    return dict(zip(moved, gradients, strict=True)), value.detach()
+    return dict(zip(moved, sum_over_processes(gradients), strict=True)), value.detach()
 
 
 def tangent(
@@ -553,15 +567,16 @@ def trial_gradient(
     if not second:
         return v, value
     theta = parameters(model)
-    # theta_hat is a function of theta with derivative I - lr H, which is symmetric.
+    # theta_hat is a function of theta with derivative I - lr H, which is symmetric. Each process
+    # starts from its share of v, since their gradients are summed, in here and at the end.
     gradients = torch.autograd.grad(
         list(theta_hat.values()),
         list(theta.values()),
-        grad_outputs=list(v.values()),
+        grad_outputs=[g / world_size() for g in v.values()],
         retain_graph=True,
         materialize_grads=True,
     )
-    return dict(zip(theta, gradients, strict=True)), value
+    return dict(zip(theta, sum_over_processes(gradients), strict=True)), value
 
 
 @contextmanager

@@ -18,7 +18,9 @@ __all__ = [
     "Reduction",
     "Scale",
     "Space",
+    "clamped_probabilities",
     "cross_layer_divergence",
+    "early_learning_regulariser",
     "entropy",
     "generalised_cross_entropy",
     "mean_absolute_error",
@@ -39,6 +41,9 @@ TINY = 1e-20
 
 # Keeps the logarithm of a graph's entry finite; as in the released code of CLID-MU.
 GRAPH_FLOOR = 1e-7
+
+# Probabilities are kept this far from 0 and 1; as in the released code of ELR.
+PROBABILITY_FLOOR = 1e-4
 
 
 def transition_cross_entropy(
@@ -294,6 +299,50 @@ def cross_layer_divergence(
     if gradient == "released":
         graph, sums = graph.detach(), sums.detach()
     return -(similarity / sums * (graph + GRAPH_FLOOR).log()).sum(1).mean()
+
+
+def clamped_probabilities(logits: Tensor) -> Tensor:
+    """Softmax, clamped to [1e-4, 1 - 1e-4] as in the released code of ELR (commit 513693e).
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z.
+
+    Returns
+    -------
+    Tensor, shape (n, C)
+        Rows sum to one but for the clamp. A clamped entry has no gradient.
+    """
+    return logits.softmax(1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+
+
+def early_learning_regulariser(logits: Tensor, targets: Tensor) -> Tensor:
+    """ELR: log(1 - <p, t>), which falls where the prediction agrees with a target.
+
+    S. Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels",
+    NeurIPS 2020. The derivative by logit c is p_c (<p, t> - t_c) / (1 - <p, t>). p is that of
+    `clamped_probabilities`, so the logarithm stays finite.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    targets : Tensor, shape (n, C)
+        t; held fixed, not negative, with row sums of at most one.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over the batch, at most 0.
+    """
+    if logits.shape != targets.shape:
+        raise ValueError(
+            f"`targets` has shape {tuple(targets.shape)}; "
+            f"it must be that of the logits, {tuple(logits.shape)}"
+        )
+    agreement = (clamped_probabilities(logits) * targets.detach()).sum(1)  # (n,)
+    return torch.log1p(-agreement).mean()
 
 
 def _scaled(terms: Tensor, scale: Scale) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nlmeta import metrics
+from nlmeta import distributed, metrics
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
 from nlmeta.data import Batch, Batches, Split, draw_batch
 from nlmeta.methods import Method
@@ -29,7 +29,7 @@ from nlmeta.seeding import generator, seeded
 
 __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 PRECISIONS = ("float32", "float64", "bfloat16", "auto")
 EVALUATION_BATCH = 1024
 SCHEDULES = ("cosine", "constant")
@@ -114,9 +114,10 @@ def fit(
     warmup_epochs : int
         First epochs, with plain cross-entropy. Default 0.
     batch_size : int
-        Default 64.
+        Default 64. With several processes that of the joint batch, a multiple of their number.
     meta_batch_size : int, optional
-        Clean samples a step, drawn anew each time. Default: the whole meta set.
+        Clean samples a step, drawn anew each time. Default: the whole meta set. With several
+        processes a multiple of their number; the whole set is cut to one.
     lr, momentum, weight_decay : float
         Of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
     schedule : {"cosine", "constant"} or sequence of int
@@ -133,8 +134,9 @@ def fit(
         prefer. Numbers change by rounding. Default False.
     compile : bool or str
         Compile the network's passes with `torch.compile`; a string names one of its backends.
-        Numbers change by rounding. Tangents and evaluation stay as they are. Not for ``mode="exact"`` nor MLNT's second order: a compiled network cannot be
-        differentiated twice. Default False.
+        Numbers change by rounding. Tangents and evaluation stay as they are. Not for
+        ``mode="exact"`` nor MLNT's second order: a compiled network cannot be differentiated twice.
+        Default False.
     checkpoint : path, optional
         File written after each epoch, whole or not at all. Without `resume` it must not exist yet.
     resume : bool
@@ -159,6 +161,14 @@ def fit(
         An argument is out of range, or the checkpoint is not one of this run.
     FloatingPointError
         A loss or another diagnostic stopped being finite. The last checkpoint stays.
+
+    Notes
+    -----
+    Under ``torchrun``, after `nlmeta.distributed.start`, all processes train the one network
+    together: each on its part of every batch, and all call `fit` with the same arguments. The
+    network starts from the weights of process 0. That process alone shows progress and writes the
+    checkpoint, and all read it, with the same number of processes as before. Each evaluates, and
+    calls `on_epoch`.
     """
     check_count("epochs", epochs)
     check_count("evaluate_every", evaluate_every)
@@ -185,6 +195,15 @@ def fit(
         raise ValueError("`split` has an empty training part; there is nothing to train on")
     if method.needs_meta and len(split.meta) == 0:
         raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    processes = distributed.world_size()
+    distributed.check_divisible("batch_size", batch_size)
+    if meta_batch_size is not None:
+        distributed.check_divisible("meta_batch_size", meta_batch_size)
+    fewest = min(len(split.train), len(split.meta)) if method.needs_meta else len(split.train)
+    if fewest < processes:
+        raise ValueError(
+            f"`split` has a part of {fewest} samples; {processes} processes need one each"
+        )
     if method.num_samples not in (None, len(split.train)):
         raise ValueError(
             f"`method` keeps something for each of {method.num_samples} samples; "
@@ -223,6 +242,7 @@ def fit(
         "precision": precision,
         "channels_last": channels_last,
         "compile": compile,
+        "processes": processes,
     }
     settings = _plain(settings)
     optimizer = torch.optim.SGD(
@@ -230,21 +250,27 @@ def fit(
     )
     run = _Run(model, method, optimizer, split, settings, device, on_epoch)
     path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists() and not resume:
+    there = path is not None and path.exists()
+    _check_alike({**settings, "checkpoint exists": there})
+    if path is not None and there and not resume:
         raise ValueError(
             f"`checkpoint` {str(path)!r} exists; pass resume=True to continue that run, "
             "or name another file"
         )
     finished = True
-    with seeded(seed, "training", device):
-        if path is not None and path.exists():
+    networks = [n for m in method.modules() if isinstance(m, Method) for n in m.networks]
+    number = distributed.rank()
+    with seeded(seed, f"training {number}" if number else "training", device):
+        if path is not None and there:
             run.load(path)
+        distributed.broadcast(model, method)
         with _bar(epochs, len(run.rows), type(method).__name__, progress) as bar:
             try:
                 for epoch in range(len(run.rows) + 1, epochs + 1):
                     started = time.perf_counter()
-                    with _compiled(model, compile):
+                    with _compiled(model, compile), distributed.joint(model, *networks):
                         row = run.train_epoch(epoch)
+                    distributed.broadcast(model, method)  # statistics differ until here
                     if epoch % evaluate_every == 0 or epoch == epochs:
                         row |= _evaluate(method.predictor(model), split)
                     if on_epoch is not None:
@@ -260,7 +286,8 @@ def fit(
             except KeyboardInterrupt:
                 finished = False
                 kept = "" if path is None else f"; resume=True continues from {str(path)!r}"
-                tqdm.write(f"stopped after {len(run.rows)} of {epochs} epochs{kept}")
+                if number == 0:
+                    tqdm.write(f"stopped after {len(run.rows)} of {epochs} epochs{kept}")
     return Result(model, method, pd.DataFrame(run.rows), finished)
 
 
@@ -377,9 +404,10 @@ class _Run:
 
     def save(self, path: Path) -> None:
         random_state = {name: g.get_state() for name, g in self.generators.items()}
-        random_state["cpu"] = torch.get_rng_state()
+        random_state["cpu"] = distributed.gather(torch.get_rng_state()[None])  # (W, ...)
         if self.device.type == "cuda":
-            random_state["cuda"] = torch.cuda.get_rng_state(self.device)
+            own = torch.cuda.get_rng_state(self.device)
+            random_state["cuda"] = distributed.gather(own[None])
         state = {
             "format": CHECKPOINT_FORMAT,
             "settings": self.settings,
@@ -391,10 +419,12 @@ class _Run:
         }
         if hasattr(self.on_epoch, "state_dict"):
             state["on_epoch"] = self.on_epoch.state_dict()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
-        torch.save(state, unfinished)
-        unfinished.replace(path)  # in one go, so that a crash leaves the old file whole
+        if distributed.rank() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(path.name + ".part")
+            torch.save(state, unfinished)
+            unfinished.replace(path)  # in one go, so that a crash leaves the old file whole
+        distributed.gather_objects(None)  # nobody goes on before the file is there
 
     def load(self, path: Path) -> None:
         try:
@@ -435,14 +465,26 @@ class _Run:
         random_state = {name: s.cpu() for name, s in state["random_state"].items()}
         for name, g in self.generators.items():
             g.set_state(random_state[name])
-        torch.set_rng_state(random_state["cpu"])
+        own = distributed.rank()  # cloned, since PyTorch crashes on a state that is a view
+        torch.set_rng_state(random_state["cpu"][own].clone())
         if self.device.type == "cuda" and "cuda" in random_state:
-            torch.cuda.set_rng_state(random_state["cuda"], self.device)
+            torch.cuda.set_rng_state(random_state["cuda"][own].clone(), self.device)
         self.rows = state["rows"]
 
 
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def _check_alike(settings: dict[str, Any]) -> None:
+    """Require that all processes were asked for the same run."""
+    for number, theirs in enumerate(distributed.gather_objects(settings)):
+        for name, ours in settings.items():
+            if theirs[name] != ours:
+                raise ValueError(
+                    f"all processes must run the same: `{name}` is {theirs[name]!r} in process "
+                    f"{number}, {ours!r} in process {distributed.rank()}"
+                )
 
 
 def _plain(value: Any) -> Any:
@@ -529,6 +571,6 @@ def _bar(epochs: int, done: int, title: str, progress: bool | None) -> Iterator[
         desc=title,
         unit="epoch",
         leave=False,
-        disable=not progress_wanted(progress),
+        disable=distributed.rank() > 0 or not progress_wanted(progress),
     ) as bar:
         yield bar

@@ -457,6 +457,12 @@ def test_negative_virtual_step_is_refused():
         )
 
 
+def test_batch_on_another_device_than_the_network_is_refused():
+    model = network("MLP").to("meta")
+    with pytest.raises(ValueError, match="`x` lies on cpu and `model` on meta; move one of them"):
+        bilevel.record(model, torch.zeros(2, 1, 8, 8))
+
+
 def test_model_without_trainable_parameters_is_refused():
     model = nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(ValueError, match="`model` has no trainable parameter"):

@@ -655,3 +655,73 @@ def test_refuses_an_unknown_gradient_and_features_of_other_samples():
         cross_layer_divergence(draw_features(), draw_logits(), gradient="half")
     with pytest.raises(ValueError, match="`features` holds 4 samples and `logits` 5; they must"):
         cross_layer_divergence(draw_features(4), draw_logits())
+
+
+# early-learning regularisation
+
+
+def draw_targets():
+    """Rows that sum to less than one, each otherwise; no target is the prediction itself."""
+    draw = torch.Generator().manual_seed(11)
+    rows = torch.randn(5, 3, generator=draw, dtype=torch.float64).softmax(1)
+    return rows * torch.tensor([0.3, 0.9, 1.0, 0.7, 0.5], dtype=torch.float64)[:, None]
+
+
+def test_early_learning_regulariser_has_the_gradient_of_the_paper():
+    """Liu et al., lemma on the gradient: p_c / (1 - <p, t>) times sum_k (t_k - t_c) p_k."""
+    logits, targets = draw_logits(scale=1.0), draw_targets()
+    value, got = by_logits(lambda z: losses.early_learning_regulariser(z, targets), logits)
+    p = logits.softmax(1)
+    assert 1e-4 < p.min() < p.max() < 1 - 1e-4  # so that nothing is clamped
+    want = torch.zeros_like(p)
+    for i in range(5):
+        inside = 1 - sum(p[i, k] * targets[i, k] for k in range(3))
+        for c in range(3):
+            pull = sum((targets[i, k] - targets[i, c]) * p[i, k] for k in range(3))
+            want[i, c] = p[i, c] / inside * pull / 5
+    assert want.abs().max() > 1e-2
+    assert_close(got, want, rtol=0, atol=1e-15)
+    by_hand = (1 - (p * targets).sum(1)).log().mean()
+    assert value.item() == pytest.approx(by_hand.item(), abs=1e-15)
+
+
+def test_early_learning_regulariser_is_zero_without_targets_and_falls_with_agreement():
+    logits = draw_logits(scale=1.0)
+    value, slope = by_logits(
+        lambda z: losses.early_learning_regulariser(z, torch.zeros(5, 3).double()), logits
+    )
+    assert value == 0
+    assert (slope == 0).all()
+    near, far = F.one_hot(logits.argmax(1), 3), F.one_hot(logits.argmin(1), 3)
+    values = [losses.early_learning_regulariser(logits, t.double()) for t in (near, far)]
+    assert values[0] < values[1] - 0.1 < 0
+
+
+def test_early_learning_regulariser_is_finite_for_certain_predictions():
+    """Its value is bounded by log 1e-4, and what is clamped has no gradient."""
+    logits = 1e4 * torch.eye(3, dtype=torch.float64)
+    value, slope = by_logits(
+        lambda z: losses.early_learning_regulariser(z, torch.eye(3).double()), logits
+    )
+    assert value.item() == pytest.approx(math.log(1e-4), abs=1e-9)
+    assert (slope == 0).all()
+
+
+def test_targets_of_the_regulariser_are_held_fixed():
+    targets = draw_targets().requires_grad_()
+    logits = draw_logits().requires_grad_()
+    losses.early_learning_regulariser(logits, targets).backward()
+    assert targets.grad is None
+    assert logits.grad.abs().max() > 0
+
+
+def test_clamped_probabilities_are_those_of_softmax_between_the_bounds():
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 30.0]], dtype=torch.float64)
+    got = losses.clamped_probabilities(logits)
+    assert torch.equal(got[0], logits[0].softmax(0))
+    assert_close(got[1], torch.tensor([1e-4, 1e-4, 1 - 1e-4], dtype=torch.float64))
+
+
+def test_refuses_targets_of_another_shape():
+    with pytest.raises(ValueError, match=re.escape("`targets` has shape (5, 2); it must be that")):
+        losses.early_learning_regulariser(draw_logits(), torch.zeros(5, 2))

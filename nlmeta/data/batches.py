@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nlmeta._checks import check_count
 from nlmeta.data.split import Samples
+from nlmeta.distributed import check_divisible, share, world_size
 
 __all__ = ["Batch", "Batches", "draw_batch"]
 
@@ -18,7 +19,8 @@ class Batch(NamedTuple):
     Attributes
     ----------
     x : Tensor, shape (n, ...)
-        Inputs.
+        Inputs. With W processes the own rows alone, (n / W, ...), see `nlmeta.distributed`; labels
+        and ids are those of the joint batch.
     y : Tensor of int64, shape (n,)
         Given labels.
     ids : Tensor of int64, shape (n,), optional
@@ -37,14 +39,18 @@ class Batches:
     A last batch that is too small is left out of a pass; its samples are in other batches of the
     next pass. A part too small for a single whole batch comes as it is.
 
+    With several processes each gets its own rows of the same joint batches, if their generators are
+    alike, and a last batch is cut to a multiple of their number.
+
     Parameters
     ----------
     samples : Samples
         On any device; batches stay there.
     batch_size : int
-        n; the last batch may be smaller.
+        n; the last batch may be smaller. A multiple of the number of processes.
     smallest : int
-        Of a last batch. Default 2, since BatchNorm has no variance over one sample.
+        Of a last batch. Default 2, since BatchNorm has no variance over one sample. With W
+        processes at least 2 W, for the same reason.
     generator : torch.Generator
         On the CPU; draws the order of each pass.
     """
@@ -61,11 +67,12 @@ class Batches:
         check_count("smallest", smallest)
         self.samples = samples
         self.batch_size = batch_size
-        self.smallest = smallest
+        check_divisible("batch_size", batch_size)
+        self.smallest = smallest if world_size() == 1 else max(smallest, 2 * world_size())
         self.generator = generator
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.samples), self.batch_size)
+        whole, rest = divmod(_shared(len(self.samples)), self.batch_size)
         return whole + (rest >= self.smallest or (rest > 0 and whole == 0))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -82,7 +89,9 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
     samples : Samples
         For example the clean meta set.
     size : int or None
-        None, or a number not smaller than the set, gives the whole set and draws nothing.
+        None, or a number not smaller than the set, gives the whole set and draws nothing. With
+        several processes the whole set is cut to a multiple of their number, and another size must
+        be one.
     generator : torch.Generator
         On the CPU.
 
@@ -91,11 +100,19 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
     Batch
     """
     if size is None or size >= len(samples):
-        return Batch(samples.x, samples.y, torch.arange(len(samples), device=samples.y.device))
+        n = _shared(len(samples))
+        ids = torch.arange(n, device=samples.y.device)
+        return Batch(samples.x[share(n)], samples.y[:n], ids)
     check_count("size", size)
+    check_divisible("size", size)
     return _take(samples, torch.randperm(len(samples), generator=generator, device="cpu")[:size])
 
 
 def _take(samples: Samples, ids: Tensor) -> Batch:
-    ids = ids.to(samples.y.device)
-    return Batch(samples.x[ids], samples.y[ids], ids)
+    ids = ids[: _shared(len(ids))].to(samples.y.device)
+    return Batch(samples.x[ids[share(len(ids))]], samples.y[ids], ids)
+
+
+def _shared(n: int) -> int:
+    """The largest number of samples up to n that the processes can share evenly."""
+    return n - n % world_size()

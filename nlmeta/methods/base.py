@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta.data.batches import Batch
+from nlmeta.distributed import sum_over_processes
 
 __all__ = ["Method"]
 
@@ -27,6 +28,9 @@ class Method(nn.Module, ABC):
 
     num_samples: int | None = None
     """Size of the training part for which the method keeps something per sample, if it does."""
+
+    networks: tuple[nn.Module, ...] = ()
+    """Further networks that see the batches; `distributed.joint` needs to know them."""
 
     @abstractmethod
     def step(
@@ -67,7 +71,7 @@ class Method(nn.Module, ABC):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step alone, with what the method has learned so far. See `EveryKth`."""
-        raise NotImplementedError(f"{type(self).__name__} has no meta step to leave out")
+        raise NotImplementedError(f"{type(self).__name__} has no meta step that could be left out")
 
     @property
     def needs_meta_labels(self) -> bool:
@@ -94,8 +98,16 @@ class Method(nn.Module, ABC):
         return model
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One ordinary step of the network."""
+def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
     optimizer.zero_grad()
     loss.backward()
+    reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
+        p.grad = gradient
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One ordinary step of the network."""
+    backward(optimizer, loss)
     optimizer.step()

@@ -144,7 +144,7 @@ class CLIDMU(Method):
             Diagnostics.
         """
         if meta is None or len(meta.x) == 0:
-            raise ValueError("`meta` is empty; CLID-MU needs meta samples, though not their labels")
+            raise ValueError(f"`meta` is empty; {type(self).__name__} needs meta samples")
         hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
         length = hyper.norm  # before the clipping below, which works in place
         parameters = list(self.head.parameters())

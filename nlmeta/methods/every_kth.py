@@ -29,7 +29,7 @@ class EveryKth(Method):
         check_count("k", k)
         if type(method).ordinary_step is Method.ordinary_step:
             raise ValueError(
-                f"`method` is {type(method).__name__}; it has no meta step to leave out"
+                f"`method` is {type(method).__name__}; it has no meta step that could be left out"
             )
         self.method = method
         self.k = k

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel
 from nlmeta._checks import check_count, check_not_negative, check_rate
 from nlmeta.data.batches import Batch
+from nlmeta.distributed import world_size
 from nlmeta.methods.base import Method, descend
 from nlmeta.methods.clid_mu import CLIDMU
 from nlmeta.seeding import generator
@@ -106,6 +107,11 @@ class FixMatch(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Pseudo-labels, step of the correction's head, ordinary step. See `Method.step`."""
+        if world_size() > 1:
+            raise RuntimeError(
+                f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
+                "kinds, and its views are drawn for the whole batch"
+            )
         views = [self.weak(train.x, self._random)]
         if self.unlabelled_weight > 0:
             drawn = self._draw()

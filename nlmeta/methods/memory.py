@@ -5,18 +5,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlmeta.distributed import rank, sum_over_processes, world_size
+
 __all__ = ["LabelMemory"]
 
 
 class LabelMemory(nn.Module):
     """A row of label logits for each training sample, addressed by sample id.
 
+    With W processes each keeps every W-th row: process r those with ``id % W == r``. Then every
+    process takes part in `read`, `write` and `all_rows`, and in `state_dict`, which holds all rows.
+
     Parameters
     ----------
     logits : Tensor, shape (N, C)
-        The rows at the start.
+        The rows at the start, all of them.
     device : str, optional
         Where the rows stay whatever the method does. Default: they move with it.
+
+    Attributes
+    ----------
+    logits : Tensor, shape (N, C)
+        The rows that are kept here: with one process all of them.
     """
 
     logits: Tensor
@@ -24,7 +34,11 @@ class LabelMemory(nn.Module):
     def __init__(self, logits: Tensor, *, device: str | None = None) -> None:
         super().__init__()
         self.stays = device is not None
-        self.register_buffer("logits", logits if device is None else logits.to(device))
+        self.num_samples = len(logits)
+        self.processes = world_size()
+        self.sharded = self.processes > 1  # so that `distributed.broadcast` leaves it alone
+        own = logits[self._own].clone() if self.sharded else logits
+        self.register_buffer("logits", own if device is None else own.to(device))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "LabelMemory":
         # What `.to`, `.cuda` and `.double` go through.
@@ -32,15 +46,57 @@ class LabelMemory(nn.Module):
 
     def read(self, ids: Tensor | None, *, like: Tensor) -> Tensor:
         """Rows of the samples with these ids, (n, C), in device and floating type of `like`."""
-        rows = self.logits[self._checked(ids)]
+        ids = self._checked(ids)
         kind = torch.promote_types(like.dtype, self.logits.dtype)
-        return rows.to(like.device, kind)
+        if not self.sharded:
+            return self.logits[ids].to(like.device, kind)
+        rows = self.logits.new_zeros(len(ids), self.logits.shape[1])
+        here = ids % self.processes == rank()
+        rows[here] = self.logits[ids[here] // self.processes]
+        (rows,) = sum_over_processes([rows.to(like.device, kind)])  # of which one is not zero
+        return rows
 
     def write(self, ids: Tensor | None, rows: Tensor) -> None:
         """Put rows back; all other rows stay as they are."""
-        self.logits[self._checked(ids)] = rows.detach().to(self.logits)
+        ids, rows = self._checked(ids), rows.detach().to(self.logits)
+        if self.sharded:
+            here = ids % self.processes == rank()
+            ids, rows = ids[here] // self.processes, rows[here]
+        self.logits[ids] = rows
+
+    def all_rows(self) -> Tensor:
+        """The rows of all samples, (N, C)."""
+        self._check_processes()
+        if not self.sharded:
+            return self.logits
+        rows = self.logits.new_zeros(self.num_samples, self.logits.shape[1])
+        rows[self._own] = self.logits
+        return sum_over_processes([rows])[0]
+
+    @property
+    def _own(self) -> slice:
+        return slice(rank(), None, self.processes)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.sharded:
+            destination[prefix + "logits"] = self.all_rows()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        rows = state_dict.get(prefix + "logits")
+        if self.sharded and rows is not None and len(rows) == self.num_samples:
+            state_dict = {**state_dict, prefix + "logits": rows[self._own]}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_processes(self) -> None:
+        if self.sharded and world_size() != self.processes:
+            raise RuntimeError(
+                f"the memory was made by {self.processes} processes, and there are {world_size()} "
+                "now; ask for what it holds before they part"
+            )
 
     def _checked(self, ids: Tensor | None) -> Tensor:
+        self._check_processes()
         if ids is None:
             raise ValueError(
                 "`train.ids` is missing; a label is kept for each sample, so a batch must say "
@@ -48,10 +104,10 @@ class LabelMemory(nn.Module):
             )
         ids = ids.to(self.logits.device)
         low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= len(self.logits):
+        if low < 0 or high >= self.num_samples:
             raise ValueError(
                 f"`train.ids` holds {low if low < 0 else high}; "
-                f"the memory has rows 0 to {len(self.logits) - 1}"
+                f"the memory has rows 0 to {self.num_samples - 1}"
             )
         if len(ids.unique()) < len(ids):
             raise ValueError("`train.ids` repeats a sample; a batch may hold each sample once")

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nlmeta import _checks, bilevel, losses, seeding
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, backward, descend
 from nlmeta.methods.neighbours import neighbour_labels
 from nlmeta.models import with_features
 
@@ -117,6 +117,7 @@ class MLNT(Method):
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
         self.smallest_batch = neighbours + 1
         self.feature_network = deepcopy(feature_network).requires_grad_(False)
+        self.networks = (self.feature_network,)  # the teacher runs in the place of `model`
         self.teacher = AveragedModel(model, use_buffers=True)  # and the number of steps taken
         self._generator = seeding.generator(seed, "synthetic labels")
 
@@ -150,8 +151,7 @@ class MLNT(Method):
             descend(optimizer, loss)
         else:
             loss = F.cross_entropy(forward.logits, train.y)
-            optimizer.zero_grad()
-            loss.backward()
+            backward(optimizer, loss)
             for name, p in theta.items():
                 if p.grad is not None:  # what the logits do not depend on has none
                     p.grad += weight * gradient[name]  # (7.6)

@@ -12,7 +12,6 @@ classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_OF
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta import bilevel, losses
@@ -109,7 +108,8 @@ class MSLG(Method):
         bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
         self.mode = mode
         self.num_samples = len(given_labels)
-        start = k * F.one_hot(given_labels, num_classes).float()  # (N, C)
+        start = torch.zeros(len(given_labels), num_classes, device=given_labels.device)  # (N, C)
+        start.scatter_(1, given_labels[:, None], k)  # in place: no second array of that size
         self.memory = LabelMemory(start, device=memory_device)
 
     def step(
@@ -199,4 +199,4 @@ class MSLG(Method):
 
     def soft_labels(self) -> Tensor:
         """The learned labels of all samples: probabilities, shape (N, C)."""
-        return self.memory.logits.softmax(1)
+        return self.memory.all_rows().softmax(1)

@@ -1,11 +1,13 @@
 """What needs more than one training run, or several epochs of one: baselines on the meta set,
-comparisons over seeds, MLNT's iterations with a mentor, the choice of epochs without labels.
+comparisons over seeds, MLNT's iterations with a mentor, the choice of epochs without labels,
+estimates of the transition matrix.
 """
 
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set
 from nlmeta.procedures.comparison import compare, paired_difference
 from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
 from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
+from nlmeta.procedures.transition import transition_from_anchors, transition_from_clean
 
 __all__ = [
     "Ensemble",
@@ -19,4 +21,6 @@ __all__ = [
     "mlnt_iterations",
     "paired_difference",
     "train_on_meta_set",
+    "transition_from_anchors",
+    "transition_from_clean",
 ]

@@ -16,14 +16,19 @@ from nlmeta import metrics, presets
 from nlmeta.data import Split
 from nlmeta.methods import (
     CLIDMU,
+    ELR,
     EMA,
     MLC,
     MLNT,
     MSLG,
+    CoTeaching,
     CrossEntropy,
     CrossLayerDivergence,
+    ForwardCorrection,
     GeneralisedCrossEntropy,
+    GoldLossCorrection,
     LabelCrossEntropy,
+    LearningToReweight,
     LogitMultiplier,
     Method,
     PredictionEntropy,
@@ -31,13 +36,23 @@ from nlmeta.methods import (
 )
 from nlmeta.methods.objectives import Objective
 from nlmeta.models import MLP
-from nlmeta.procedures import KeepEpochs, divergence_score, fine_tune, train_on_meta_set
+from nlmeta.procedures import (
+    KeepEpochs,
+    divergence_score,
+    fine_tune,
+    train_on_meta_set,
+    transition_from_anchors,
+    transition_from_clean,
+)
 from nlmeta.training import Result, fit
 
 __all__ = ["RECIPES", "Recipe"]
 
 EPOCHS = 60
 NOISY_META = 500  # noisy training images that a divergence may look at, 100 in each step
+ANCHOR_PERCENTILE = 97.0  # as in the released code for ten classes
+PEER = 1000  # between the seed of a network and that of its peer in Co-teaching
+RAMP_EPOCHS = 10  # of Co-teaching, as in the released code
 
 Setting = Mapping[str, Any]
 Networks = dict[str, tuple[nn.Module, Mapping[str, float]]]
@@ -123,6 +138,49 @@ def _fine_tuning(split: Split, seed: int, setting: Setting) -> Networks:
     start = _train(CrossEntropy(), split, seed, epochs=setting["early_epochs"]).model
     result = fine_tune(start, split, seed=seed, lr=setting["lr"], progress=False, device="cpu")
     return {"fine-tuning": (result.model, {})}
+
+
+# Baselines of the literature
+
+
+def _forward(split: Split, seed: int, setting: Setting) -> Networks:
+    """With the matrix that the noise was drawn from, which nobody has outside of an experiment."""
+    result = _train(ForwardCorrection(split.transition), split, seed, lr=setting["lr"])
+    return {"forward, true T": (result.model, {})}
+
+
+def _forward_estimated(split: Split, seed: int, setting: Setting) -> Networks:
+    start = _train(CrossEntropy(), split, seed, epochs=setting["early_epochs"]).model
+    estimate = transition_from_anchors(start, split.train.x, percentile=ANCHOR_PERCENTILE)
+    result = _train(ForwardCorrection(estimate), split, seed, lr=setting["lr"])
+    error = metrics.transition_error(estimate, split.transition)
+    return {"forward, estimated T": (result.model, {"transition_error": error})}
+
+
+def _gold(split: Split, seed: int, setting: Setting) -> Networks:
+    start = _train(CrossEntropy(), split, seed, epochs=setting["early_epochs"]).model
+    estimate = transition_from_clean(start, split.meta)
+    result = _train(GoldLossCorrection(estimate), split, seed, lr=setting["lr"])
+    error = metrics.transition_error(estimate, split.transition)
+    return {"GLC": (result.model, {"transition_error": error})}
+
+
+def _reweight(split: Split, seed: int, setting: Setting) -> Networks:
+    result = _train(LearningToReweight(), split, seed, lr=setting["lr"])
+    return {"learning to reweight": (result.model, {})}
+
+
+def _co_teaching(split: Split, seed: int, setting: Setting) -> Networks:
+    """Twice the work a step; the first network predicts."""
+    training: dict[str, Any] = dict(presets.DIGITS)
+    ramp_steps = RAMP_EPOCHS * math.ceil(len(split.train) / training["batch_size"])
+    method = CoTeaching(_network(seed + PEER), ramp_steps=ramp_steps, **setting)
+    return {"Co-teaching": (_train(method, split, seed).model, {})}
+
+
+def _elr(split: Split, seed: int, setting: Setting) -> Networks:
+    method = ELR(len(split.train), 10, **setting)
+    return {"ELR": (_train(method, split, seed).model, {})}
 
 
 # MLC and MSLG, which use clean samples
@@ -216,12 +274,18 @@ def _clid_mu_run(split: Split, seed: int, setting: Setting, **options: Any) -> R
 
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+SMALL_RATES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 HEAD_RATES = _over("head_lr", (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2))
 LABEL_RATES = _over("label_lr", (250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0))
 TRIALS = [
     {"trial_lr": trial_lr, "meta_weight": weight}
     for trial_lr in (0.1, 0.3, 1.0)
     for weight in (3.0, 10.0)
+]
+EARLY_LEARNING = [
+    {"weight": weight, "beta": beta}
+    for beta, weights in ((0.7, (3.0, 5.0, 7.0)), (0.9, (5.0, 7.0, 10.0)))
+    for weight in weights
 ]
 UNIFORM = CrossLayerDivergence(temperature=math.inf)
 
@@ -239,7 +303,7 @@ RECIPES = (
     Recipe(
         "fine-tuning",
         _fine_tuning,
-        _over("lr", (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)),
+        _over("lr", SMALL_RATES),
         clean=True,
         after="early stopping",
     ),
@@ -329,4 +393,20 @@ RECIPES = (
         [{}],
         after="CLID-MU",
     ),
+    Recipe(
+        "CLID-MU, multipliers, uniform graph",
+        partial(_multipliers, name="CLID-MU, multipliers, uniform graph", objective=UNIFORM),
+        HEAD_RATES,
+    ),
+    Recipe("forward, true T", _forward, _over("lr", RATES)),
+    Recipe(
+        "forward, estimated T",
+        _forward_estimated,
+        _over("lr", SMALL_RATES),
+        after="early stopping",
+    ),
+    Recipe("GLC", _gold, _over("lr", SMALL_RATES), clean=True, after="early stopping"),
+    Recipe("learning to reweight", _reweight, _over("lr", SMALL_RATES), clean=True),
+    Recipe("Co-teaching", _co_teaching, _over("forget_rate", (0.2, 0.3, 0.4, 0.5, 0.6, 0.7))),
+    Recipe("ELR", _elr, EARLY_LEARNING),
 )

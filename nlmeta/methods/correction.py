@@ -1,0 +1,101 @@
+"""Loss correction with a known transition matrix: what MLC learns, given from outside (chapter 5).
+
+G. Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach",
+CVPR 2017; with trusted samples beside it D. Hendrycks et al., "Using Trusted Data to Train Deep
+Networks on Labels Corrupted by Severe Noise", NeurIPS 2018. Where T comes from is not this file's
+business: it may be the true one, or an estimate from `nlmeta.procedures`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import distributed, losses
+from nlmeta._checks import check_transition
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+
+__all__ = ["ForwardCorrection", "GoldLossCorrection"]
+
+
+class ForwardCorrection(Method):
+    """The prediction goes through a fixed T before it is compared with the given label.
+
+    The loss is -log (p T) at the given label. With the true T and endless data its minimiser is the
+    clean posterior (Patrini et al., theorem 2). With the identity it is cross-entropy.
+
+    Parameters
+    ----------
+    transition : Tensor, shape (C, C)
+        T; row: true class, column: given label.
+
+    Attributes
+    ----------
+    transition : Tensor, shape (C, C)
+        A copy, which no step changes.
+    """
+
+    transition: Tensor
+
+    def __init__(self, transition: Tensor) -> None:
+        super().__init__()
+        check_transition("transition", transition)
+        self.register_buffer("transition", transition.detach().clone())
+        self.given = str(transition.tolist())  # so that the settings tell one T from another
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """One step; the meta batch is not looked at. See `Method.step`."""
+        loss = losses.transition_cross_entropy(model(train.x), train.y, self.transition)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+
+class GoldLossCorrection(ForwardCorrection):
+    """GLC: corrected loss on noisy samples, plain cross-entropy on trusted ones, in one mean.
+
+    The n noisy and the m trusted samples of a step form one batch, and each counts 1 / (n + m).
+    The paper goes through the union of both sets, so there a trusted sample is seen as often as a
+    noisy one. A step of `nlmeta.fit` has the whole meta set unless ``meta_batch_size`` says
+    otherwise; n M / N, for M trusted and N noisy samples, is the paper's share.
+
+    Parameters
+    ----------
+    transition : Tensor, shape (C, C)
+        T; row: true class, column: given label. Published: from
+        `nlmeta.procedures.transition_from_clean`.
+
+    Notes
+    -----
+    The batch goes through the network in one pass, so BatchNorm sees it as a whole. The released
+    code (commit 9f0fcaf) has a pass for the trusted samples and another for the noisy ones.
+    """
+
+    needs_meta = True
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """One step on the noisy and the trusted samples together. See `Method.step`."""
+        if meta is None or len(meta.y) == 0:
+            raise ValueError(
+                "`meta` is empty; gold loss correction needs at least one trusted sample"
+            )
+        logits = model(torch.cat([train.x, meta.x]))  # (n + m, C)
+        noisy, trusted = distributed.split(logits, [len(train.y), len(meta.y)])
+        corrected = losses.transition_cross_entropy(
+            noisy, train.y, self.transition, reduction="sum"
+        )
+        plain = F.cross_entropy(trusted, meta.y, reduction="sum")
+        loss = (corrected + plain) / len(logits)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}

@@ -1,0 +1,94 @@
+"""ELR: hold on to what the network said of a sample early, before it memorised the label.
+
+S. Liu, J. Niles-Weed, N. Razavian, C. Fernandez-Granda, "Early-Learning Regularization Prevents
+Memorization of Noisy Labels", NeurIPS 2020. This is the paper's ELR, one network and nothing else;
+its ELR+, with a second network, averaged weights and mixup, is left out.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import losses
+from nlmeta._checks import check_count, check_not_negative, check_rate
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+from nlmeta.methods.memory import LabelMemory
+
+__all__ = ["ELR"]
+
+
+class ELR(Method):
+    """Early-learning regularisation: cross-entropy plus lambda times `early_learning_regulariser`.
+
+    Each sample has a target, a moving average of the predictions for it. Before each step the
+    targets of the batch move, t <- beta t + (1 - beta) p, then p is drawn towards them. So a sample
+    whose label the network never believed keeps a gradient against that label.
+
+    Parameters
+    ----------
+    num_samples : int
+        N, of the training part.
+    num_classes : int
+        C.
+    weight : float
+        lambda. Default 3, released for CIFAR-10 with symmetric noise (asymmetric 1, CIFAR-100 7).
+        With 0: cross-entropy, bit for bit.
+    beta : float
+        In [0, 1]. Default 0.7, released for CIFAR-10 with symmetric noise (else 0.9).
+    memory_device : str, optional
+        ``"cpu"`` keeps the targets there when the method moves to a GPU. Default: they move with
+        it.
+
+    Attributes
+    ----------
+    targets : Tensor, shape (N, C)
+        t, zero at the start.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        *,
+        weight: float = 3.0,
+        beta: float = 0.7,
+        memory_device: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_count("num_samples", num_samples)
+        check_count("num_classes", num_classes, minimum=2)
+        check_not_negative("weight", weight)
+        check_rate("beta", beta)
+        self.num_samples = num_samples
+        self.weight = weight
+        self.beta = beta
+        self.memory = LabelMemory(torch.zeros(num_samples, num_classes), device=memory_device)
+
+    @property
+    def targets(self) -> Tensor:
+        """t of all samples, shape (N, C)."""
+        return self.memory.all_rows()
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """The targets move, then the network; no meta batch is looked at. See `Method.step`."""
+        logits = model(train.x)
+        p = losses.clamped_probabilities(logits.detach())  # (n, C)
+        before = self.memory.read(train.ids, like=p)
+        targets = self.beta * before + (1 - self.beta) * p / p.sum(1, keepdim=True)
+        self.memory.write(train.ids, targets)
+        cross_entropy = F.cross_entropy(logits, train.y)
+        regulariser = losses.early_learning_regulariser(logits, targets)
+        loss = cross_entropy + self.weight * regulariser
+        descend(optimizer, loss)
+        return {
+            "loss": loss.detach(),
+            "cross_entropy": cross_entropy.detach(),
+            "regulariser": regulariser.detach(),
+        }

@@ -1,0 +1,165 @@
+"""Sample weights from a clean meta set: two that came before CLID-MU (chapter 8).
+
+M. Ren, W. Zeng, B. Yang, R. Urtasun, "Learning to Reweight Examples for Robust Deep Learning",
+ICML 2018: a weight of its own for each sample of the batch, forgotten after the step. J. Shu et
+al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019: a small
+network gives the weight, and is kept. Both are the same step of lookahead as all others here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import bilevel
+from nlmeta.data.batches import Batch
+from nlmeta.methods.base import Method, descend
+from nlmeta.methods.clid_mu import CLIDMU
+from nlmeta.methods.heads import WeightNet
+from nlmeta.methods.objectives import LabelCrossEntropy
+
+__all__ = ["LearningToReweight", "MetaWeightNet"]
+
+
+class LearningToReweight(Method):
+    """A sample counts as far as a step on it alone would help the clean meta samples.
+
+    The weights start at zero, so the virtual step does not move, and minus the hypergradient by
+    weight i is, up to the virtual step's size, the inner product of two gradients at the same
+    parameters: that of sample i's loss and that of the meta loss. What is negative is cut off, and
+    the rest is divided by its sum, as in the released code (commit 7d6e16f); so the size of the
+    virtual step has no effect and is no option.
+
+    Where no weight is positive all stay zero: the network then moves by momentum and weight decay
+    alone.
+
+    Parameters
+    ----------
+    mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
+        How the hypergradient is computed. Default ``"jvp"``.
+    """
+
+    needs_meta = True
+
+    def __init__(self, *, mode: bilevel.Mode | bilevel.Lookahead = "jvp") -> None:
+        super().__init__()
+        self.mode = bilevel.Lookahead.of(mode)
+
+    def step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: Batch,
+        meta: Batch | None = None,
+    ) -> dict[str, Tensor]:
+        """Weights for this batch, then an ordinary step with them. See `Method.step`."""
+        if meta is None or len(meta.y) == 0:
+            raise ValueError(
+                "`meta` is empty; learning to reweight needs at least one clean meta sample"
+            )
+        forward = bilevel.record(model, train.x)
+        hyper = self.weight_gradient(model, forward, train.y, meta)
+        weights = (-hyper.gradients[0]).clamp_min(0)
+        total = weights.sum()
+        weights = weights / torch.where(total > 0, total, torch.ones_like(total))
+        logits = bilevel.renewed(model, forward, self.mode).logits
+        loss = _weighted(logits, train.y, weights)
+        descend(optimizer, loss)
+        return {
+            "loss": loss.detach(),
+            "meta_loss": hyper.outer_loss,
+            "hypergradient": hyper.norm,
+            "used": (weights > 0).float().mean(),
+        }
+
+    def weight_gradient(
+        self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, meta: Batch
+    ) -> bilevel.Hypergradient:
+        """Derivative by the weights, at zero, of the meta loss after a virtual step of size 1.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The network.
+        forward : bilevel.Forward
+            Its pass over the noisy batch.
+        labels : Tensor of int64, shape (n,)
+            Given labels of that batch.
+        meta : Batch
+            Clean samples.
+
+        Returns
+        -------
+        bilevel.Hypergradient
+            With one gradient, of shape (n,).
+        """
+        kind = torch.promote_types(forward.logits.dtype, torch.float32)
+        weights = torch.zeros(len(labels), dtype=kind, device=labels.device, requires_grad=True)
+
+        def inner_loss(logits: Tensor) -> Tensor:
+            return _weighted(logits, labels, weights)
+
+        def outer_loss(network: Callable[..., Any]) -> Tensor:
+            return LabelCrossEntropy()(network, meta)
+
+        how = self.mode
+        if how.mode == "exact" or how.lean:
+            return bilevel.hypergradient(
+                model, forward, inner_loss, outer_loss, [weights], lr=1.0, mode=how
+            )
+        # A step of length zero need not be taken: that saves its backward pass.
+        theta = bilevel.parameters(model, how.only)
+        v, value = bilevel.outer_gradient(model, theta, outer_loss)
+        z_dot = bilevel.tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step)
+        gradients = bilevel.hypergradient_from_tangent(
+            inner_loss, forward.logits, z_dot, [weights], lr=1.0
+        )
+        return bilevel.Hypergradient(gradients, value)
+
+
+class MetaWeightNet(CLIDMU):
+    """CLID-MU with a weight for each sample, judged by the cross-entropy of clean meta labels.
+
+    The defaults are those of the released code, commit e85c3a2. `CLIDMU` has further options.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the weight net's layer. Default 100.
+    head_lr : float
+        Size of its step, taken by Adam. Default 1e-3.
+    head_weight_decay : float
+        Default 1e-4.
+    normalise : bool
+        See `WeightNet`. Default False: weights are divided by n.
+    mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
+        How the hypergradient is computed. Default ``"jvp"``.
+    seed : int
+        Draws the weight net's first weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 100,
+        head_lr: float = 1e-3,
+        head_weight_decay: float = 1e-4,
+        normalise: bool = False,
+        mode: bilevel.Mode | bilevel.Lookahead = "jvp",
+        seed: int,
+    ) -> None:
+        super().__init__(
+            WeightNet(hidden, normalise=normalise, seed=seed),
+            head_lr=head_lr,
+            head_optimizer="adam",
+            head_weight_decay=head_weight_decay,
+            objective=LabelCrossEntropy(),
+            mode=mode,
+        )
+
+
+def _weighted(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Sum of the samples' cross-entropies times their weights."""
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
