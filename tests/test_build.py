@@ -32,7 +32,7 @@ def test_wheel_and_sdist_hold_the_package_and_its_licences(distributions):
     """Type marker and licences travel along; tests and chapters do not."""
     wheel, sdist = distributions
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("nlmeta/py.typed", "nlmeta/noise.py", "nlmeta/methods/mlc.py"):
+    for wanted in ("nlmeta/py.typed", "nlmeta/noise/__init__.py", "nlmeta/methods/mlc.py"):
         assert wanted in names
     assert {name.rpartition("/")[2] for name in names} >= {"LICENSE", "LICENSE-TEXT", "METADATA"}
     assert not [name for name in names if name.startswith(("tests/", "book/"))]
@@ -85,6 +85,6 @@ def test_setup_cell_installs_on_colab_and_nowhere_else(root, distributions, tmp_
         NotebookClient(
             notebook, kernel_name="python3", resources={"metadata": {"path": str(empty)}}
         ).execute(env=environment)
-        assert (target / "nlmeta/noise.py").exists() == on_colab
+        assert (target / "nlmeta/noise/__init__.py").exists() == on_colab
     where = run_installed(target, "import nlmeta; print(nlmeta.__file__)", tmp_path)
     assert str(target) in where

@@ -1,40 +1,50 @@
 """Label noise as a matrix: row i of T says what becomes of the labels of class i.
 
-The convention, said once for the whole book: ``transition[i, j]`` is the probability that a
-sample whose *true* class is i (the row) is *given* the label j (the column), so every row sums
-to 1. C is the number of classes. Matrices are float64 on the CPU.
-
 The matrices are those of Patrini et al., "Making deep neural networks robust to label noise: a
 loss correction approach" (CVPR 2017), Han et al., "Co-teaching" (NeurIPS 2018) and Hendrycks et
 al., "Using trusted data to train deep networks on labels corrupted by severe noise"
-(NeurIPS 2018). Chapter 3, *Injecting noise*, builds them one by one.
-
-Left to others: which samples are corrupted and which stay clean is `nlmeta.data`'s, the error of
-an estimated matrix `nlmeta.metrics`', pictures of one `nlmeta.plots`'.
+(NeurIPS 2018). Chapter 3, *Injecting noise*, builds them one by one. Labels are drawn from them
+in `drawing`.
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nlmeta import _checks
+from nlmeta.noise._arguments import check_generator
 
 __all__ = [
-    "KINDS",
+    "CIFAR10_MAP",
+    "CIFAR100_SUPERCLASSES",
     "asymmetric",
-    "corrupt",
-    "empirical_transition",
+    "consecutive_blocks",
     "flip_rate",
-    "make_transition",
     "one_target",
     "pair",
+    "superclass",
     "symmetric",
 ]
 
-#: The names that `make_transition` knows.
-KINDS = ("none", "symmetric", "symmetric-inclusive", "pair", "asymmetric", "one-target")
+#: CIFAR-10's asymmetric noise (Patrini et al.) sends truck to automobile, bird to airplane, deer to
+#: horse, cat to dog and dog to cat. The other five classes stay clean.
+CIFAR10_MAP: Mapping[int, int] = MappingProxyType({9: 1, 2: 0, 4: 7, 3: 5, 5: 3})
+
+# fmt: off
+#: The superclass (0 to 19) of each of CIFAR-100's classes (0 to 99), as the dataset ships them.
+#: Both are numbered by the alphabet, so the five classes of a superclass do not stand together.
+CIFAR100_SUPERCLASSES: tuple[int, ...] = (
+    4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11,
+    6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5,
+    5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17,
+    10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13,
+    16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
+)
+# fmt: on
 
 
 def symmetric(
@@ -92,8 +102,8 @@ def asymmetric(num_classes: int, rate: float, class_map: Mapping[int, int]) -> T
         r, in [0, 1]: the flip rate *of the classes in the map*. The rate over all samples is
         lower when some classes stay clean; `flip_rate` gives it.
     class_map : mapping of int to int
-        ``{true: given}``. Classes that are not in it keep their labels. CIFAR-10's usual map
-        (Patrini et al.) is ``{9: 1, 2: 0, 4: 7, 3: 5, 5: 3}``.
+        ``{true: given}``. Classes that are not in it keep their labels. `CIFAR10_MAP` is the usual
+        one for CIFAR-10.
 
     Returns
     -------
@@ -170,137 +180,93 @@ def one_target(num_classes: int, rate: float, *, generator: torch.Generator) -> 
         If an argument is outside its range or `generator` is not on the CPU.
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
-    _check_generator(generator)
+    check_generator(generator)
     # A shift of 1 to C-1 reaches every class but the own one, each with the same probability.
     shifts = torch.randint(1, num_classes, (num_classes,), generator=generator, device="cpu")
     class_map = {i: (i + shift) % num_classes for i, shift in enumerate(shifts.tolist())}
     return asymmetric(num_classes, rate, class_map)
 
 
-def make_transition(
-    kind: str,
-    num_classes: int,
-    rate: float = 0.0,
+def superclass(
+    groups: Sequence[int] | Tensor,
+    rate: float,
     *,
-    class_map: Mapping[int, int] | None = None,
-    generator: torch.Generator | None = None,
+    target: Literal["next", "uniform"] = "next",
 ) -> Tensor:
-    """Make a transition matrix by the name of its noise.
+    """Flip labels within their superclass only.
 
     Parameters
     ----------
-    kind : str
-        One of `KINDS`: "none" (the identity), "symmetric" (the exclusive convention),
-        "symmetric-inclusive", "pair", "asymmetric", "one-target".
-    num_classes : int
-        C, at least 2.
-    rate : float, default 0
-        r, in [0, 1], as the function of that noise reads it; 0 for "none".
-    class_map : mapping of int to int, optional
-        ``{true: given}`` for "asymmetric", which alone needs it.
-    generator : torch.Generator, optional
-        For "one-target", which alone draws from it.
+    groups : sequence of int or Tensor
+        (C,): the superclass of each class, under any numbers; `CIFAR100_SUPERCLASSES` is
+        CIFAR-100's. C is at least 2.
+    rate : float
+        r, in [0, 1]: the flip rate of every class that is not alone in its superclass. One that is
+        alone stays clean.
+    target : {"next", "uniform"}, default "next"
+        "next": to the next class of the superclass, the last to the first: what Patrini et al.
+        describe for CIFAR-100. "uniform": to one of all the others in it, each with the same
+        probability (released code of Hendrycks et al., "hierarchical").
 
     Returns
     -------
     Tensor
-        (C, C), float64.
+        (C, C), float64: ``1 - r`` on the diagonal, and no entry outside a superclass.
 
     Raises
     ------
     ValueError
-        If `kind` is unknown, lacks what it needs, or would ignore a rate or a map.
+        If an argument is outside its range.
     """
-    _checks.check_choice("kind", kind, KINDS)
     _checks.check_rate("rate", rate)
-    if kind == "none" and rate != 0:
-        raise ValueError(f"`rate` is {rate}; with noise 'none' it must be 0")
-    if (class_map is None) == (kind == "asymmetric"):
+    _checks.check_choice("target", target, ("next", "uniform"))
+    of_class = groups.tolist() if isinstance(groups, Tensor) else list(groups)
+    if len(of_class) < 2 or not all(isinstance(group, Integral) for group in of_class):
         raise ValueError(
-            f"`class_map` is {class_map}; noise 'asymmetric' needs one and no other noise uses "
-            f"it, and `kind` is {kind!r}"
+            f"`groups` is {of_class}; it must name the superclass of each class by an integer, "
+            "for two classes or more"
         )
-    if class_map is not None:
-        return asymmetric(num_classes, rate, class_map)
-    if kind == "one-target":
-        if generator is None:
-            raise ValueError("`generator` is None; noise 'one-target' draws its targets from one")
-        return one_target(num_classes, rate, generator=generator)
-    if kind == "pair":
-        return pair(num_classes, rate)
-    if kind == "symmetric-inclusive":
-        return symmetric(num_classes, rate, convention="inclusive")
-    return symmetric(num_classes, rate)  # "none" has rate 0, which gives the identity
+    transition = torch.eye(len(of_class), dtype=torch.float64, device="cpu")
+    for group in set(of_class):
+        members = [i for i, other in enumerate(of_class) if other == group]
+        if len(members) == 1:
+            continue  # nobody to be mistaken for
+        make = pair if target == "next" else symmetric
+        rows = torch.tensor(members, device="cpu")
+        transition[rows[:, None], rows] = make(len(members), rate)
+    return transition
 
 
-def corrupt(labels: Tensor, transition: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Draw a given label for every true one, each sample for itself.
+def consecutive_blocks(num_classes: int, rate: float) -> Tensor:
+    """Flip to the next class within blocks of five consecutive class numbers.
 
-    One uniform number u per sample picks the first j with
-    ``transition[i, 0] + ... + transition[i, j] > u``. The numbers are drawn on the CPU in
-    float64, so one seed gives the same labels on every device, and the k-th label depends on
-    the k-th number alone.
-
-    Parameters
-    ----------
-    labels : Tensor
-        (n,), int64, on any device: the true classes. Left as they are.
-    transition : Tensor
-        (C, C): T, rows true and columns given.
-    generator : torch.Generator
-        On the CPU; n numbers are drawn from it.
-
-    Returns
-    -------
-    Tensor
-        (n,), int64, on the device of `labels`: the given labels.
-
-    Raises
-    ------
-    ValueError
-        If a label is outside 0 to C-1, `transition` is no transition matrix, or `generator` is
-        not on the CPU.
-    """
-    _checks.check_transition("transition", transition)
-    _checks.check_labels("labels", labels, num_classes=len(transition))
-    _check_generator(generator)
-    cumulative = transition.detach().to("cpu", torch.float64).cumsum(1)
-    # Rounding can leave a row's last sum below 1, and a u above it would give the label C. The
-    # division makes that sum exactly 1, and u < 1, without lending mass to an impossible label.
-    cumulative = cumulative / cumulative[:, -1:]
-    u = torch.rand(len(labels), 1, generator=generator, dtype=torch.float64, device="cpu")
-    given = torch.searchsorted(cumulative[labels.cpu()], u, right=True)  # (n, 1)
-    return given.squeeze(1).to(labels.device)
-
-
-def empirical_transition(true_labels: Tensor, given_labels: Tensor, num_classes: int) -> Tensor:
-    """Count how often class i was given label j, as shares of class i.
+    Much public code calls this "asymmetric CIFAR-100" or says that labels stay within their
+    superclass. They do not: CIFAR-100 numbers its classes by the alphabet, and only 6 of the 100
+    classes (6, 19, 42, 63, 86 and 89) are sent to one of their own superclass. It is
+    here to repeat published results; what they mean to do is ``superclass(CIFAR100_SUPERCLASSES,
+    rate)``.
 
     Parameters
     ----------
-    true_labels, given_labels : Tensor
-        (n,), int64: the same samples, in the same order.
     num_classes : int
-        C, at least 2.
+        C, a multiple of 5.
+    rate : float
+        r, in [0, 1]: the actual flip rate of every class.
 
     Returns
     -------
     Tensor
-        (C, C), float64, on the CPU. The row of a class without samples is NaN: nothing was
-        seen of it, and any numbers there would be made up.
+        (C, C), float64: class 5k + 4 is sent to 5k, any other class i to i + 1.
 
     Raises
     ------
     ValueError
-        If labels lie outside 0 to C-1 or the two tensors differ in length.
+        If an argument is outside its range.
     """
-    _checks.check_count("num_classes", num_classes, minimum=2)
-    _checks.check_labels("true_labels", true_labels, num_classes)
-    _checks.check_labels("given_labels", given_labels, num_classes)
-    _checks.check_same_length("true_labels", true_labels, "given_labels", given_labels)
-    cells = true_labels.cpu() * num_classes + given_labels.cpu()  # (n,), cell (i, j) as iC + j
-    counts = cells.bincount(minlength=num_classes**2).view(num_classes, num_classes).double()
-    return counts / counts.sum(1, keepdim=True)
+    _checks.check_count("num_classes", num_classes, minimum=5)
+    if num_classes % 5:
+        raise ValueError(f"`num_classes` is {num_classes}; blocks of five need a multiple of 5")
+    return superclass([i // 5 for i in range(num_classes)], rate)
 
 
 def flip_rate(
@@ -336,13 +302,3 @@ def flip_rate(
             "none negative and not all 0"
         )
     return ((weights @ wrong) / weights.sum()).item()
-
-
-def _check_generator(generator: torch.Generator) -> None:
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"`generator` is {generator!r}; it must be a torch.Generator on the CPU")
-    if generator.device.type != "cpu":
-        raise ValueError(
-            f"`generator` lives on {generator.device}; it must be a CPU generator, so that one "
-            "seed gives the same labels on every machine"
-        )

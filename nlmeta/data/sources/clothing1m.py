@@ -1,0 +1,95 @@
+"""Clothing1M (Xiao et al., CVPR 2015): lists of keys, and labels by key."""
+
+from pathlib import Path
+
+import torch
+
+from nlmeta.data.sources._files import (
+    check_published,
+    read_images,
+    read_labelled_names,
+    read_lines,
+)
+from nlmeta.data.sources.base import Part, Source, data_folder
+
+__all__ = ["read_clothing1m"]
+
+_PUBLISHED = {"noisy_train": 1_000_000, "clean_train": 47_570, "clean_val": 14_313}
+_PUBLISHED["clean_test"] = 10_526
+_HOW = """Clothing1M is given out for non-commercial research on request: see
+https://github.com/Cysu/noisy_label for whom to write to. Unpack images and annotations so that
+{folder} holds
+    images/0/ to images/9/
+    category_names_eng.txt, noisy_label_kv.txt, clean_label_kv.txt
+    noisy_train_key_list.txt, clean_train_key_list.txt
+    clean_val_key_list.txt, clean_test_key_list.txt
+The text files may lie in annotations/ instead."""
+
+
+def read_clothing1m(
+    *, folder: str | Path | None = None, download: bool = False, size: int = 256
+) -> Source:
+    """A million pictures of clothes in 14 classes, labelled by the words around them.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Holds ``clothing1M/`` in the publishers' layout. Default: see `data_folder`.
+    download : bool
+        There is nothing to download without asking for it first, so True is refused.
+    size : int
+        Side of the decoded square in pixels. Default 256.
+
+    Returns
+    -------
+    Source
+        Image files. ``train``: the million images of ``noisy_train_key_list.txt`` with their noisy
+        labels. ``clean_train`` (47,570), ``validation`` (14,313) and ``test`` (10,526) have clean
+        labels; about half of those images have a noisy one too, the annotation ``"noisy"``, -1
+        elsewhere. ids are the keys.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Says what is missing and how to get it, which list is cut short, which line is no label, or
+        which images are listed and not there.
+    """
+    root = data_folder(folder) / "clothing1M"
+    how = _HOW.format(folder=root)
+    if download:
+        raise ValueError(f"`download` is True; this dataset has to be asked for.\n{how}")
+    moved = (root / "annotations" / "noisy_label_kv.txt").exists()
+    lists = root / "annotations" if moved else root
+    class_names = tuple(read_lines(lists / "category_names_eng.txt", how))
+    noisy = read_labelled_names(lists / "noisy_label_kv.txt", len(class_names), how)
+    clean = read_labelled_names(lists / "clean_label_kv.txt", len(class_names), how)
+
+    def part(name: str, labels: dict[str, int]) -> Part:
+        path = lists / f"{name}_key_list.txt"
+        keys = [line.strip() for line in read_lines(path, how)]
+        check_published(path, len(keys), _PUBLISHED[name], "images")
+        unknown = [key for key in keys if key not in labels]
+        if unknown:
+            raise ValueError(
+                f"{path} lists {len(unknown)} images without a label, first {unknown[0]}"
+            )
+        y = torch.tensor([labels[key] for key in keys], dtype=torch.int64, device="cpu")
+        annotations = {}
+        if labels is clean:
+            given = [noisy.get(key, -1) for key in keys]
+            annotations["noisy"] = torch.tensor(given, dtype=torch.int64, device="cpu")
+        return Part(read_images(root, keys, path, size), y, annotations, ids=keys)
+
+    return Source(
+        name="clothing1m",
+        class_names=class_names,
+        train=part("noisy_train", noisy),
+        clean_train=part("clean_train", clean),
+        validation=part("clean_val", clean),
+        test=part("clean_test", clean),
+        noisy=True,
+        attribution=(
+            "Xiao, Xia, Yang, Huang & Wang, Learning from massive noisy labeled data for image "
+            "classification, CVPR 2015; for non-commercial research and education"
+        ),
+    )

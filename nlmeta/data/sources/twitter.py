@@ -1,0 +1,192 @@
+"""Part-of-speech tags of tweets (Gimpel et al., ACL 2011), as GLC uses them: a token a line.
+
+A sample is a word with its neighbours, its label the tag of the middle word (Hendrycks et al.,
+NeurIPS 2018; the released script has one neighbour on each side). Word vectors come from a file if
+there is one, and are otherwise learned with the network, see `nlmeta.models.TextMLP`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlmeta._checks import check_count
+from nlmeta.data.sources._files import check_published, read_lines, require
+from nlmeta.data.sources.base import Part, Source, data_folder
+
+__all__ = ["TextSource", "read_twitter"]
+
+Tweet = list[tuple[str, str]]
+
+# One character each, in the order of GLC's script.
+_TAGS = tuple("NOS^ZLMVAR!DP&TXY#@~UE$,G")
+_FILES = {"train": "tweets-train.txt", "validation": "tweets-dev.txt", "test": "tweets-devtest.txt"}
+_PUBLISHED = {"train": 14_619, "validation": 4_823, "test": 7_152}
+_EDGE, _UNKNOWN = "</s>", "<unk>"
+_UNKNOWN_IN_FILES = ("UUUNKKK", _UNKNOWN)
+_HOW = """Get tweets-train.txt, tweets-dev.txt and tweets-devtest.txt from Twitter/data/Tweets/ of
+https://github.com/mmazeika/glc and put them into {folder}."""
+
+
+@dataclass(frozen=True)
+class TextSource(Source):
+    """A source of windows of words.
+
+    Attributes
+    ----------
+    vocabulary : tuple of str
+        V words in the order of their indices. 0 stands beyond the end of a text, 1 for every word
+        that is not here.
+    vectors : Tensor of float32, shape (V, E), optional
+        Given word vectors.
+    """
+
+    vocabulary: tuple[str, ...] = ()
+    vectors: Tensor | None = None
+
+
+def read_twitter(
+    *,
+    folder: str | Path | None = None,
+    download: bool = False,
+    window: int = 1,
+    vectors: str | Path | None = None,
+) -> TextSource:
+    """1,827 tweets, 26,594 tokens, 25 tags.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Holds ``twitter-pos/glc/tweets-train.txt`` and so on. Default: see `data_folder`.
+    download : bool
+        Not offered, so True is refused.
+    window : int
+        Neighbours on each side. Default 1 (GLC's code).
+    vectors : str or Path, optional
+        A text file, a line for each word: the word, then its numbers. The vocabulary is then every
+        word of the dataset that has a vector. Without an entry ``</s>`` (GLC's sign beyond the
+        ends), or ``UUUNKKK`` or ``<unk>``, the mean of the others stands for it, and `notes` says
+        so. Default: no vectors; the vocabulary is every word that comes twice or more in the
+        training part, so that the index of unknown words is met in training (ours).
+
+    Returns
+    -------
+    TextSource
+        Windows are int64 of shape (n, 2 window + 1). ``train``, ``validation`` and ``test`` are the
+        publisher's train, dev and test tweets. GLC trains on the first two together.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Says what is missing and how to get it, which file is cut short, or which line is wrong.
+    """
+    root = data_folder(folder) / "twitter-pos" / "glc"
+    how = _HOW.format(folder=root)
+    if download:
+        raise ValueError(f"`download` is True; this dataset is fetched by hand.\n{how}")
+    check_count("window", window, minimum=0)
+    tweets = {}
+    for part, file in _FILES.items():
+        tweets[part] = _read_tweets(root / file, how)
+        tokens = sum(len(tweet) for tweet in tweets[part])
+        check_published(root / file, tokens, _PUBLISHED[part], "tokens")
+
+    table: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    if vectors is None:
+        counts = Counter(word for tweet in tweets["train"] for word, _ in tweet)
+        words = [word for word, count in counts.items() if count > 1]
+        vocabulary: tuple[str, ...] = (_EDGE, _UNKNOWN, *sorted(words))
+    else:
+        everything = {word for part in tweets.values() for tweet in part for word, _ in tweet}
+        vocabulary, table, notes = _read_vectors(Path(vectors), everything)
+    return TextSource(
+        name="twitter",
+        class_names=_TAGS,
+        train=_windows(tweets["train"], vocabulary, window),
+        validation=_windows(tweets["validation"], vocabulary, window),
+        test=_windows(tweets["test"], vocabulary, window),
+        noisy=False,
+        attribution=(
+            "Gimpel et al., Part-of-speech tagging for Twitter: annotation, features, and "
+            "experiments, ACL 2011; CC BY 3.0; in the form of Hendrycks, Mazeika, Wilson & Gimpel, "
+            "Using trusted data to train deep networks on labels corrupted by severe noise, "
+            "NeurIPS 2018"
+        ),
+        notes=notes,
+        vocabulary=vocabulary,
+        vectors=table,
+    )
+
+
+def _read_tweets(path: Path, how: str) -> list[Tweet]:
+    """Lines ``token TAB tag``; an empty line ends a tweet."""
+    tweets: list[Tweet] = [[]]
+    try:
+        lines = require(path, how).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            tweets.append([])
+            continue
+        word, _, tag = line.rstrip("\r").rpartition("\t")
+        if not word or tag not in _TAGS:
+            raise ValueError(f"{path}, line {number}: {line!r} is not a token, a tab and a tag")
+        tweets[-1].append((word, tag))
+    return [tweet for tweet in tweets if tweet]
+
+
+def _windows(tweets: list[Tweet], vocabulary: tuple[str, ...], window: int) -> Part:
+    indices = {word: index for index, word in enumerate(vocabulary)}
+    tags = {tag: label for label, tag in enumerate(_TAGS)}
+    x, y = [], []
+    for tweet in tweets:
+        edge = [0] * window
+        words = [*edge, *(indices.get(word, 1) for word, _ in tweet), *edge]
+        x += [words[i : i + 2 * window + 1] for i in range(len(tweet))]
+        y += [tags[tag] for _, tag in tweet]
+    return Part(torch.from_numpy(np.array(x, np.int64)), torch.from_numpy(np.array(y, np.int64)))
+
+
+def _read_vectors(path: Path, words: set[str]) -> tuple[tuple[str, ...], Tensor, tuple[str, ...]]:
+    """Vocabulary, vectors of the words that are wanted, and what had to be made up."""
+    wanted = words | {_EDGE, *_UNKNOWN_IN_FILES}
+    found: dict[str, list[float]] = {}
+    dimension = None
+    for number, line in enumerate(read_lines(path, "Give a file of word vectors."), start=1):
+        word, *numbers = line.split()
+        if number == 1 and len(numbers) == 1:
+            continue  # the heading of some files: how many words, how many numbers each
+        dimension = dimension or len(numbers)
+        if len(numbers) != dimension:
+            raise ValueError(
+                f"{path}, line {number} has {len(numbers)} numbers for {word!r}; the lines above "
+                f"have {dimension}"
+            )
+        if word in wanted:
+            try:
+                found[word] = [float(value) for value in numbers]
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+    vocabulary = tuple(sorted(word for word in found if word in words))
+    if not vocabulary:
+        raise ValueError(f"{path} has a vector for none of the {len(words)} words of the dataset")
+    table = torch.from_numpy(
+        np.array([found[word] for word in vocabulary], np.float32)
+    )  # (V - 2, E)
+    if not table.isfinite().all():
+        raise ValueError(f"{path} has vectors that are not finite")
+    special, notes = [], []
+    for sign, names in ((_EDGE, (_EDGE,)), (_UNKNOWN, _UNKNOWN_IN_FILES)):
+        given = [found[name] for name in names if name in found]
+        if given:
+            special.append(torch.from_numpy(np.array(given[0], np.float32)))
+        else:
+            special.append(table.mean(0))
+            notes.append(f"{path.name} has no vector for {sign}: the mean of all stands for it")
+    table = torch.cat([torch.stack(special), table])  # (V, E)
+    return (_EDGE, _UNKNOWN, *vocabulary), table, tuple(notes)

@@ -1,0 +1,82 @@
+"""WebVision 1.0 (Li et al., 2017), its "mini" part: Google's images of the first 50 classes."""
+
+from pathlib import Path
+
+import torch
+
+from nlmeta.data.sources._files import (
+    check_published,
+    read_images,
+    read_labelled_names,
+    read_lines,
+)
+from nlmeta.data.sources.base import Part, Source, data_folder
+
+__all__ = ["read_webvision"]
+
+_ALL_CLASSES, _MINI_CLASSES = 1000, 50
+_PUBLISHED = {"train": 65_944, "validation": 2_500}
+_HOW = """Get info.tar, google_resized_256.tar (16 GB) and val_images_256.tar of WebVision 1.0 from
+https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html and unpack them, so that
+{folder} holds
+    info/synsets.txt, info/train_filelist_google.txt, info/val_filelist.txt
+    google/q0001/....jpg and so on
+    val_images_256/....jpg"""
+
+
+def read_webvision(
+    *, folder: str | Path | None = None, download: bool = False, size: int = 256
+) -> Source:
+    """65,944 images that Google found for the first 50 concepts of ImageNet.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Holds ``webvision/`` in the publishers' layout. Default: see `data_folder`.
+    download : bool
+        Not offered, so True is refused.
+    size : int
+        Side of the decoded square in pixels. Default 256.
+
+    Returns
+    -------
+    Source
+        Image files. ``train`` is noisy. ``test`` is WebVision's validation part of these classes,
+        2,500 clean images: the labels of its own test part are kept back, and the field tests on
+        this one. ids are the paths in the publishers' lists.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Says what is missing and how to get it, which list is cut short, which line is no label, or
+        which images are listed and not there.
+    """
+    root = data_folder(folder) / "webvision"
+    how = _HOW.format(folder=root)
+    if download:
+        raise ValueError(f"`download` is True; this dataset is fetched by hand.\n{how}")
+    path = root / "info" / "synsets.txt"
+    synsets = [line.strip().partition(" ") for line in read_lines(path, how)]
+    if len(synsets) != _ALL_CLASSES:
+        raise ValueError(f"{path} names {len(synsets)} classes; WebVision has {_ALL_CLASSES}")
+
+    def part(list_name: str, images: Path, published: int) -> Part:
+        path = root / "info" / list_name
+        everything = read_labelled_names(path, _ALL_CLASSES, how)
+        mini = {name: label for name, label in everything.items() if label < _MINI_CLASSES}
+        check_published(path, len(mini), published, f"images of the first {_MINI_CLASSES} classes")
+        names = list(mini)
+        y = torch.tensor(list(mini.values()), dtype=torch.int64, device="cpu")
+        return Part(read_images(images, names, path, size), y, ids=names)
+
+    return Source(
+        name="webvision",
+        class_names=tuple(words for _, _, words in synsets[:_MINI_CLASSES]),
+        train=part("train_filelist_google.txt", root, _PUBLISHED["train"]),
+        test=part("val_filelist.txt", root / "val_images_256", _PUBLISHED["validation"]),
+        noisy=True,
+        attribution=(
+            "Li, Wang, Li, Agustsson & Van Gool, WebVision database: visual learning and "
+            "understanding from web data, arXiv:1708.02862"
+        ),
+    )

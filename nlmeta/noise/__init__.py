@@ -1,0 +1,59 @@
+"""Label noise: matrices, noise that depends on the sample, and labels drawn from both.
+
+The convention, said once for the whole book: ``transition[i, j]`` is the probability that a
+sample whose *true* class is i (the row) is *given* the label j (the column), so every row sums
+to 1. C is the number of classes, n that of samples. Matrices are float64 on the CPU, and so is
+all that is drawn: the same seed and the same table give the same labels on every machine.
+
+`matrices` has noise that depends on the class alone, `instances` noise that depends on the sample;
+`drawing` draws labels and counts them, `names` has every kind by its name and says what it did.
+Chapter 3, *Injecting noise*, builds them one by one.
+
+Left to others: which samples are corrupted and which stay clean is `nlmeta.data`'s, the error of
+an estimated matrix `nlmeta.metrics`', pictures of one `nlmeta.plots`'.
+"""
+
+from nlmeta.noise.drawing import corrupt, corrupt_by_probabilities, empirical_transition
+from nlmeta.noise.instances import feature_dependent, instance_dependent
+from nlmeta.noise.matrices import (
+    CIFAR10_MAP,
+    CIFAR100_SUPERCLASSES,
+    asymmetric,
+    consecutive_blocks,
+    flip_rate,
+    one_target,
+    pair,
+    superclass,
+    symmetric,
+)
+from nlmeta.noise.names import (
+    CONVENTIONS,
+    KINDS,
+    Corruption,
+    describe,
+    inject,
+    make_transition,
+)
+
+__all__ = [
+    "CIFAR100_SUPERCLASSES",
+    "CIFAR10_MAP",
+    "CONVENTIONS",
+    "KINDS",
+    "Corruption",
+    "asymmetric",
+    "consecutive_blocks",
+    "corrupt",
+    "corrupt_by_probabilities",
+    "describe",
+    "empirical_transition",
+    "feature_dependent",
+    "flip_rate",
+    "inject",
+    "instance_dependent",
+    "make_transition",
+    "one_target",
+    "pair",
+    "superclass",
+    "symmetric",
+]

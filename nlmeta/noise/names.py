@@ -1,0 +1,313 @@
+"""Every kind of noise by its name, and what it did to the labels.
+
+`inject` makes labels noisy, `describe` says what happened to labels that are noisy already. Both
+give a `Corruption`: the labels, which of them changed, the matrix counted from them, and a
+manifest that says which noise this is and what its rate means.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlmeta import _checks
+from nlmeta.noise.drawing import corrupt, corrupt_by_probabilities, empirical_transition
+from nlmeta.noise.instances import feature_dependent, instance_dependent
+from nlmeta.noise.matrices import (
+    CIFAR10_MAP,
+    asymmetric,
+    consecutive_blocks,
+    one_target,
+    pair,
+    superclass,
+    symmetric,
+)
+from nlmeta.seeding import generator as stream
+
+__all__ = ["CONVENTIONS", "KINDS", "Corruption", "describe", "inject", "make_transition"]
+
+#: The names that `make_transition` knows, those of noise that is a matrix.
+KINDS = (
+    "none",
+    "symmetric",
+    "symmetric-inclusive",
+    "pair",
+    "asymmetric",
+    "asymmetric-cifar10",
+    "one-target",
+    "superclass",
+    "superclass-uniform",
+    "consecutive-blocks",
+)
+
+#: What "rate" means in each kind of noise. All but "human" and "given" can be injected.
+CONVENTIONS: Mapping[str, str] = {
+    "none": "no label changes",
+    "symmetric": "exclusive: labels flip to one of the other classes; the rate is that of wrong "
+    "labels",
+    "symmetric-inclusive": "inclusive: labels are redrawn from all classes, the own one included; "
+    "rate (C - 1) / C of them become wrong",
+    "pair": "every class flips to the next one; the rate is that of wrong labels",
+    "asymmetric": "the rate is that of the classes in the map; the others stay clean",
+    "asymmetric-cifar10": "the rate is that of the five classes in the map; the others stay clean, "
+    "so half of it is that of wrong labels",
+    "one-target": "every class flips to one random other class; the rate is that of wrong labels",
+    "superclass": "every class flips to the next one of its superclass; the rate is that of the "
+    "classes that are not alone in theirs",
+    "superclass-uniform": "every class flips to all others of its superclass alike; the rate is "
+    "that of the classes that are not alone in theirs",
+    "consecutive-blocks": "every class flips to the next one in blocks of five class numbers, "
+    "which are not CIFAR-100's superclasses; the rate is that of wrong labels",
+    "instance-dependent": "the rate is the mean of the samples' flip rates before they are "
+    "truncated to [0, 1]; that of wrong labels is higher below 0.3 and lower above 0.7",
+    "feature-dependent": "exactly int(n * rate) labels are wrong",
+    "human": "people gave the labels; no rate was asked for",
+    "given": "the labels are as they came; no rate was asked for",
+}
+
+# What a kind of noise needs beside labels and rate; kinds that do not need it refuse it.
+_NEEDS = {
+    "asymmetric": "class_map",
+    "superclass": "groups",
+    "superclass-uniform": "groups",
+    "instance-dependent": "x",
+    "feature-dependent": "predictions",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Corruption:
+    """Noisy labels and what is known of their noise.
+
+    Attributes
+    ----------
+    labels : Tensor of int64, shape (n,)
+        The given labels.
+    changed : Tensor of bool, shape (n,)
+        Which of them differ from the true ones.
+    empirical : Tensor of float64, shape (C, C)
+        Counted, see `empirical_transition`; row: true class, column: given label.
+    transition : Tensor of float64, shape (C, C), or None
+        The matrix that the labels were drawn from; None where there is none.
+    manifest : mapping of str to str, int, float or None
+        ``kind``, ``convention`` (what its rate means), ``nominal_rate`` (asked for),
+        ``actual_rate`` (the share of wrong labels), ``seed``, ``num_classes``, ``num_samples``,
+        ``digest`` (SHA-256 of the labels as little-endian int64). None: not known or not used. All
+        can be written as JSON.
+    """
+
+    labels: Tensor
+    changed: Tensor
+    empirical: Tensor
+    transition: Tensor | None
+    manifest: Mapping[str, str | int | float | None]
+
+
+def make_transition(
+    kind: str,
+    num_classes: int,
+    rate: float = 0.0,
+    *,
+    class_map: Mapping[int, int] | None = None,
+    groups: Sequence[int] | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Make a transition matrix by the name of its noise.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`: "none" (the identity), "symmetric" (the exclusive convention),
+        "symmetric-inclusive", "pair", "asymmetric", "asymmetric-cifar10" (by `CIFAR10_MAP`),
+        "one-target", "superclass" (to the next class in it), "superclass-uniform",
+        "consecutive-blocks".
+    num_classes : int
+        C, at least 2.
+    rate : float, default 0
+        r, in [0, 1], as the function of that noise reads it; 0 for "none".
+    class_map : mapping of int to int, optional
+        ``{true: given}`` for "asymmetric", which alone needs it.
+    groups : sequence of int or Tensor, optional
+        (C,): the superclass of each class, for "superclass" and "superclass-uniform", which alone
+        need it.
+    generator : torch.Generator, optional
+        For "one-target", which alone draws from it.
+
+    Returns
+    -------
+    Tensor
+        (C, C), float64.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown, lacks what it needs, or would ignore a rate, a map or groups.
+    """
+    _checks.check_choice("kind", kind, KINDS)
+    _checks.check_rate("rate", rate)
+    if kind == "none" and rate != 0:
+        raise ValueError(f"`rate` is {rate}; with noise 'none' it must be 0")
+    _check_needs(kind, class_map=class_map, groups=groups)
+    if class_map is not None:
+        return asymmetric(num_classes, rate, class_map)
+    if groups is not None:
+        if len(groups) != num_classes:
+            raise ValueError(
+                f"`groups` holds {len(groups)} superclasses; it must hold one for each of the "
+                f"{num_classes} classes"
+            )
+        return superclass(groups, rate, target="next" if kind == "superclass" else "uniform")
+    if kind == "asymmetric-cifar10":
+        if num_classes != 10:
+            raise ValueError(f"`num_classes` is {num_classes}; CIFAR-10's map is for 10 classes")
+        return asymmetric(num_classes, rate, CIFAR10_MAP)
+    if kind == "one-target":
+        if generator is None:
+            raise ValueError("`generator` is None; noise 'one-target' draws its targets from one")
+        return one_target(num_classes, rate, generator=generator)
+    if kind == "pair":
+        return pair(num_classes, rate)
+    if kind == "consecutive-blocks":
+        return consecutive_blocks(num_classes, rate)
+    if kind == "symmetric-inclusive":
+        return symmetric(num_classes, rate, convention="inclusive")
+    return symmetric(num_classes, rate)  # "none" has rate 0, which gives the identity
+
+
+def inject(
+    kind: str,
+    labels: Tensor,
+    num_classes: int,
+    rate: float = 0.0,
+    *,
+    seed: int,
+    class_map: Mapping[int, int] | None = None,
+    groups: Sequence[int] | Tensor | None = None,
+    x: Tensor | None = None,
+    predictions: Tensor | None = None,
+) -> Corruption:
+    """Make labels noisy by the name of the noise.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`, "instance-dependent" or "feature-dependent".
+    labels : Tensor
+        (n,), int64, on any device: the true classes; at least one. Left as they are.
+    num_classes : int
+        C, at least 2.
+    rate : float, default 0
+        r, in [0, 1]; `CONVENTIONS` says what it means.
+    seed : int
+        Two streams follow from it: "noise map" (targets, projections, ties) and "noise" (labels).
+        The same seed and arguments give the same labels on every machine.
+    class_map, groups : optional
+        As in `make_transition`.
+    x : Tensor of float, shape (n, ...), optional
+        Normalised inputs, for "instance-dependent", which alone needs them.
+    predictions : Tensor, optional
+        (n, C) probabilities, for "feature-dependent", which alone needs them. Ties are broken at
+        random; call `feature_dependent` for the released code's way.
+
+    Returns
+    -------
+    Corruption
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown, lacks what it needs or would ignore an argument.
+    """
+    _checks.check_choice("kind", kind, (*KINDS, "instance-dependent", "feature-dependent"))
+    _check_needs(kind, class_map=class_map, groups=groups, x=x, predictions=predictions)
+    mapping, drawing = stream(seed, "noise map"), stream(seed, "noise")
+    transition = None
+    if x is not None:
+        probabilities = instance_dependent(x, labels, num_classes, rate, generator=mapping)
+        given = corrupt_by_probabilities(probabilities, generator=drawing).to(labels.device)
+    elif predictions is not None:
+        if predictions.ndim == 2 and predictions.shape[1] != num_classes:
+            raise ValueError(
+                f"`predictions` has {predictions.shape[1]} columns; it must have one for each of "
+                f"the {num_classes} classes"
+            )
+        given = feature_dependent(predictions, labels, rate, generator=mapping)
+    else:
+        transition = make_transition(
+            kind, num_classes, rate, class_map=class_map, groups=groups, generator=mapping
+        )
+        given = corrupt(labels, transition, generator=drawing)
+    return describe(
+        labels, given, num_classes, kind=kind, rate=rate, seed=seed, transition=transition
+    )
+
+
+def describe(
+    true_labels: Tensor,
+    given_labels: Tensor,
+    num_classes: int,
+    *,
+    kind: str = "given",
+    rate: float | None = None,
+    seed: int | None = None,
+    transition: Tensor | None = None,
+) -> Corruption:
+    """Say what noise did to labels, whoever made it.
+
+    Parameters
+    ----------
+    true_labels, given_labels : Tensor
+        (n,), int64: the same samples, in the same order; at least one.
+    num_classes : int
+        C, at least 2.
+    kind : str, default "given"
+        A name in `CONVENTIONS`. "human" is for labels that people gave, "given" for any others of
+        which no more is known.
+    rate : float, optional
+        The rate that was asked for.
+    seed : int, optional
+        The seed that the labels were drawn with.
+    transition : Tensor, optional
+        (C, C): the matrix that they were drawn from.
+
+    Returns
+    -------
+    Corruption
+        Its `labels` are `given_labels` themselves; `changed` is on their device.
+
+    Raises
+    ------
+    ValueError
+        If labels lie outside 0 to C-1, differ in number or are none, or `kind` is unknown.
+    """
+    _checks.check_choice("kind", kind, CONVENTIONS)
+    empirical = empirical_transition(true_labels, given_labels, num_classes)  # checks the labels
+    if len(given_labels) == 0:
+        raise ValueError("`given_labels` is empty; a rate needs at least one sample")
+    changed = given_labels != true_labels.to(given_labels.device)
+    stored = given_labels.cpu().numpy().astype("<i8").tobytes()
+    manifest = {
+        "kind": kind,
+        "convention": CONVENTIONS[kind],
+        "nominal_rate": rate,
+        "actual_rate": changed.double().mean().item(),
+        "seed": seed,
+        "num_classes": num_classes,
+        "num_samples": len(given_labels),
+        "digest": hashlib.sha256(stored).hexdigest(),
+    }
+    return Corruption(given_labels, changed, empirical, transition, manifest)
+
+
+def _check_needs(kind: str, **options: object) -> None:
+    for name, value in options.items():
+        users = [user for user, needed in _NEEDS.items() if needed == name]
+        if (value is None) == (kind in users):
+            shown = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+            raise ValueError(
+                f"`{name}` is {shown}; noise {' and '.join(map(repr, users))} "
+                f"{'needs one' if len(users) == 1 else 'need one'} and no other noise uses it, "
+                f"and `kind` is {kind!r}"
+            )
