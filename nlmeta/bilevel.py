@@ -98,16 +98,22 @@ class Lookahead:
         costs little and is another, weaker signal (chapter 10). Default: all of them.
     fd_step : float
         For ``mode="fd"``, see `tangent`. Default 1e-2.
+    one_sided : bool
+        For ``mode="fd"``: the difference to the recorded logits, one forward less, with an error of
+        first order in place of the second. Default False.
     """
 
     mode: Mode = "jvp"
     lean: bool = False
     only: tuple[str, ...] | None = None
     fd_step: float = 1e-2
+    one_sided: bool = False
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES)
         check_positive("fd_step", self.fd_step)
+        if self.one_sided and self.mode != "fd":
+            raise ValueError(f"`one_sided` is True; it is for mode='fd', not for {self.mode!r}")
         if isinstance(self.only, str):
             raise ValueError(f"`only` is {self.only!r}; it must be a tuple, ({self.only!r},)")
         if self.lean and (self.mode == "exact" or self.only is not None):
@@ -377,6 +383,7 @@ def tangent(
     *,
     mode: Literal["jvp", "fd"] = "jvp",
     fd_step: float = 1e-2,
+    one_sided: bool = False,
 ) -> Tensor:
     """How the logits move when the parameters move along `direction`, equation (4.3).
 
@@ -393,6 +400,8 @@ def tangent(
     fd_step : float
         Length of the difference's step in parameter space, so epsilon = fd_step / |v|; default
         1e-2, which in float32 stays above rounding and below the curvature of common networks.
+    one_sided : bool
+        The difference to the recorded logits, see `Lookahead`. Default False: a central one.
 
     Returns
     -------
@@ -412,7 +421,8 @@ def tangent(
         if mode == "jvp":
             z_dot = _dual_tangent(model, theta, direction, forward.x)
         else:
-            z_dot = _difference_tangent(model, theta, direction, forward.x, fd_step)
+            here = forward.logits.detach() if one_sided else None
+            z_dot = _difference_tangent(model, theta, direction, forward.x, here, fd_step)
     return z_dot.to(torch.promote_types(z_dot.dtype, torch.float32))
 
 
@@ -505,7 +515,7 @@ def hypergradient(
         return Hypergradient(gradients, value.detach())
     theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
     v, value = outer_gradient(model, theta_hat, outer_loss)
-    z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step)
+    z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided)
     gradients = hypergradient_from_tangent(
         inner_loss, forward.logits, z_dot, meta_parameters, lr=lr
     )
@@ -636,8 +646,14 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
 
 
 def _difference_tangent(
-    model: nn.Module, theta: Parameters, v: Parameters, x: Tensor, fd_step: float
+    model: nn.Module,
+    theta: Parameters,
+    v: Parameters,
+    x: Tensor,
+    here: Tensor | None,
+    fd_step: float,
 ) -> Tensor:
+    """A difference to the logits `here`, at theta; without them a central one."""
     check_positive("fd_step", fd_step)
     if torch.is_autocast_enabled(x.device.type):
         raise RuntimeError(
@@ -650,6 +666,8 @@ def _difference_tangent(
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
     state = _random_state(x.device)
     ahead = at(model, theta | {name: theta[name] + epsilon * g for name, g in v.items()})(x)
+    if here is not None:
+        return (ahead - here) / epsilon
     _set_random_state(state, x.device)
     behind = at(model, theta | {name: theta[name] - epsilon * g for name, g in v.items()})(x)
     return (ahead - behind) / (2 * epsilon)

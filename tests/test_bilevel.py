@@ -139,6 +139,22 @@ def test_fd_agrees_with_double_backward_to_second_order(head):
         assert 3.9 < coarse / fine < 4.1  # 4 but for the fourth-order term
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_one_sided_difference_agrees_with_double_backward_to_first_order(head):
+    """Halving its step halves its error on a smooth network, and a central one is closer."""
+    problem = Problem(smooth_network())
+    want = problem.hypergradient(head, "exact")
+
+    def error(step, one_sided):
+        how = Lookahead("fd", fd_step=step, one_sided=one_sided)
+        return largest_difference(problem.hypergradient(head, how), want)
+
+    first, second, third = (error(step, True) for step in (4e-2, 2e-2, 1e-2))
+    assert 1.8 < first / second < 2.2
+    assert 1.9 < second / third < 2.1
+    assert error(1e-2, False) < third / 10
+
+
 def test_double_backward_equals_a_difference_quotient_of_the_outer_loss():
     """The reference itself, checked by moving one sample's weight and stepping again."""
     problem = Problem(smooth_network())
@@ -370,6 +386,7 @@ def test_network_without_forward_mode_is_refused_with_a_way_out():
         ({"only": "classifier"}, r"`only` is 'classifier'; it must be a tuple, \('classifier',\)"),
         ({"only": ("classifier",), "lean": True}, "`lean` is True; it needs a virtual step that"),
         ({"mode": "exact", "lean": True}, "`lean` is True; it needs a virtual step that"),
+        ({"one_sided": True}, "`one_sided` is True; it is for mode='fd', not for 'jvp'"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):

@@ -385,6 +385,34 @@ def test_memory_may_stay_in_its_place_and_type():
     assert "memory.logits" in method.state_dict()
 
 
+def test_memory_in_a_file_takes_the_steps_of_one_in_ram(tmp_path):
+    """The numbers live in the file, which is made anew, and a state dict holds them."""
+    file = tmp_path / "labels"
+    file.write_bytes(b"\xff" * 1000)  # what an earlier run left behind
+    given, train, meta = problem()
+    found = []
+    for options in ({}, {"memory_file": file}):
+        method = mslg(given, **options)
+        net = network()
+        method.step(net, torch.optim.SGD(net.parameters(), lr=0.1), train, meta)
+        found.append(method)
+    in_ram, on_disk = (method.memory.logits for method in found)
+    assert on_disk.dtype == torch.float32
+    assert_close(on_disk, in_ram.float(), rtol=1e-6, atol=1e-6)
+    stored = torch.from_file(str(file), size=on_disk.numel(), dtype=torch.float32)
+    assert torch.equal(stored.view_as(on_disk), on_disk)
+    assert (on_disk != mslg(given).memory.logits).any()
+    assert torch.equal(found[1].state_dict()["memory.logits"], on_disk)
+
+
+def test_memory_files_that_cannot_be_are_refused_by_name(tmp_path):
+    given, _, _ = problem()
+    with pytest.raises(ValueError, match="`memory_file` is .*; there is no folder"):
+        mslg(given, memory_file=tmp_path / "nowhere" / "labels")
+    with pytest.raises(ValueError, match="`memory_device` is 'cuda'; with a file it is 'cpu'"):
+        mslg(given, memory_file=tmp_path / "labels", memory_device="cuda")
+
+
 def test_official_preset_has_the_released_step():
     """alpha beta / (n C) of CIFAR-10: 1.5625 for batches of 128 in ten classes."""
     preset = presets.MSLG_OFFICIAL_CIFAR10

@@ -1,5 +1,7 @@
 """A row of numbers for each training sample, for methods that learn something per sample."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,7 +9,34 @@ from torch import Tensor, nn
 
 from nlmeta.distributed import rank, sum_over_processes, world_size
 
-__all__ = ["LabelMemory"]
+__all__ = ["LabelMemory", "rows_on_disk"]
+
+
+def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: int) -> Tensor:
+    """Zeros for a memory that does not fit into RAM: a tensor whose numbers live in a file.
+
+    Parameters
+    ----------
+    file : path
+        Made, or overwritten; it takes 4 N C bytes.
+    num_samples, num_classes : int
+        N and C.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, C)
+        On the CPU. What is written to it is written to the file.
+    """
+    path = Path(file)
+    if not path.parent.is_dir():
+        raise ValueError(f"`memory_file` is {str(file)!r}; there is no folder {str(path.parent)!r}")
+    if world_size() > 1:
+        raise ValueError("`memory_file` is given; several processes each need rows of their own")
+    path.write_bytes(b"")  # an old file would be mapped with what it holds
+    size = num_samples * num_classes
+    return torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(
+        num_samples, num_classes
+    )
 
 
 class LabelMemory(nn.Module):
@@ -21,7 +50,8 @@ class LabelMemory(nn.Module):
     logits : Tensor, shape (N, C)
         The rows at the start, all of them.
     device : str, optional
-        Where the rows stay whatever the method does. Default: they move with it.
+        Where the rows stay whatever the method does. Default: they move with it. Rows from
+        `rows_on_disk` need ``"cpu"``.
 
     Attributes
     ----------

@@ -11,6 +11,8 @@ The defaults are the paper's formulas. Its released code divides the inner loss 
 classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_OFFICIAL_CIFAR10``.
 """
 
+import os
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
-from nlmeta.methods.memory import LabelMemory
+from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
 __all__ = ["MSLG"]
@@ -55,6 +57,10 @@ class MSLG(Method):
     memory_device : str, optional
         ``"cpu"`` keeps the labels there when the method moves to a GPU, for N times C numbers that
         do not fit on it. Default: the labels move with the method.
+    memory_file : path, optional
+        Keeps the labels in this file, for numbers that do not fit into RAM either. It is made, or
+        overwritten; a checkpoint holds the labels as well. Not with several processes. Default: no
+        file.
 
     Attributes
     ----------
@@ -85,6 +91,7 @@ class MSLG(Method):
         objective: Objective | None = None,
         mode: bilevel.Mode | bilevel.Lookahead = "jvp",
         memory_device: str | None = None,
+        memory_file: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         check_count("num_classes", num_classes, minimum=2)
@@ -108,8 +115,15 @@ class MSLG(Method):
         bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
         self.mode = mode
         self.num_samples = len(given_labels)
-        start = torch.zeros(len(given_labels), num_classes, device=given_labels.device)  # (N, C)
-        start.scatter_(1, given_labels[:, None], k)  # in place: no second array of that size
+        shape = len(given_labels), num_classes
+        if memory_file is not None:
+            if memory_device not in (None, "cpu"):
+                raise ValueError(f"`memory_device` is {memory_device!r}; with a file it is 'cpu'")
+            start, memory_device = rows_on_disk(memory_file, *shape), "cpu"
+        else:
+            start = torch.zeros(shape, device=given_labels.device)  # (N, C)
+        labels = given_labels[:, None].to(start.device)
+        start.scatter_(1, labels, k)  # in place: no second array of that size
         self.memory = LabelMemory(start, device=memory_device)
 
     def step(

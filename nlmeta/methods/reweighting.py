@@ -112,7 +112,9 @@ class LearningToReweight(Method):
         # A step of length zero need not be taken: that saves its backward pass.
         theta = bilevel.parameters(model, how.only)
         v, value = bilevel.outer_gradient(model, theta, outer_loss)
-        z_dot = bilevel.tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step)
+        z_dot = bilevel.tangent(
+            model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided
+        )
         gradients = bilevel.hypergradient_from_tangent(
             inner_loss, forward.logits, z_dot, [weights], lr=1.0
         )

@@ -1,0 +1,136 @@
+"""How far the direction of a cheap hypergradient is from the one in double precision."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlmeta import bilevel, seeding
+from nlmeta._checks import check_count
+from nlmeta.bilevel import Lookahead
+from nlmeta.data import load
+from nlmeta.data.batches import Batch, draw_batch
+from nlmeta.data.split import Samples
+from nlmeta.experiments.cost.measure import LOOKAHEADS, surroundings
+from nlmeta.methods.base import descend
+
+__all__ = ["measure_precision"]
+
+ESTIMATES = (
+    ("exact", torch.float32),
+    ("jvp, fast", torch.float32),
+    ("fd, fast", torch.float32),
+    ("jvp, fast", torch.bfloat16),
+    ("jvp, last layer", torch.float32),
+)
+
+
+def measure_precision(
+    model: nn.Module,
+    *,
+    network: str,
+    shape: Sequence[int] = (3, 32, 32),
+    trained: Sequence[int] = (0, 100),
+    batch: int = 64,
+    batches: int = 3,
+    device: str | torch.device = "cpu",
+    seed: int,
+    report: Callable[[str], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Cosine between hypergradients of sample weights and the double backward in float64.
+
+    The data are the digits with 40 % symmetric noise, brought to the size asked for; the network is
+    trained on their noisy labels by cross-entropy.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, for ten classes. It is copied.
+    network : str
+        Its name, for the rows.
+    shape : sequence of int
+        Of an image: channels, height, width. Default (3, 32, 32).
+    trained : sequence of int
+        After how many training steps to measure, in rising order. Default (0, 100).
+    batch : int
+        Samples in a training batch and in a meta batch. Default 64.
+    batches : int
+        Pairs of batches to average over. Default 3.
+    device : str or torch.device
+        Default ``"cpu"``.
+    seed : int
+        Draws split, noise and batches.
+    report : callable, optional
+        Called with a sentence now and then.
+
+    Returns
+    -------
+    list of dict
+        A row for each number of steps and each estimate: ``mode`` (as in the table of costs),
+        ``dtype`` (bfloat16 is autocast), ``trained`` (steps), ``cosine`` (mean), ``cosine_min``,
+        ``network``, ``batch``, ``batches``, and where it ran.
+    """
+    check_count("batches", batches)
+    split = load("digits", noise="symmetric", rate=0.4, seed=seed)
+    train, meta = (_resized(part, shape).to(device) for part in (split.train, split.meta))
+    model = copy.deepcopy(model).to(device).train()
+    g = seeding.generator(seed, "precision")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    rows: list[dict[str, Any]] = []
+    done = 0
+    for steps in trained:
+        if report is not None:
+            report(f"precision after {steps} training steps")
+        for _ in range(steps - done):
+            x, y, _ = draw_batch(train, batch, generator=g)
+            descend(optimizer, F.cross_entropy(model(x), y))
+        done = steps
+        cosines: dict[tuple[str, torch.dtype], list[float]] = {key: [] for key in ESTIMATES}
+        for _ in range(batches):
+            pair = (draw_batch(train, batch, generator=g), draw_batch(meta, batch, generator=g))
+            truth = _hypergradient(copy.deepcopy(model).double(), *pair, LOOKAHEADS["exact"])
+            for mode, dtype in ESTIMATES:
+                with torch.autocast(pair[0].x.device.type, dtype, enabled=dtype != torch.float32):
+                    got = _hypergradient(copy.deepcopy(model), *pair, LOOKAHEADS[mode])
+                cosine = F.cosine_similarity(got.double(), truth, dim=0).item()
+                cosines[mode, dtype].append(cosine)
+        rows += [
+            {
+                "mode": mode,
+                "trained": steps,
+                "cosine": sum(found) / len(found),
+                "cosine_min": min(found),
+                "network": network,
+                "batch": batch,
+                "batches": batches,
+                **surroundings(model),
+                "dtype": str(dtype).removeprefix("torch."),
+            }
+            for (mode, dtype), found in cosines.items()
+        ]
+    return rows
+
+
+def _hypergradient(model: nn.Module, train: Batch, meta: Batch, how: Lookahead) -> Tensor:
+    """By a weight on each training sample, shape (n,), in the network's type."""
+    like = next(model.parameters())
+    w = torch.full((len(train.y),), 1 / len(train.y), dtype=like.dtype, device=like.device)
+    w.requires_grad_()
+    return bilevel.hypergradient(
+        model,
+        bilevel.record(model, train.x.to(like.dtype)),
+        inner_loss=lambda z: (w * F.cross_entropy(z, train.y, reduction="none")).sum(),
+        outer_loss=lambda network: F.cross_entropy(network(meta.x.to(like.dtype)), meta.y),
+        meta_parameters=[w],
+        lr=0.1,
+        mode=how,
+    ).gradients[0]
+
+
+def _resized(samples: Samples, shape: Sequence[int]) -> Samples:
+    channels, *size = shape
+    x = F.interpolate(samples.x, size=size, mode="bilinear")
+    return Samples(x.expand(-1, channels, -1, -1).contiguous(), samples.y)
