@@ -35,20 +35,21 @@ __all__ = [
 
 #: How a method is drawn, ready for ``ax.plot(x, y, **STYLES["MLC"])``. The four methods of the
 #: book have a colour each. Baselines share one by family and differ in line and marker: black
-#: for one plain run (averaged weights: grey), orange for clean data, light blue for a T that is
-#: known or estimated beforehand. A control has the colour of its method and a hollow marker.
-STYLES: dict[str, dict[str, str]] = {
+#: for one plain run (averaged weights: grey), orange for clean data, wine for a robust loss, light
+#: blue for a T that is known or estimated beforehand. A control has the colour of its method and a
+#: hollow marker.
+STYLES: dict[str, dict[str, Any]] = {
     "cross-entropy": {"color": "#000000", "linestyle": "-", "marker": "o"},
     "early stopping": {"color": "#000000", "linestyle": "--", "marker": "s"},
     "EMA": {"color": "#707070", "linestyle": "-.", "marker": "^"},
     "meta set alone": {"color": "#E69F00", "linestyle": "-", "marker": "v"},
     "fine-tuning": {"color": "#E69F00", "linestyle": "--", "marker": "P"},
     "GCE": {"color": "#882255", "linestyle": ":", "marker": "X"},
-    "ELR": {"color": "#882255", "linestyle": "-", "marker": "1"},
-    "Co-teaching": {"color": "#999933", "linestyle": "-", "marker": "2"},
+    "ELR": {"color": "#882255", "linestyle": "-", "marker": (6, 1, 0)},
+    "Co-teaching": {"color": "#999933", "linestyle": "-", "marker": (3, 1, 0)},
     "forward": {"color": "#56B4E9", "linestyle": "-", "marker": "<"},
     "GLC": {"color": "#56B4E9", "linestyle": "--", "marker": ">"},
-    "learning to reweight": {"color": "#CC79A7", "linestyle": "-.", "marker": "3"},
+    "learning to reweight": {"color": "#CC79A7", "linestyle": "-.", "marker": (4, 1, 0)},
     "mean teacher": {"color": "#D55E00", "linestyle": "--", "marker": "H"},
     "Meta-Weight-Net": {"color": "#CC79A7", "linestyle": "--", "marker": "8"},
     "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},
