@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 from tqdm import tqdm
 
 from nlmeta import distributed, metrics
@@ -251,7 +252,7 @@ def fit(
     run = _Run(model, method, optimizer, split, settings, device, on_epoch)
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
-    _check_alike({**settings, "checkpoint exists": there})
+    _check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if path is not None and there and not resume:
         raise ValueError(
             f"`checkpoint` {str(path)!r} exists; pass resume=True to continue that run, "
@@ -502,8 +503,8 @@ def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
 
 
 def _native_precision(device: torch.device) -> Literal["bfloat16", "float32"]:
-    """bfloat16 where the card computes in it, and does not emulate it."""
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    """bfloat16 where the card does not emulate it: since compute capability 8."""
+    native = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
     return "bfloat16" if native else "float32"
 
 
@@ -515,7 +516,7 @@ def _compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
         return
     # A graph that serves the virtual and the ordinary step goes backward twice; its buffers may
     # not be given away after the first time.
-    with torch._functorch.config.patch(donated_buffer=False):
+    with functorch_config.patch(donated_buffer=False):
         model.compile(**({} if backend is True else {"backend": backend}))
         try:
             yield

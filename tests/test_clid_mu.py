@@ -644,7 +644,7 @@ def test_weights_learned_without_clean_labels_tell_wrong_from_right():
 def test_missing_meta_batch_is_refused(meta):
     train, _ = problem()
     model = network()
-    with pytest.raises(ValueError, match="`meta` is empty; CLID-MU needs meta samples, though not"):
+    with pytest.raises(ValueError, match="`meta` is empty; CLIDMU needs at least one meta sample"):
         clid_mu(weight_net()).step(model, sgd(model), train, meta)
 
 
@@ -675,5 +675,5 @@ def test_settings_hold_the_head_and_every_option():
         "head_weight_decay": 5e-4,
         "max_norm": 1.0,
         "objective": "CrossLayerDivergence(temperature=0.5, gradient='released')",
-        "mode": "jvp",
+        "mode": repr(bilevel.Lookahead("jvp")),
     }

@@ -169,7 +169,7 @@ def test_running_statistics_of_gold_move_once_from_the_joint_batch():
 @pytest.mark.parametrize("meta", [None, Batch(torch.zeros(0, 64), torch.zeros(0).long(), None)])
 def test_gold_refuses_a_step_without_trusted_samples(meta):
     model = network()
-    with pytest.raises(ValueError, match="`meta` is empty; gold loss correction needs"):
+    with pytest.raises(ValueError, match="`meta` is empty; GoldLossCorrection needs"):
         GoldLossCorrection(LOPSIDED).step(model, sgd(model), batch(), meta)
 
 

@@ -141,7 +141,7 @@ def test_ema_of_it_and_lean_lookahead_work_together():
 @pytest.mark.parametrize(
     ("method", "k", "message"),
     [
-        (CrossEntropy(), 2, "`method` is CrossEntropy; it has no meta step that could be left out"),
+        (CrossEntropy(), 2, "`method` is CrossEntropy; it has no ordinary step of its own"),
         (MLC(3, virtual_lr=0.1, transition_lr=1.0), 0, "`k` is 0"),
     ],
 )

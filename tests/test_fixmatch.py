@@ -377,5 +377,5 @@ def test_wrong_options_are_refused_by_name(options, text):
 def test_a_missing_meta_batch_is_refused_where_the_correction_needs_one():
     train, _ = problem()
     model = network()
-    with pytest.raises(ValueError, match="`meta` is empty; CLID-MU needs meta samples"):
+    with pytest.raises(ValueError, match="`meta` is empty; CLIDMU needs at least one meta sample"):
         fixmatch(correction=weights_correction()).step(model, sgd(model), train)

@@ -452,7 +452,7 @@ def test_step_leaves_no_gradient_on_t_and_reports_both_losses():
 def test_missing_meta_batch_is_refused(meta):
     train, _ = data()
     model = MLP(64, 3, (16,), seed=5).double()
-    with pytest.raises(ValueError, match="MLC needs at least one clean meta sample"):
+    with pytest.raises(ValueError, match="MLC needs at least one meta sample"):
         mlc().step(model, torch.optim.SGD(model.parameters(), lr=0.1), train, meta)
 
 

@@ -405,6 +405,16 @@ def test_memory_in_a_file_takes_the_steps_of_one_in_ram(tmp_path):
     assert torch.equal(found[1].state_dict()["memory.logits"], on_disk)
 
 
+def test_a_second_method_on_the_same_file_leaves_the_first_with_its_labels(tmp_path):
+    given, _, _ = problem()
+    first = mslg(given, memory_file=tmp_path / "labels")
+    before = first.memory.logits.clone()
+    second = mslg(given, memory_file=tmp_path / "labels", k=9.0)
+    second.memory.logits += 1
+    assert torch.equal(first.memory.logits, before)
+    assert not torch.equal(second.memory.logits, before)
+
+
 def test_memory_files_that_cannot_be_are_refused_by_name(tmp_path):
     given, _, _ = problem()
     with pytest.raises(ValueError, match="`memory_file` is .*; there is no folder"):
@@ -429,7 +439,7 @@ def step_with(method, train, meta):
 
 def test_wrong_batches_are_refused():
     given, train, meta = problem()
-    with pytest.raises(ValueError, match="MSLG needs at least one clean meta sample"):
+    with pytest.raises(ValueError, match="MSLG needs at least one meta sample"):
         step_with(mslg(given), train, None)
     with pytest.raises(ValueError, match="`train.ids` is missing"):
         step_with(mslg(given), Batch(train.x, train.y), meta)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, fit
+from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, fit, training
 from nlmeta.methods import WeightNet
 from nlmeta.models import SmallCNN
 
@@ -85,25 +85,54 @@ def test_the_network_is_compiled_in_training_and_not_afterwards():
     assert passes
 
 
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode):
+    """A compiler that loses the tangent would return zeros, and no error."""
+    passes = []
+
+    def backend(graph, inputs):
+        def run(*given):
+            passes.append(len(given))
+            return graph(*given)
+
+        return run
+
+    x = split().train.x[:8].double()
+    plain, compiled = cnn().double(), cnn().double()
+    compiled.compile(backend=backend)
+    v = {name: torch.ones_like(p) for name, p in bilevel.parameters(plain).items()}
+    found = []
+    for model in (plain, compiled):
+        forward = bilevel.record(model, x)
+        before = len(passes)
+        found.append(bilevel.tangent(model, forward, v, mode=mode))
+        assert len(passes) == before
+    assert passes  # the recorded pass was compiled
+    assert found[0].abs().max() > 1e-2
+    assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+
+
 def test_automatic_precision_on_a_cpu_is_float32():
     history = run("MLC", precision="auto").history
     same = run("MLC", precision="float32").history
     assert (history["loss"] == same["loss"]).all()
 
 
-@pytest.mark.parametrize(("native", "wanted"), [(True, "bfloat16"), (False, "float32")])
-def test_automatic_precision_asks_the_card(monkeypatch, native, wanted):
-    from nlmeta import training
-
+@pytest.mark.parametrize(
+    ("capability", "wanted"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float32")]
+)
+def test_automatic_precision_asks_the_card_in_use(monkeypatch, capability, wanted):
+    """A T4, which is a 7.5, emulates bfloat16, slowly."""
     asked = []
 
-    def supported(including_emulation=True):
-        asked.append(including_emulation)
-        return native
+    def told(device):
+        asked.append(device)
+        return capability
 
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert training._native_precision(torch.device("cuda")) == wanted
-    assert asked == [False]  # a T4 can emulate bfloat16, slowly
+    monkeypatch.setattr(torch.cuda, "get_device_capability", told)
+    card = torch.device("cuda", 1)
+    assert training._native_precision(card) == wanted
+    assert asked == [card]
 
 
 TWICE = {

@@ -20,7 +20,7 @@ from torch import nn
 
 from nlmeta import EMA, MLC, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
 from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
-from nlmeta.models import MLP, SmallCNN
+from nlmeta.models import MLP, SmallCNN, TextMLP
 from nlmeta.training import progress_wanted
 
 STEPS = 3  # a pass over the 177 training samples of `split`: 64, 64 and 49
@@ -1051,3 +1051,19 @@ def test_no_bar_is_shown_when_none_is_wanted(environment, asked, monkeypatch, ca
     monkeypatch.setenv("NLMETA_PROGRESS", environment)
     run(epochs=1, progress=asked)
     assert capsys.readouterr() == ("", "")
+
+
+def test_windows_of_words_stay_words():
+    """Inputs of int64 address rows of an embedding; as floats they would be refused."""
+    given = split()
+    g = torch.Generator().manual_seed(0)
+    words = {}
+    for part in ("train", "meta", "validation", "test"):
+        y = getattr(given, part).y
+        tags = torch.randint(3, (len(y), 3), generator=g)  # a window of three words
+        tags[:, 1] = y  # the one in the middle tells the class
+        words[part] = data.Samples(tags, y)
+    text = dataclasses.replace(given, **words)
+    result = run(mlc(), TextMLP(10, 10, dimension=8, hidden=(16,), seed=1), split=text, epochs=8)
+    assert text.to("cpu", torch.float32).train.x.dtype == torch.int64
+    assert result.accuracy > result.history["test_accuracy"].iloc[0]

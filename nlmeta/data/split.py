@@ -38,8 +38,12 @@ class Samples:
         return len(self.y)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Samples":
-        """The same samples on a device, the inputs in a floating-point type."""
-        return Samples(self.x.to(device=device, dtype=dtype), self.y.to(device))
+        """The same samples on a device, the inputs in a floating-point type.
+
+        Inputs of int64 are places in a vocabulary and stay what they are.
+        """
+        kind = None if self.x.dtype == torch.int64 else dtype
+        return Samples(self.x.to(device=device, dtype=kind), self.y.to(device))
 
 
 @dataclass(frozen=True)

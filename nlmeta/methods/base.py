@@ -71,7 +71,7 @@ class Method(nn.Module, ABC):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step alone, with what the method has learned so far. See `EveryKth`."""
-        raise NotImplementedError(f"{type(self).__name__} has no meta step that could be left out")
+        raise NotImplementedError(f"{type(self).__name__} has no ordinary step of its own")
 
     @property
     def needs_meta_labels(self) -> bool:
@@ -105,6 +105,13 @@ def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
         p.grad = gradient
+
+
+def require_meta(method: Method, meta: Batch | None) -> Batch:
+    """The meta batch, which must be there."""
+    if meta is None or len(meta.x) == 0:
+        raise ValueError(f"`meta` is empty; {type(method).__name__} needs at least one meta sample")
+    return meta
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

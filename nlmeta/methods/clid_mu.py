@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel
 from nlmeta._checks import check_choice, check_not_negative, check_positive
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
 
@@ -83,8 +83,7 @@ class CLIDMU(Method):
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
-        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
-        self.mode = mode
+        self.mode = bilevel.Lookahead.of(mode)
         kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
 
@@ -143,8 +142,7 @@ class CLIDMU(Method):
         dict of str to Tensor
             Diagnostics.
         """
-        if meta is None or len(meta.x) == 0:
-            raise ValueError(f"`meta` is empty; {type(self).__name__} needs meta samples")
+        meta = require_meta(self, meta)
         hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
         length = hyper.norm  # before the clipping below, which works in place
         parameters = list(self.head.parameters())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nlmeta import distributed, losses
 from nlmeta._checks import check_transition
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, descend, require_meta
 
 __all__ = ["ForwardCorrection", "GoldLossCorrection"]
 
@@ -86,10 +86,7 @@ class GoldLossCorrection(ForwardCorrection):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """One step on the noisy and the trusted samples together. See `Method.step`."""
-        if meta is None or len(meta.y) == 0:
-            raise ValueError(
-                "`meta` is empty; gold loss correction needs at least one trusted sample"
-            )
+        meta = require_meta(self, meta)
         logits = model(torch.cat([train.x, meta.x]))  # (n + m, C)
         noisy, trusted = distributed.split(logits, [len(train.y), len(meta.y)])
         corrected = losses.transition_cross_entropy(

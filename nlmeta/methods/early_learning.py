@@ -37,8 +37,8 @@ class ELR(Method):
     beta : float
         In [0, 1]. Default 0.7, released for CIFAR-10 with symmetric noise (else 0.9).
     memory_device : str, optional
-        ``"cpu"`` keeps the targets there when the method moves to a GPU. Default: they move with
-        it.
+        ``"cpu"`` keeps the targets there, in float32, when the method moves to a GPU or to another
+        type. Default: they move with it.
 
     Attributes
     ----------

@@ -29,7 +29,8 @@ class EveryKth(Method):
         check_count("k", k)
         if type(method).ordinary_step is Method.ordinary_step:
             raise ValueError(
-                f"`method` is {type(method).__name__}; it has no meta step that could be left out"
+                f"`method` is {type(method).__name__}; it has no ordinary step "
+                "of its own; an average goes around: EMA(EveryKth(method, k), model, decay=...)"
             )
         self.method = method
         self.k = k

@@ -75,6 +75,11 @@ class FixMatch(Method):
         seed: int,
     ) -> None:
         super().__init__()
+        if world_size() > 1:
+            raise RuntimeError(
+                f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
+                "kinds, and its views are drawn for the whole batch"
+            )
         check_count("batch_size", batch_size)
         if batch_size > len(unlabelled):
             raise ValueError(
@@ -107,11 +112,6 @@ class FixMatch(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Pseudo-labels, step of the correction's head, ordinary step. See `Method.step`."""
-        if world_size() > 1:
-            raise RuntimeError(
-                f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
-                "kinds, and its views are drawn for the whole batch"
-            )
         views = [self.weak(train.x, self._random)]
         if self.unlabelled_weight > 0:
             drawn = self._draw()

@@ -32,7 +32,7 @@ def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: in
         raise ValueError(f"`memory_file` is {str(file)!r}; there is no folder {str(path.parent)!r}")
     if world_size() > 1:
         raise ValueError("`memory_file` is given; several processes each need rows of their own")
-    path.write_bytes(b"")  # an old file would be mapped with what it holds
+    path.unlink(missing_ok=True)  # whoever still maps an old file keeps it
     size = num_samples * num_classes
     return torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(
         num_samples, num_classes

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_transition
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
 __all__ = ["MLC", "normalise_transition"]
@@ -111,8 +111,7 @@ class MLC(Method):
         self.reduction = reduction
         self.q_floor = q_floor
         self.objective = LabelCrossEntropy() if objective is None else objective
-        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
-        self.mode = mode
+        self.mode = bilevel.Lookahead.of(mode)
 
     def step(
         self,
@@ -126,8 +125,7 @@ class MLC(Method):
 
         The pass can be shared because the network has not moved in between: only T has.
         """
-        if meta is None or len(meta.y) == 0:
-            raise ValueError("`meta` is empty; MLC needs at least one clean meta sample")
+        meta = require_meta(self, meta)
         if not self.keep_transition:
             nn.init.eye_(self.transition)
         forward = bilevel.record(model, train.x)

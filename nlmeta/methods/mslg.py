@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 
@@ -55,8 +55,8 @@ class MSLG(Method):
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
         How the hypergradient is computed. Default ``"jvp"``.
     memory_device : str, optional
-        ``"cpu"`` keeps the labels there when the method moves to a GPU, for N times C numbers that
-        do not fit on it. Default: the labels move with the method.
+        ``"cpu"`` keeps the labels there, in float32, when the method moves to a GPU or to another
+        type, for N times C numbers that do not fit on it. Default: they move with the method.
     memory_file : path, optional
         Keeps the labels in this file, for numbers that do not fit into RAM either. It is made, or
         overwritten; a checkpoint holds the labels as well. Not with several processes. Default: no
@@ -65,7 +65,7 @@ class MSLG(Method):
     Attributes
     ----------
     memory : LabelMemory
-        The label logits u, shape (N, C), float32 unless the method is moved to another type.
+        The label logits u, shape (N, C), float32 unless they move with the method to another type.
 
     Notes
     -----
@@ -112,8 +112,7 @@ class MSLG(Method):
         self.direction = direction
         self.scale = scale
         self.objective = LabelCrossEntropy() if objective is None else objective
-        bilevel.Lookahead.of(mode)  # a wrong mode is refused now, not after the warm-up
-        self.mode = mode
+        self.mode = bilevel.Lookahead.of(mode)
         self.num_samples = len(given_labels)
         shape = len(given_labels), num_classes
         if memory_file is not None:
@@ -134,8 +133,7 @@ class MSLG(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Trial step, step of the batch's labels, ordinary step on them. See `Method.step`."""
-        if meta is None or len(meta.y) == 0:
-            raise ValueError("`meta` is empty; MSLG needs at least one clean meta sample")
+        meta = require_meta(self, meta)
         forward = bilevel.record(model, train.x)
         u = self.memory.read(train.ids, like=forward.logits)  # (n, C)
         hyper = self.label_gradient(model, forward, u, meta)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.clid_mu import CLIDMU
 from nlmeta.methods.heads import WeightNet
 from nlmeta.methods.objectives import LabelCrossEntropy
@@ -55,10 +55,7 @@ class LearningToReweight(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Weights for this batch, then an ordinary step with them. See `Method.step`."""
-        if meta is None or len(meta.y) == 0:
-            raise ValueError(
-                "`meta` is empty; learning to reweight needs at least one clean meta sample"
-            )
+        meta = require_meta(self, meta)
         forward = bilevel.record(model, train.x)
         hyper = self.weight_gradient(model, forward, train.y, meta)
         weights = (-hyper.gradients[0]).clamp_min(0)

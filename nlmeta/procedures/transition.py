@@ -45,7 +45,7 @@ def transition_from_anchors(network: nn.Module, x: Tensor, *, percentile: float 
     if len(x) == 0:
         raise ValueError("`x` is empty; anchors need samples to choose from")
     p = _predictions(network, x)  # (N, C)
-    anchors = p.argsort(dim=0)[int(percentile * (len(p) - 1) / 100)]  # (C,)
+    anchors = p.argsort(dim=0, stable=True)[int(percentile * (len(p) - 1) / 100)]  # (C,)
     return p[anchors]
 
 

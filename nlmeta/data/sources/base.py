@@ -101,6 +101,11 @@ class ImageFiles:
         if isinstance(rows, slice):
             wanted = self.names[rows]
         else:
+            if rows.dtype != torch.int64 or rows.ndim != 1:
+                raise ValueError(
+                    f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be torch.int64 "
+                    "of shape (m,)"
+                )
             wanted = tuple(self.names[row] for row in rows.tolist())
         images = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8, device="cpu")
         with ThreadPoolExecutor(self.threads) as pool:

@@ -41,6 +41,8 @@ parser.add_argument(
 arguments = parser.parse_args()
 torch.set_num_threads(arguments.threads)
 
+torch.backends.cudnn.allow_tf32 = False  # so that what is called float32 is
+
 say = partial(print, flush=True)
 model = CIFARResNet(18, 10, width=16, seed=SEED)
 name = "ResNet-18, width 16"
