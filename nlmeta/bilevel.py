@@ -473,6 +473,7 @@ def hypergradient(
     *,
     lr: float,
     mode: Mode | Lookahead = "jvp",
+    theta_hat: Parameters | None = None,
 ) -> Hypergradient:
     """Derivative of the outer loss after one virtual step, by whatever enters only the inner loss.
 
@@ -493,6 +494,9 @@ def hypergradient(
         Size of the virtual step.
     mode : {"jvp", "fd", "exact"} or Lookahead
         See the table above. Default ``"jvp"``.
+    theta_hat : dict of str to Tensor, optional
+        The virtual parameters, where they are known beforehand: then (4.1) need not be taken. Not
+        for ``"exact"``, which differentiates it. Default: from `virtual_step`.
 
     Returns
     -------
@@ -509,15 +513,19 @@ def hypergradient(
     """
     how = Lookahead.of(mode)
     check_not_negative("lr", lr)
-    loss = inner_loss(forward.logits)
     if how.mode == "exact":
+        if theta_hat is not None:
+            raise ValueError("`theta_hat` is given; mode='exact' differentiates the virtual step")
+        loss = inner_loss(forward.logits)
         theta_hat = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
         value = outer_loss(at(model, theta_hat))
         gradients = torch.autograd.grad(
             value, list(meta_parameters), retain_graph=True, materialize_grads=True
         )
         return Hypergradient(gradients, value.detach())
-    theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
+    if theta_hat is None:
+        loss = inner_loss(forward.logits)
+        theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
     v, value = outer_gradient(model, theta_hat, outer_loss)
     z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided)
     gradients = hypergradient_from_tangent(

@@ -192,31 +192,11 @@ def fit(
         raise ValueError(f"`warmup_epochs` is {warmup_epochs}; it must lie in 0 to {epochs}")
     if resume and checkpoint is None:
         raise ValueError("`resume` is True without a `checkpoint` to continue from")
-    if len(split.train) == 0:
-        raise ValueError("`split` has an empty training part; there is nothing to train on")
-    if method.needs_meta and len(split.meta) == 0:
-        raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    _check_split(split, method)
     processes = distributed.world_size()
     distributed.check_divisible("batch_size", batch_size)
     if meta_batch_size is not None:
         distributed.check_divisible("meta_batch_size", meta_batch_size)
-    fewest = min(len(split.train), len(split.meta)) if method.needs_meta else len(split.train)
-    if fewest < processes:
-        raise ValueError(
-            f"`split` has a part of {fewest} samples; {processes} processes need one each"
-        )
-    if method.num_samples not in (None, len(split.train)):
-        raise ValueError(
-            f"`method` keeps something for each of {method.num_samples} samples; "
-            f"the training part has {len(split.train)}"
-        )
-    if method.needs_meta_labels:
-        missing = sorted(set(range(split.num_classes)) - set(split.meta.y.tolist()))
-        if missing:
-            raise ValueError(
-                f"`split` has a meta set without class {missing[0]}; {type(method).__name__} "
-                "learns from its labels and needs every class there"
-            )
     device = choose_device(device)
     if precision == "auto":
         precision = _native_precision(device)
@@ -471,6 +451,32 @@ class _Run:
         if self.device.type == "cuda" and "cuda" in random_state:
             torch.cuda.set_rng_state(random_state["cuda"][own].clone(), self.device)
         self.rows = state["rows"]
+
+
+def _check_split(split: Split, method: Method) -> None:
+    """Require what a method needs of the data."""
+    if len(split.train) == 0:
+        raise ValueError("`split` has an empty training part; there is nothing to train on")
+    if method.needs_meta and len(split.meta) == 0:
+        raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+    processes = distributed.world_size()
+    fewest = min(len(split.train), len(split.meta)) if method.needs_meta else len(split.train)
+    if fewest < processes:
+        raise ValueError(
+            f"`split` has a part of {fewest} samples; {processes} processes need one each"
+        )
+    if method.num_samples not in (None, len(split.train)):
+        raise ValueError(
+            f"`method` keeps something for each of {method.num_samples} samples; "
+            f"the training part has {len(split.train)}"
+        )
+    if method.needs_meta_labels:
+        missing = sorted(set(range(split.num_classes)) - set(split.meta.y.tolist()))
+        if missing:
+            raise ValueError(
+                f"`split` has a meta set without class {missing[0]}; {type(method).__name__} "
+                "learns from its labels and needs every class there"
+            )
 
 
 def _size(model: nn.Module) -> int:

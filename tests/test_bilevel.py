@@ -394,6 +394,37 @@ def test_wrong_options_are_refused_by_name(options, message):
         Lookahead(**options)
 
 
+@pytest.mark.parametrize("mode", ["jvp", "fd"])
+def test_virtual_parameters_that_are_known_need_no_virtual_step(mode):
+    """Those of `virtual_step` itself give the same numbers; others give others."""
+    problem = Problem(network("BatchNorm"))
+    inner, meta_parameters = problem.inner("weights")
+    want = problem.hypergradient("weights", mode)
+    found = []
+    for lr in (LR, 0.0):
+        forward = bilevel.record(problem.model, problem.x)
+        theta_hat = bilevel.virtual_step(problem.model, inner(forward.logits), lr=lr)
+        options = {"lr": LR, "mode": mode, "theta_hat": theta_hat}
+        found.append(
+            bilevel.hypergradient(
+                problem.model, forward, inner, problem.outer, meta_parameters, **options
+            )
+        )
+    assert torch.equal(found[0].gradients[0], want.gradients[0])
+    assert largest_difference(found[1], want) > 1e-4
+    with pytest.raises(ValueError, match="`theta_hat` is given; mode='exact' differentiates"):
+        bilevel.hypergradient(
+            problem.model,
+            forward,
+            inner,
+            problem.outer,
+            meta_parameters,
+            lr=LR,
+            mode="exact",
+            theta_hat=theta_hat,
+        )
+
+
 def test_wrong_mode_and_unknown_layer_are_refused_by_name():
     problem = Problem(network("MLP"))
     with pytest.raises(ValueError, match="`mode` is 'magic'; it must be one of 'jvp', 'fd'"):

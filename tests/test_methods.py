@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from nlmeta import EMA, MLC, CrossEntropy, Method
+from nlmeta import EMA, MLC, CrossEntropy, Method, bilevel
 from nlmeta.data import Batch, Samples, draw_batch
 from nlmeta.methods import GeneralisedCrossEntropy
 from nlmeta.models import MLP, SmallCNN
@@ -127,6 +127,7 @@ def test_settings_of_mlc_hold_every_switch():
     }
     settings = mlc(**switches).settings
     others = {"virtual_lr": 0.1, "transition_lr": 2.0, "initial": "identity"}
+    switches["mode"] = repr(bilevel.Lookahead("fd"))
     assert settings == {"name": "MLC", **others, **switches, "objective": "LabelCrossEntropy()"}
     assert mlc(initial=torch.full((C, C), 1 / C)).settings["initial"] != "identity"
 

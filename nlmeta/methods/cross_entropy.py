@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nlmeta import losses
 from nlmeta._checks import check_rate
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, descend
+from nlmeta.methods.base import Method, Wrapper, descend
 
 __all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]
 
@@ -59,7 +59,7 @@ class GeneralisedCrossEntropy(Method):
         return {"loss": loss.detach()}
 
 
-class EMA(Method):
+class EMA(Wrapper):
     """Any method, predicting with an exponential moving average of the network's weights.
 
     After each step, average <- decay * average + (1 - decay) * weights (Polyak & Juditsky, 1992,
@@ -79,13 +79,9 @@ class EMA(Method):
     """
 
     def __init__(self, method: Method, model: nn.Module, *, decay: float) -> None:
-        super().__init__()
+        super().__init__(method)
         check_rate("decay", decay)
-        self.method = method
         self.decay = decay
-        self.needs_meta = method.needs_meta
-        self.smallest_batch = method.smallest_batch
-        self.num_samples = method.num_samples
         self.average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
         )
@@ -109,11 +105,6 @@ class EMA(Method):
         diagnostics = self.method.warmup_step(model, optimizer, train)
         self.average.update_parameters(model)
         return diagnostics
-
-    @property
-    def needs_meta_labels(self) -> bool:
-        """Those of the wrapped method."""
-        return self.method.needs_meta_labels
 
     def predictor(self, model: nn.Module) -> nn.Module:
         """The averaged network."""

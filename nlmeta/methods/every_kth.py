@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method
+from nlmeta.methods.base import Method, Wrapper
 
 __all__ = ["EveryKth"]
 
 
-class EveryKth(Method):
+class EveryKth(Wrapper):
     """Any method with a meta step, which takes it at steps 1, k + 1, 2k + 1, ... alone.
 
     In between the network is trained with what was learned so far. With k steps for one meta step
@@ -25,18 +25,14 @@ class EveryKth(Method):
     """
 
     def __init__(self, method: Method, k: int) -> None:
-        super().__init__()
+        super().__init__(method)
         check_count("k", k)
         if type(method).ordinary_step is Method.ordinary_step:
             raise ValueError(
                 f"`method` is {type(method).__name__}; it has no ordinary step "
                 "of its own; an average goes around: EMA(EveryKth(method, k), model, decay=...)"
             )
-        self.method = method
         self.k = k
-        self.needs_meta = method.needs_meta
-        self.smallest_batch = method.smallest_batch
-        self.num_samples = method.num_samples
         self._steps = 0
 
     def step(
@@ -52,21 +48,6 @@ class EveryKth(Method):
         if due:
             return self.method.step(model, optimizer, train, meta)
         return self.method.ordinary_step(model, optimizer, train)
-
-    def warmup_step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
-    ) -> dict[str, Tensor]:
-        """One warm-up step of the wrapped method."""
-        return self.method.warmup_step(model, optimizer, train)
-
-    @property
-    def needs_meta_labels(self) -> bool:
-        """Those of the wrapped method."""
-        return self.method.needs_meta_labels
-
-    def predictor(self, model: nn.Module) -> nn.Module:
-        """That of the wrapped method."""
-        return self.method.predictor(model)
 
     def get_extra_state(self) -> dict[str, int]:
         """The number of steps taken, for `state_dict`."""

@@ -101,21 +101,18 @@ class LearningToReweight(Method):
         def outer_loss(network: Callable[..., Any]) -> Tensor:
             return LabelCrossEntropy()(network, meta)
 
-        how = self.mode
-        if how.mode == "exact" or how.lean:
-            return bilevel.hypergradient(
-                model, forward, inner_loss, outer_loss, [weights], lr=1.0, mode=how
-            )
-        # A step of length zero need not be taken: that saves its backward pass.
-        theta = bilevel.parameters(model, how.only)
-        v, value = bilevel.outer_gradient(model, theta, outer_loss)
-        z_dot = bilevel.tangent(
-            model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided
+        # A step of length zero need not be taken, unless for what it frees or differentiates.
+        taken = self.mode.mode == "exact" or self.mode.lean
+        return bilevel.hypergradient(
+            model,
+            forward,
+            inner_loss,
+            outer_loss,
+            [weights],
+            lr=1.0,
+            mode=self.mode,
+            theta_hat=None if taken else bilevel.parameters(model, self.mode.only),
         )
-        gradients = bilevel.hypergradient_from_tangent(
-            inner_loss, forward.logits, z_dot, [weights], lr=1.0
-        )
-        return bilevel.Hypergradient(gradients, value)
 
 
 class MetaWeightNet(CLIDMU):

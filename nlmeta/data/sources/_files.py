@@ -16,6 +16,7 @@ __all__ = [
     "read_images",
     "read_labelled_names",
     "read_lines",
+    "refuse_download",
     "require",
 ]
 
@@ -25,6 +26,12 @@ def require(path: Path, how: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.\n{how}")
     return path
+
+
+def refuse_download(download: bool, how: str) -> None:
+    """For what nobody may fetch without asking, or without a hand. `how` tells how to."""
+    if download:
+        raise ValueError(f"`download` is True; this dataset has to be got by hand.\n{how}")
 
 
 def check_whole(folder: Path, checksums: Mapping[str, str], how: str) -> None:

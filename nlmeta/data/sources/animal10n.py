@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nlmeta.data.sources._files import check_published, require
+from nlmeta.data.sources._files import check_published, refuse_download, require
 from nlmeta.data.sources.base import ImageFiles, Part, Source, data_folder
 
 __all__ = ["read_animal10n"]
@@ -48,8 +48,7 @@ def read_animal10n(*, folder: str | Path | None = None, download: bool = False) 
     """
     root = data_folder(folder) / "animal-10n"
     how = _HOW.format(folder=root)
-    if download:
-        raise ValueError(f"`download` is True; this dataset has to be asked for.\n{how}")
+    refuse_download(download, how)
     require(root, how)
     batches = sorted(root.glob("data_batch_*.bin"))
     if batches:

@@ -9,6 +9,7 @@ from nlmeta.data.sources._files import (
     read_images,
     read_labelled_names,
     read_lines,
+    refuse_download,
 )
 from nlmeta.data.sources.base import Part, Source, data_folder
 
@@ -56,8 +57,7 @@ def read_clothing1m(
     """
     root = data_folder(folder) / "clothing1M"
     how = _HOW.format(folder=root)
-    if download:
-        raise ValueError(f"`download` is True; this dataset has to be asked for.\n{how}")
+    refuse_download(download, how)
     moved = (root / "annotations" / "noisy_label_kv.txt").exists()
     lists = root / "annotations" if moved else root
     class_names = tuple(read_lines(lists / "category_names_eng.txt", how))

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nlmeta.data.sources._files import check_published, read_images, read_lines
+from nlmeta.data.sources._files import check_published, read_images, read_lines, refuse_download
 from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["read_food101n"]
@@ -55,8 +55,7 @@ def read_food101n(
     """
     root = data_folder(folder)
     how = _HOW.format(folder=root)
-    if download:
-        raise ValueError(f"`download` is True; this dataset is fetched by hand.\n{how}")
+    refuse_download(download, how)
     release = root / "Food-101N_release"
     meta = release / "meta"
     class_names = _class_names(meta / "classes.txt", how)

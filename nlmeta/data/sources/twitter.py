@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
-from nlmeta.data.sources._files import check_published, read_lines, require
+from nlmeta.data.sources._files import check_published, read_lines, refuse_download, require
 from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["TextSource", "read_twitter"]
@@ -85,8 +85,7 @@ def read_twitter(
     """
     root = data_folder(folder) / "twitter-pos" / "glc"
     how = _HOW.format(folder=root)
-    if download:
-        raise ValueError(f"`download` is True; this dataset is fetched by hand.\n{how}")
+    refuse_download(download, how)
     check_count("window", window, minimum=0)
     tweets = {}
     for part, file in _FILES.items():

@@ -9,6 +9,7 @@ from nlmeta.data.sources._files import (
     read_images,
     read_labelled_names,
     read_lines,
+    refuse_download,
 )
 from nlmeta.data.sources.base import Part, Source, data_folder
 
@@ -53,8 +54,7 @@ def read_webvision(
     """
     root = data_folder(folder) / "webvision"
     how = _HOW.format(folder=root)
-    if download:
-        raise ValueError(f"`download` is True; this dataset is fetched by hand.\n{how}")
+    refuse_download(download, how)
     path = root / "info" / "synsets.txt"
     synsets = [line.strip().partition(" ") for line in read_lines(path, how)]
     if len(synsets) != _ALL_CLASSES:
