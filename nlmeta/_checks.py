@@ -5,7 +5,7 @@ raises `TypeError`, a value outside its range `ValueError`; nothing is repaired 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from numbers import Integral, Real
 
 import torch
@@ -84,7 +84,7 @@ def check_labels(name: str, labels: Tensor, num_classes: int) -> None:
         )
 
 
-def check_same_length(first: str, a: Tensor, second: str, b: Tensor) -> None:
+def check_same_length(first: str, a: Sized, second: str, b: Sized) -> None:
     """Require two tensors that speak of the same samples."""
     if len(a) != len(b):
         raise ValueError(

@@ -9,6 +9,9 @@ Every share is a count divided once by a count, in float64, so a short last batc
 than it should. A share of nothing is NaN. Left to others: when to measure is `nlmeta.training`'s.
 """
 
+import math
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +28,19 @@ __all__ = [
 ]
 
 
-def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
+class Inputs(Protocol):
+    """What can be predicted: a tensor, or anything whose slices are tensors."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where predictions go."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
+def predict(model: nn.Module, x: Inputs, *, batch_size: int) -> Tensor:
     """Give the model's logits for all samples, in evaluation mode and without gradients.
 
     Every submodule is afterwards in the mode in which it came, also if the model raises.
@@ -34,8 +49,8 @@ def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
     ----------
     model : nn.Module
         Maps (n, ...) to logits (n, C).
-    x : Tensor
-        (N, ...), on any device.
+    x : Tensor or nlmeta.data.Images
+        (N, ...), on any device; anything whose slices are such tensors.
     batch_size : int
         Samples per forward pass; the last batch may be shorter.
 
@@ -50,26 +65,28 @@ def predict(model: nn.Module, x: Tensor, *, batch_size: int) -> Tensor:
         If `batch_size` is below 1.
     """
     _checks.check_count("batch_size", batch_size)
-    home = next(model.parameters(), x).device
+    home = next((p.device for p in model.parameters()), x.device)
     # `model.train(was_training)` would wake up layers that the caller had frozen.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(b.to(home)).to(x.device) for b in x.split(batch_size)])
+            starts = range(0, max(len(x), 1), batch_size)
+            batches = (x[start : start + batch_size] for start in starts)
+            return torch.cat([model(batch.to(home)).to(x.device) for batch in batches])
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def evaluate(model: nn.Module, x: Tensor, labels: Tensor, *, batch_size: int) -> float:
+def evaluate(model: nn.Module, x: Inputs, labels: Tensor, *, batch_size: int) -> float:
     """Give the model's accuracy on all samples; see `predict` and `accuracy`.
 
     Parameters
     ----------
     model : nn.Module
         Maps (n, ...) to logits (n, C).
-    x : Tensor
+    x : Tensor or nlmeta.data.Images
         (N, ...), on any device.
     labels : Tensor
         (N,), int64, on the device of `x`.
@@ -114,39 +131,45 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     return _share(_classes(predictions) == labels)
 
 
-def memorised(predictions: Tensor, given: Tensor, true: Tensor) -> float:
+def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
     """Give the share of the wrongly labelled samples predicted as their wrong label.
 
     Parameters
     ----------
     predictions : Tensor
         Classes (N,), or logits or probabilities (N, C), on the *training* samples.
-    given, true : Tensor
-        (N,), int64: the labels trained on, and the right ones.
+    given : Tensor
+        (N,), int64: the labels trained on.
+    true : Tensor or None
+        (N,), int64: the right ones, if anybody knows them.
 
     Returns
     -------
     float
-        In [0, 1]; NaN when no given label is wrong.
+        In [0, 1]; NaN when no given label is wrong, or nobody knows.
 
     Raises
     ------
     ValueError
         If the three differ in length.
     """
+    if true is None:
+        return math.nan
     predicted, wrong = _split(predictions, given, true)
     return _share(predicted[wrong] == given[wrong])
 
 
-def label_recovery(predictions: Tensor, given: Tensor, true: Tensor) -> dict[str, float]:
+def label_recovery(predictions: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float]:
     """Tell what becomes of wrong and of right labels if the predictions replace them.
 
     Parameters
     ----------
     predictions : Tensor
         Classes (N,), or logits or probabilities (N, C): the proposed labels.
-    given, true : Tensor
-        (N,), int64: the labels as given, and the right ones.
+    given : Tensor
+        (N,), int64: the labels as given.
+    true : Tensor or None
+        (N,), int64: the right ones, if anybody knows them; both shares are NaN if not.
 
     Returns
     -------
@@ -159,6 +182,8 @@ def label_recovery(predictions: Tensor, given: Tensor, true: Tensor) -> dict[str
     ValueError
         If the three differ in length.
     """
+    if true is None:
+        return {"recovered": math.nan, "destroyed": math.nan}
     predicted, wrong = _split(predictions, given, true)
     hit = predicted == true
     return {"recovered": _share(hit[wrong]), "destroyed": _share(~hit[~wrong])}

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from nlmeta import distributed, metrics
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
-from nlmeta.data import Batch, Batches, Split, draw_batch
+from nlmeta.data import Batch, Batches, Images, Samples, Split, draw_batch
 from nlmeta.methods import Method
 from nlmeta.seeding import generator, seeded
 
@@ -50,7 +50,8 @@ class Result:
         A row an epoch: ``epoch``, ``lr``, the method's diagnostics as means over the epoch's steps
         (``loss``, ...), ``test_accuracy``, ``train_accuracy`` (share of the *given* training
         labels that are predicted), ``memorised`` (the same among wrong labels only; not a number
-        where none is wrong), what `on_epoch` returned, ``seconds``.
+        where none is wrong or nobody knows; neither if training images stay on disk, which would
+        all be decoded once more), what `on_epoch` returned, ``seconds``.
     finished : bool
         False if the run was stopped by Ctrl-C. The network is then as it was at that moment, maybe
         inside an epoch; the checkpoint holds the last whole epoch, and continues from there.
@@ -107,7 +108,8 @@ def fit(
     model : nn.Module
         Returns logits of shape (n, C). Trained in place.
     split : Split
-        The data; moved to the device as a whole.
+        The data. What is in memory is moved to the device as a whole; images on disk are decoded
+        ahead of each batch. Training images are augmented as `Split.augmented` says.
     epochs : int
         Passes over the training part, warm-up included. The result is that of the last.
     seed : int
@@ -211,6 +213,7 @@ def fit(
         "method": method.settings,
         "network": f"{type(model).__name__}, {_size(model)} parameters",
         "split": split.digest,
+        "augmentation": _augmentation(split.train),
         "epochs": epochs,
         "seed": seed,
         "warmup_epochs": warmup_epochs,
@@ -479,6 +482,11 @@ def _check_split(split: Split, method: Method) -> None:
             )
 
 
+def _augmentation(samples: Samples) -> str | None:
+    drawn = isinstance(samples.x, Images) and samples.x.numbers > 0
+    return repr(samples.x.augmentation) if drawn and isinstance(samples.x, Images) else None
+
+
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -556,18 +564,25 @@ def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dic
 
 
 def _evaluate(predictor: nn.Module, split: Split) -> dict[str, float]:
-    train = metrics.predict(predictor, split.train.x, batch_size=EVALUATION_BATCH)
-    if not train.isfinite().all():
+    test = _finite_logits(predictor, split.test)
+    measured = {"test_accuracy": metrics.accuracy(test, split.test.y)}
+    if isinstance(split.train.x, Images) and split.train.x.on_disk:
+        return measured
+    train = _finite_logits(predictor, split.train)
+    return measured | {
+        "train_accuracy": metrics.accuracy(train, split.train.y),
+        "memorised": metrics.memorised(train, split.train.y, split.true_labels),
+    }
+
+
+def _finite_logits(predictor: nn.Module, samples: Samples) -> Tensor:
+    logits = metrics.predict(predictor, samples.x, batch_size=EVALUATION_BATCH)
+    if not logits.isfinite().all():
         raise FloatingPointError(
             "the network's logits are no longer finite; a smaller learning rate often helps. "
             "Earlier checkpoints are untouched"
         )
-    test = metrics.predict(predictor, split.test.x, batch_size=EVALUATION_BATCH)
-    return {
-        "test_accuracy": metrics.accuracy(test, split.test.y),
-        "train_accuracy": metrics.accuracy(train, split.train.y),
-        "memorised": metrics.memorised(train, split.train.y, split.true_labels),
-    }
+    return logits
 
 
 @contextmanager

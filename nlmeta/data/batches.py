@@ -1,12 +1,13 @@
-"""Batches of samples that already lie on the device."""
+"""Batches of samples that lie on the device, or are decoded while a step is taken."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
+from nlmeta.data.images import Images
 from nlmeta.data.split import Samples
 from nlmeta.distributed import check_divisible, share, world_size
 
@@ -45,14 +46,14 @@ class Batches:
     Parameters
     ----------
     samples : Samples
-        On any device; batches stay there.
+        On any device; batches come out there. Images on disk are decoded ahead of their use.
     batch_size : int
         n; the last batch may be smaller. A multiple of the number of processes.
     smallest : int
         Of a last batch. Default 2, since BatchNorm has no variance over one sample. With W
         processes at least 2 W, for the same reason.
     generator : torch.Generator
-        On the CPU; draws the order of each pass.
+        On the CPU; draws the order of each pass, then the numbers that augment each batch.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.samples), generator=self.generator, device="cpu")
-        for ids in order.split(self.batch_size)[: len(self)]:
-            yield _take(self.samples, ids)
+        yield from _take(self.samples, order.split(self.batch_size)[: len(self)], self.generator)
 
 
 def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator) -> Batch:
@@ -93,24 +93,52 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
         several processes the whole set is cut to a multiple of their number, and another size must
         be one.
     generator : torch.Generator
-        On the CPU.
+        On the CPU; draws the samples, then the numbers that augment them.
 
     Returns
     -------
     Batch
     """
-    if size is None or size >= len(samples):
-        n = _shared(len(samples))
-        ids = torch.arange(n, device=samples.y.device)
-        return Batch(samples.x[share(n)], samples.y[:n], ids)
-    check_count("size", size)
-    check_divisible("size", size)
-    return _take(samples, torch.randperm(len(samples), generator=generator, device="cpu")[:size])
+    if size is not None and size < len(samples):
+        check_count("size", size)
+        check_divisible("size", size)
+        rows = torch.randperm(len(samples), generator=generator, device="cpu")[:size]
+        return next(_take(samples, (rows,), generator))
+    n = _shared(len(samples))
+    if isinstance(samples.x, Images):
+        return next(_take(samples, (torch.arange(n, device="cpu"),), generator))
+    ids = torch.arange(n, device=samples.y.device)
+    return Batch(samples.x[share(n)], samples.y[:n], ids)
 
 
-def _take(samples: Samples, ids: Tensor) -> Batch:
-    ids = ids[: _shared(len(ids))].to(samples.y.device)
-    return Batch(samples.x[ids[share(len(ids))]], samples.y[ids], ids)
+def _take(
+    samples: Samples, batches: Sequence[Tensor], generator: torch.Generator
+) -> Iterator[Batch]:
+    """Batches by their rows, which lie on the CPU."""
+    joint = [rows[: _shared(len(rows))] for rows in batches]
+    for ids, x in zip(joint, _inputs(samples.x, joint, generator), strict=True):
+        there = ids.to(samples.y.device)
+        yield Batch(x, samples.y[there], there)
+
+
+def _inputs(
+    x: Tensor | Images, joint: Sequence[Tensor], generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Of each joint batch the inputs that belong to this process."""
+    if isinstance(x, Tensor):
+        for ids in joint:
+            yield x[ids[share(len(ids))].to(x.device)]
+    else:
+        yield from x.batches(_own_rows_and_numbers(joint, x.numbers, generator))
+
+
+def _own_rows_and_numbers(
+    joint: Sequence[Tensor], numbers: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for ids in joint:
+        # Drawn for the joint batch, so that an image changes alike on however many processes.
+        u = torch.rand(len(ids), numbers, generator=generator, device="cpu")
+        yield ids[share(len(ids))], u[share(len(ids))]
 
 
 def _shared(n: int) -> int:

@@ -2,22 +2,31 @@
 
 import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
+
+from nlmeta.data.source import Part, Source
 
 __all__ = ["read_digits"]
 
 
-def read_digits() -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def read_digits() -> Source:
     """All 1,797 digits.
 
     Returns
     -------
-    x : Tensor of float32, shape (1797, 1, 8, 8)
-        Grey values from 0 to 16.
-    y : Tensor of int64, shape (1797,)
-        0 to 9.
-    class_names : tuple of str
+    Source
+        ``train``: x float32 of shape (1797, 1, 8, 8), grey values from 0 to 16; y 0 to 9. There is
+        no test part.
     """
     digits = load_digits()
     x = torch.from_numpy(digits.images).float().unsqueeze(1)
-    return x, torch.from_numpy(digits.target).long(), tuple(str(name) for name in range(10))
+    return Source(
+        name="digits",
+        class_names=tuple(str(name) for name in range(10)),
+        train=Part(x, torch.from_numpy(digits.target).long()),
+        test=None,
+        noisy=False,
+        attribution=(
+            "Alpaydin & Kaynak, Optical recognition of handwritten digits, UCI Machine Learning "
+            "Repository, 1998; CC BY 4.0"
+        ),
+    )

@@ -1,13 +1,14 @@
 """What a dataset is once it is ready: four parts, and the truth kept aside for evaluation alone."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
+from nlmeta.data.images import Augmentation, Images
 from nlmeta.seeding import generator
 
 __all__ = ["Samples", "Split"]
@@ -19,19 +20,28 @@ class Samples:
 
     Attributes
     ----------
-    x : Tensor of float, shape (n, ...)
-        Inputs.
+    x : Tensor or Images, n rows
+        Inputs: floats of shape (n, ...) for a network, int64 places in a vocabulary, or `Images`,
+        which are bytes until rows are asked for. In all cases ``x[rows]`` goes into a network.
     y : Tensor of int64, shape (n,)
         The labels that may be used: noisy ones in a training part, clean ones elsewhere.
+    own_ids : sequence of str or int, optional
+        What their owner calls the samples: file names, keys, numbers of a table.
     """
 
-    x: Tensor
+    x: Tensor | Images
     y: Tensor
+    own_ids: Sequence[str | int] | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it needs one for each"
+            )
+        if self.own_ids is not None and len(self.own_ids) != len(self.y):
+            raise ValueError(
+                f"`own_ids` has {len(self.own_ids)} entries for {len(self.y)} samples; "
+                "it needs one for each"
             )
 
     def __len__(self) -> int:
@@ -43,7 +53,27 @@ class Samples:
         Inputs of int64 are places in a vocabulary and stay what they are.
         """
         kind = None if self.x.dtype == torch.int64 else dtype
-        return Samples(self.x.to(device=device, dtype=kind), self.y.to(device))
+        return replace(self, x=self.x.to(device=device, dtype=kind), y=self.y.to(device))
+
+    def subset(self, rows: Tensor) -> "Samples":
+        """Some of the samples.
+
+        Parameters
+        ----------
+        rows : Tensor of int64, shape (m,), or of bool, shape (n,)
+            Which.
+
+        Returns
+        -------
+        Samples
+            Images stay bytes, on their device or on disk.
+        """
+        if rows.dtype == torch.bool:
+            rows = rows.nonzero().flatten()
+        there = rows.to(self.y.device)
+        x = self.x.subset(rows) if isinstance(self.x, Images) else self.x[there]
+        ids = None if self.own_ids is None else [self.own_ids[row] for row in rows.tolist()]
+        return Samples(x, self.y[there], ids)
 
 
 @dataclass(frozen=True)
@@ -60,16 +90,31 @@ class Split:
         Small clean set, class-balanced; or a noisy one, see `with_noisy_meta`.
     validation, test : Samples
         Clean. Nothing in the package selects by the test part.
-    true_labels : Tensor of int64, shape (N,)
-        The truth behind `train.y`. For evaluation alone: it never reaches a method.
-    transition : Tensor of float64, shape (C, C)
-        The matrix that the noise was drawn from; row: true class, column: given label.
+    true_labels : Tensor of int64, shape (N,), or None
+        The truth behind `train.y`. For evaluation alone: it never reaches a method. None where
+        nobody knows it.
+    transition : Tensor of float64, shape (C, C), or None
+        The matrix that the noise was drawn from; row: true class, column: given label. None where
+        it was not drawn from one.
     indices : mapping of str to Tensor
-        For each part the rows of the original dataset.
+        For each part the rows of the original dataset, in the part of it that `origins` names.
     class_names : tuple of str
         C names.
     settings : mapping
         The arguments that made this split.
+    origins : mapping of str to str
+        For each part the part of the original dataset that it comes from, ``"train"`` mostly.
+    manifest : mapping
+        What is known of the noise, see `nlmeta.noise.Corruption`. Empty where the truth is not
+        known.
+    attribution : str
+        Whom to cite, and terms of use.
+    notes : tuple of str
+        What a user should know about this split.
+    vocabulary : tuple of str
+        V words that the inputs of a text stand for.
+    vectors : Tensor of float32, shape (V, E), or None
+        Their vectors, where a file has them.
     """
 
     name: str
@@ -77,11 +122,17 @@ class Split:
     meta: Samples
     validation: Samples
     test: Samples
-    true_labels: Tensor
-    transition: Tensor
+    true_labels: Tensor | None
+    transition: Tensor | None
     indices: Mapping[str, Tensor]
     class_names: tuple[str, ...]
     settings: Mapping[str, object]
+    origins: Mapping[str, str] = field(default_factory=dict)
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    attribution: str = ""
+    notes: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    vectors: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
@@ -91,6 +142,8 @@ class Split:
     @property
     def wrong(self) -> Tensor:
         """Which given labels are wrong; bool, shape (N,). For evaluation alone."""
+        if self.true_labels is None:
+            raise ValueError(f"nobody knows which labels of {self.name!r} are wrong")
         return self.train.y != self.true_labels
 
     @property
@@ -106,7 +159,35 @@ class Split:
         """The same split, resident on a device."""
         parts = ("train", "meta", "validation", "test")
         moved = {part: getattr(self, part).to(device, dtype) for part in parts}
-        return replace(self, **moved, true_labels=self.true_labels.to(device))
+        truth = None if self.true_labels is None else self.true_labels.to(device)
+        return replace(self, **moved, true_labels=truth)
+
+    def augmented(self, augmentation: Augmentation, *, meta: bool = False) -> "Split":
+        """The split whose training images are changed at random each time they are taken.
+
+        Parameters
+        ----------
+        augmentation : Augmentation
+            See `nlmeta.data.augmentation`. Parts that are not augmented go through its `at_rest`.
+        meta : bool
+            Whether the meta set is augmented too, as CLID-MU's released code does. Default False,
+            as in that of MSLG; MLC augments nothing.
+
+        Returns
+        -------
+        Split
+        """
+        drawn = {"train": True, "meta": meta, "validation": False, "test": False}
+        parts = {}
+        for name, draws in drawn.items():
+            samples = getattr(self, name)
+            if not isinstance(samples.x, Images):
+                raise ValueError(
+                    f"`augmentation` is given; the {name} part of {self.name!r} holds "
+                    f"{samples.x.dtype}, and only images kept as bytes are augmented"
+                )
+            parts[name] = replace(samples, x=samples.x.augmented(augmentation, drawn=draws))
+        return replace(self, **parts)
 
     def on_meta_set(self) -> "Split":
         """The split of somebody who has the clean meta set and nothing else to train on."""
@@ -128,9 +209,9 @@ class Split:
             )
         if not kept.any():
             raise ValueError("`kept` keeps no sample; a training part needs at least one")
-        train = Samples(self.train.x[kept], self.train.y[kept])
         indices = {**self.indices, "train": self.indices["train"][kept.cpu()]}
-        return replace(self, train=train, true_labels=self.true_labels[kept], indices=indices)
+        truth = None if self.true_labels is None else self.true_labels[kept]
+        return replace(self, train=self.train.subset(kept), true_labels=truth, indices=indices)
 
     def with_noisy_meta(self, size: int, *, seed: int, held_out: bool = False) -> "Split":
         """The split of somebody without clean samples: the meta set is drawn from the noisy part.
@@ -165,8 +246,7 @@ class Split:
             raise ValueError(
                 f"`size` is {size}; the training part of {len(given)} samples has not enough"
             )
-        rows_there = drawn.to(self.train.y.device)
-        meta = Samples(self.train.x[rows_there], self.train.y[rows_there])
+        meta = self.train.subset(drawn)
         indices = {**self.indices, "meta": self.indices["train"][drawn]}
         changed = replace(self, meta=meta, indices=indices)
         if not held_out:

@@ -66,7 +66,7 @@ def label_confidence(mentor: nn.Module, split: Split) -> Tensor:
     -------
     Tensor of float, shape (N,)
     """
-    x = split.train.x.to(next(mentor.parameters()).dtype)
+    x = split.train.x.to(dtype=next(mentor.parameters()).dtype)
     p = metrics.predict(mentor, x, batch_size=EVALUATION_BATCH).softmax(1)  # (N, C)
     return p.gather(1, split.train.y[:, None]).squeeze(1)
 
@@ -181,7 +181,10 @@ def _judged(result: Result, kept: Tensor, split: Split) -> Iteration:
     dtype = next(result.model.parameters()).dtype
     student, teacher = (
         metrics.evaluate(
-            network, split.validation.x.to(dtype), split.validation.y, batch_size=EVALUATION_BATCH
+            network,
+            split.validation.x.to(dtype=dtype),
+            split.validation.y,
+            batch_size=EVALUATION_BATCH,
         )
         for network in (result.model, result.predictor)
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nlmeta import losses, metrics
 from nlmeta._checks import check_count
+from nlmeta.data.images import Images
 from nlmeta.methods import Method
 from nlmeta.models import with_features
 from nlmeta.seeding import generator
@@ -27,7 +28,7 @@ Score = Callable[[nn.Module], float]
 
 def divergence_score(
     network: nn.Module,
-    x: Tensor,
+    x: Tensor | Images,
     *,
     batch_size: int = 100,
     temperature: float = 0.5,
@@ -44,7 +45,7 @@ def divergence_score(
     ----------
     network : nn.Module
         Hands out its features, see `models.with_features`.
-    x : Tensor, shape (N, ...)
+    x : Tensor or Images, shape (N, ...)
         Inputs, at least one batch of them.
     batch_size : int
         B. Default 100, released.

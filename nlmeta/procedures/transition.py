@@ -17,7 +17,9 @@ from nlmeta.training import EVALUATION_BATCH
 __all__ = ["transition_from_anchors", "transition_from_clean"]
 
 
-def transition_from_anchors(network: nn.Module, x: Tensor, *, percentile: float = 100.0) -> Tensor:
+def transition_from_anchors(
+    network: nn.Module, x: metrics.Inputs, *, percentile: float = 100.0
+) -> Tensor:
     """T from the samples that the network is surest about, one anchor for each class.
 
     Row i is the prediction for the anchor of class i. It is right if the anchor's true class is i
@@ -27,7 +29,7 @@ def transition_from_anchors(network: nn.Module, x: Tensor, *, percentile: float 
     ----------
     network : nn.Module
         Returns logits of shape (n, C); trained on the noisy labels.
-    x : Tensor, shape (N, ...)
+    x : Tensor or nlmeta.data.Images, shape (N, ...)
         Samples to choose from; the noisy training samples do.
     percentile : float
         In [0, 100]. The anchor of a class is the sample at this percentile of its predicted
@@ -78,6 +80,6 @@ def transition_from_clean(network: nn.Module, clean: Samples) -> Tensor:
     return sums / counts[:, None]
 
 
-def _predictions(network: nn.Module, x: Tensor) -> Tensor:
+def _predictions(network: nn.Module, x: metrics.Inputs) -> Tensor:
     """Probabilities of all samples, float64 so that rows sum to one as exactly as can be."""
     return metrics.predict(network, x, batch_size=EVALUATION_BATCH).cpu().double().softmax(1)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nlmeta._checks import check_choice
+from nlmeta.data.images import ImageFiles
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources.animal10n import read_animal10n
-from nlmeta.data.sources.base import ImageFiles, Part, Source, data_folder
 from nlmeta.data.sources.cifar import read_cifar10, read_cifar100
 from nlmeta.data.sources.cifar_n import read_cifar10n, read_cifar100n
 from nlmeta.data.sources.clothing1m import read_clothing1m

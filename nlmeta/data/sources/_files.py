@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nlmeta.data.sources.base import ImageFiles
+from nlmeta.data.images import ImageFiles
 
 __all__ = [
     "check_published",

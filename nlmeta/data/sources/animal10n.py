@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nlmeta.data.images import ImageFiles
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import check_published, refuse_download, require
-from nlmeta.data.sources.base import ImageFiles, Part, Source, data_folder
 
 __all__ = ["read_animal10n"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import check_whole, download
-from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["read_cifar10", "read_cifar100"]
 

@@ -18,8 +18,8 @@ from torch.serialization import safe_globals
 from torchvision.datasets.utils import download_url
 
 from nlmeta._checks import check_labels
+from nlmeta.data.source import Source, data_folder
 from nlmeta.data.sources._files import check_whole, download
-from nlmeta.data.sources.base import Source, data_folder
 from nlmeta.data.sources.cifar import read_cifar10, read_cifar100
 
 __all__ = ["read_cifar10n", "read_cifar100n"]

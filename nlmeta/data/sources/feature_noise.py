@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_choice, check_labels
+from nlmeta.data.source import data_folder
 from nlmeta.data.sources._files import require
-from nlmeta.data.sources.base import data_folder
 
 __all__ = [
     "PredictionTable",

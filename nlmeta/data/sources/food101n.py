@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import check_published, read_images, read_lines, refuse_download
-from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["read_food101n"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import check_whole, download
-from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["read_fashion_mnist", "read_mnist"]
 

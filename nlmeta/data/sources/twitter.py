@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import check_published, read_lines, refuse_download, require
-from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["TextSource", "read_twitter"]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources._files import (
     check_published,
     read_images,
@@ -11,7 +12,6 @@ from nlmeta.data.sources._files import (
     read_lines,
     refuse_download,
 )
-from nlmeta.data.sources.base import Part, Source, data_folder
 
 __all__ = ["read_webvision"]
 

@@ -132,5 +132,5 @@ def _hypergradient(model: nn.Module, train: Batch, meta: Batch, how: Lookahead) 
 
 def _resized(samples: Samples, shape: Sequence[int]) -> Samples:
     channels, *size = shape
-    x = F.interpolate(samples.x, size=size, mode="bilinear")
+    x = F.interpolate(samples.x[:], size=size, mode="bilinear")
     return Samples(x.expand(-1, channels, -1, -1).contiguous(), samples.y)

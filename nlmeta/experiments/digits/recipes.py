@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nlmeta import metrics, presets
 from nlmeta.data import Split
@@ -106,6 +106,12 @@ def _network(seed: int) -> MLP:
     return MLP(64, 10, seed=seed)
 
 
+def _matrix(split: Split) -> Tensor:
+    """The matrix that the noise was drawn from; on the digits there always is one."""
+    assert split.transition is not None
+    return split.transition
+
+
 # Baselines
 
 
@@ -145,7 +151,7 @@ def _fine_tuning(split: Split, seed: int, setting: Setting) -> Networks:
 
 def _forward(split: Split, seed: int, setting: Setting) -> Networks:
     """With the matrix that the noise was drawn from, which nobody has outside of an experiment."""
-    result = _train(ForwardCorrection(split.transition), split, seed, lr=setting["lr"])
+    result = _train(ForwardCorrection(_matrix(split)), split, seed, lr=setting["lr"])
     return {"forward, true T": (result.model, {})}
 
 
@@ -153,7 +159,7 @@ def _forward_estimated(split: Split, seed: int, setting: Setting) -> Networks:
     start = _train(CrossEntropy(), split, seed, epochs=setting["early_epochs"]).model
     estimate = transition_from_anchors(start, split.train.x, percentile=ANCHOR_PERCENTILE)
     result = _train(ForwardCorrection(estimate), split, seed, lr=setting["lr"])
-    error = metrics.transition_error(estimate, split.transition)
+    error = metrics.transition_error(estimate, _matrix(split))
     return {"forward, estimated T": (result.model, {"transition_error": error})}
 
 
@@ -161,7 +167,7 @@ def _gold(split: Split, seed: int, setting: Setting) -> Networks:
     start = _train(CrossEntropy(), split, seed, epochs=setting["early_epochs"]).model
     estimate = transition_from_clean(start, split.meta)
     result = _train(GoldLossCorrection(estimate), split, seed, lr=setting["lr"])
-    error = metrics.transition_error(estimate, split.transition)
+    error = metrics.transition_error(estimate, _matrix(split))
     return {"GLC": (result.model, {"transition_error": error})}
 
 
@@ -190,7 +196,7 @@ def _mlc(split: Split, seed: int, setting: Setting, *, name: str, **switches: An
     options = {**presets.MLC_DIGITS, **switches, **setting}
     method = MLC(10, **options)
     result = _train(method, split, seed, warmup_epochs=10)
-    error = metrics.transition_error(method.transition.detach(), split.transition)
+    error = metrics.transition_error(method.transition.detach(), _matrix(split))
     return {name: (result.model, {"transition_error": error})}
 
 

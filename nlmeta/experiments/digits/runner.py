@@ -193,7 +193,7 @@ def _run_task(
 def _measure(network: nn.Module, split: Split, *, of_test: bool) -> dict[str, float]:
     """Nothing of the test part where a setting is chosen."""
 
-    def logits(x: torch.Tensor) -> torch.Tensor:
+    def logits(x: metrics.Inputs) -> torch.Tensor:
         return metrics.predict(network, x, batch_size=1024)
 
     measured = {"validation": metrics.accuracy(logits(split.validation.x), split.validation.y)}

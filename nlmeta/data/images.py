@@ -1,0 +1,388 @@
+"""Images that take a byte for a number, in memory or on disk, and come out as a network wants them.
+
+`ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a tensor of
+bytes on a device, and standardises what it hands out; for training it also augments, each image
+with numbers of its own.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nlmeta._checks import check_count
+
+__all__ = ["Augmentation", "ImageFiles", "Images", "channel_statistics"]
+
+AHEAD = 2  # batches that are decoded while one is in use
+
+
+class ImageFiles:
+    """Images that stay on disk until rows are asked for.
+
+    ``files[rows]`` decodes with several threads: converted to RGB, the shorter side brought to
+    `size` (bilinear), the middle square kept. A training crop of 224 pixels then comes out of the
+    square.
+
+    Parameters
+    ----------
+    folder : Path
+        The names are relative to it.
+    names : sequence of str
+        One for each image, with ``/`` between folders.
+    size : int
+        Side of the square in pixels. Default 256 (the side to which the released code of MSLG
+        resizes; that code squeezes the image instead of cutting it, the square is ours).
+    threads : int
+        Default 8 (ours).
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[str], *, size: int = 256, threads: int = 8
+    ) -> None:
+        check_count("size", size)
+        check_count("threads", threads)
+        self.folder = Path(folder)
+        self.names = tuple(names)
+        self.size = size
+        self.threads = threads
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, 3, size, size), what all of them would be in memory."""
+        return len(self), 3, self.size, self.size
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Decode some images.
+
+        Parameters
+        ----------
+        rows : int, slice or Tensor of int64, shape (m,)
+            Which.
+
+        Returns
+        -------
+        Tensor of uint8, shape (m, 3, size, size)
+            Without its first axis for a single row.
+
+        Raises
+        ------
+        ValueError
+            An image does not decode; the message has its path.
+        """
+        if isinstance(rows, int):
+            return self._decode(self.names[rows])
+        if isinstance(rows, slice):
+            wanted = self.names[rows]
+        else:
+            if rows.dtype != torch.int64 or rows.ndim != 1:
+                raise ValueError(
+                    f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be torch.int64 "
+                    "of shape (m,)"
+                )
+            wanted = tuple(self.names[row] for row in rows.tolist())
+        images = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8, device="cpu")
+        with ThreadPoolExecutor(self.threads) as pool:
+            for i, image in enumerate(pool.map(self._decode, wanted)):
+                images[i] = image
+        return images
+
+    def missing(self) -> list[str]:
+        """Names without a file. Each folder is listed once, so a million names take seconds."""
+        parents = {name.rpartition("/")[0] for name in self.names}
+        there = {parent: _file_names(self.folder / parent) for parent in parents}
+        split = ((name, *name.rpartition("/")[::2]) for name in self.names)
+        return [name for name, parent, file in split if file not in there[parent]]
+
+    def check(self, *, every: int = 1) -> None:
+        """Decode every image, or a sample at even distances, and name those that do not decode.
+
+        Parameters
+        ----------
+        every : int
+            1 (default): all of them. k: the first of every k.
+
+        Raises
+        ------
+        ValueError
+            With the number of damaged images and the paths of the first ten.
+        """
+        check_count("every", every)
+        names = self.names[::every]
+        with ThreadPoolExecutor(self.threads) as pool:
+            damaged = [text for text in pool.map(self._damage, names) if text]
+        if damaged:
+            raise ValueError(
+                f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
+                + "\n".join(damaged[:10])
+            )
+
+    def _decode(self, name: str) -> Tensor:
+        path = self.folder / name
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} does not decode as an image ({error})") from error
+        scale = self.size / min(image.size)
+        width, height = (max(self.size, round(side * scale)) for side in image.size)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.crop((left, top, left + self.size, top + self.size))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, size, size)
+
+    def _damage(self, name: str) -> str | None:
+        try:
+            self._decode(name)
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+class Augmentation(Protocol):
+    """A change of images for training: a pure function of the images and of uniform numbers.
+
+    Attributes
+    ----------
+    numbers : int
+        How many uniform numbers an image needs.
+    """
+
+    numbers: int
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """Change each image by numbers of its own.
+
+        Parameters
+        ----------
+        x : Tensor of uint8, shape (n, channels, height, width)
+            Images.
+        u : Tensor of float, shape (n, numbers)
+            Uniform in [0, 1), on the device of `x`.
+
+        Returns
+        -------
+        Tensor of uint8, shape (n, channels, new height, new width)
+        """
+
+    def at_rest(self, x: Tensor) -> Tensor:
+        """What evaluation sees: the same size, nothing drawn. Mostly the images as they are."""
+
+
+class Images:
+    """Images kept as bytes. ``images[rows]`` are floats, standardised, on the device.
+
+    In memory they take a quarter of what floats take. On disk they take nothing, and `batches`
+    decodes the next ones while a step is taken.
+
+    Parameters
+    ----------
+    stored : Tensor of uint8, shape (n, channels, height, width), or ImageFiles
+        The images, from 0 to 255.
+    mean, deviation : Tensor of float, shape (channels,)
+        Subtracted and divided by; in grey values from 0 to 255.
+    augmentation : Augmentation, optional
+        For `batches`. What indexing gives has gone through its `at_rest`.
+    drawn : bool
+        False: `batches` gives what indexing gives, `augmentation` or not. Default True.
+    """
+
+    def __init__(
+        self,
+        stored: Tensor | ImageFiles,
+        *,
+        mean: Tensor,
+        deviation: Tensor,
+        augmentation: Augmentation | None = None,
+        drawn: bool = True,
+    ) -> None:
+        if isinstance(stored, Tensor) and (stored.dtype != torch.uint8 or stored.ndim != 4):
+            raise ValueError(
+                f"`stored` is {stored.dtype} of shape {tuple(stored.shape)}; images are "
+                "torch.uint8 of shape (n, channels, height, width)"
+            )
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            if tuple(values.shape) != (stored.shape[1],) or not values.isfinite().all():
+                raise ValueError(
+                    f"`{name}` is {values.tolist()}; it needs a finite number for each of the "
+                    f"{stored.shape[1]} channels"
+                )
+        if not (deviation > 0).all():
+            raise ValueError(f"`deviation` is {deviation.tolist()}; it must be above 0")
+        self.stored = stored
+        self.mean, self.deviation = mean, deviation
+        self.augmentation, self.drawn = augmentation, drawn
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the images are decoded when they are asked for."""
+        return isinstance(self.stored, ImageFiles)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images come out."""
+        return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which floating-point type they come out."""
+        return self.mean.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, channels, height, width) of what indexing gives."""
+        one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
+        return len(self), *self._at_rest(one).shape[1:]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Images as a network takes them, (m, channels, height, width), nothing drawn."""
+        return self._standardised(self._at_rest(self.raw(rows)))
+
+    def raw(self, rows: slice | Tensor) -> Tensor:
+        """The bytes of some images: uint8, (m, channels, height, width), on the device."""
+        rows = self._rows(rows)
+        if isinstance(self.stored, Tensor):
+            return self.stored[rows]
+        return self.stored[rows].to(self.device)
+
+    def subset(self, rows: slice | Tensor) -> "Images":
+        """Some of the images, still as bytes."""
+        rows = self._rows(rows)
+        if isinstance(self.stored, Tensor):
+            return self._changed(stored=self.stored[rows])
+        names = self.stored.names
+        chosen = names[rows] if isinstance(rows, slice) else [names[row] for row in rows.tolist()]
+        files = ImageFiles(
+            self.stored.folder, chosen, size=self.stored.size, threads=self.stored.threads
+        )
+        return self._changed(stored=files)
+
+    def augmented(self, augmentation: Augmentation | None, *, drawn: bool = True) -> "Images":
+        """The same images with another augmentation."""
+        return self._changed(augmentation=augmentation, drawn=drawn)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Images":
+        """The same images to come out on a device, in a floating-point type.
+
+        Bytes in memory move there; files stay files.
+        """
+        stored = self.stored.to(device) if isinstance(self.stored, Tensor) else self.stored
+        return self._changed(
+            stored=stored,
+            mean=self.mean.to(device=device, dtype=dtype),
+            deviation=self.deviation.to(device=device, dtype=dtype),
+        )
+
+    @property
+    def numbers(self) -> int:
+        """How many uniform numbers `batches` needs for an image; 0 if nothing is drawn."""
+        return self.augmentation.numbers if self.augmentation and self.drawn else 0
+
+    def batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        """Images for training, augmented.
+
+        Parameters
+        ----------
+        batches : iterable of (Tensor, Tensor)
+            Rows, int64 of shape (m,), and uniform numbers, (m, `numbers`), of each batch.
+
+        Yields
+        ------
+        Tensor of float, shape (m, channels, height, width)
+            While one is in use the next two are decoded, if they are on disk.
+        """
+        if not self.on_disk:
+            for rows, u in batches:
+                yield self._for_training(self.raw(rows), u)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[tuple[Future[Tensor], Tensor]] = deque()
+            try:
+                for rows, u in batches:
+                    waiting.append((pool.submit(self.raw, rows), u))
+                    if len(waiting) > AHEAD:
+                        decoded, numbers = waiting.popleft()
+                        yield self._for_training(decoded.result(), numbers)
+                while waiting:
+                    decoded, numbers = waiting.popleft()
+                    yield self._for_training(decoded.result(), numbers)
+            finally:  # a loop that is left early does not wait for images that nobody wants
+                for decoded, _ in waiting:
+                    decoded.cancel()
+
+    def _for_training(self, raw: Tensor, u: Tensor) -> Tensor:
+        if self.augmentation is None or not self.drawn:
+            return self._standardised(self._at_rest(raw))
+        return self._standardised(self.augmentation(raw, u.to(raw.device)))
+
+    def _at_rest(self, raw: Tensor) -> Tensor:
+        return raw if self.augmentation is None else self.augmentation.at_rest(raw)
+
+    def _standardised(self, raw: Tensor) -> Tensor:
+        mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
+        return (raw.to(self.dtype) - mean) / deviation
+
+    def _changed(self, **changes: Any) -> "Images":
+        names = ("stored", "mean", "deviation", "augmentation", "drawn")
+        return Images(**{name: getattr(self, name) for name in names} | changes)
+
+    def _rows(self, rows: slice | Tensor) -> slice | Tensor:
+        """Rows by number, where the stored images are."""
+        if isinstance(rows, slice):
+            return rows
+        if rows.dtype == torch.bool:
+            if len(rows) != len(self):
+                raise ValueError(f"`rows` says {len(rows)} times yes or no for {len(self)} images")
+            rows = rows.nonzero().flatten()
+        return rows.to(self.stored.device if isinstance(self.stored, Tensor) else "cpu")
+
+
+def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, from exact counts of all bytes.
+
+    Parameters
+    ----------
+    stored : Tensor of uint8, shape (n, channels, height, width)
+        Images.
+    rows : Tensor of int64, optional
+        Of which images. Default: all.
+
+    Returns
+    -------
+    mean, deviation : Tensor of float32, shape (channels,)
+        In grey values from 0 to 255. A channel that is constant has deviation 1.
+    """
+    rows = torch.arange(len(stored), device="cpu") if rows is None else rows
+    counts = torch.zeros(stored.shape[1], 256, dtype=torch.float64, device="cpu")
+    for some in rows.split(4096):
+        chunk = stored[some.to(stored.device)].transpose(0, 1).flatten(1)  # (channels, numbers)
+        for channel, numbers in enumerate(chunk):
+            counts[channel] += numbers.int().bincount(minlength=256).double().cpu()
+    values = torch.arange(256, dtype=torch.float64, device="cpu")
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ values
+    variance = (share * (values - mean[:, None]).square()).sum(1)
+    deviation = torch.where(variance > 0, variance.sqrt(), 1.0)
+    return mean.float(), deviation.float()
+
+
+def _file_names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}

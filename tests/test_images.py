@@ -1,0 +1,219 @@
+"""Tests of nlmeta.data.images: bytes in, standardised floats out, in memory and from disk."""
+
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from nlmeta import metrics
+from nlmeta.data import Batches, ImageFiles, Images, Samples, draw_batch
+from nlmeta.data.images import channel_statistics
+from nlmeta.models import MLP
+from nlmeta.seeding import generator
+
+MEAN, DEVIATION = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 8.0])
+
+
+class Brighter:
+    """Adds up to 99 grey levels; at rest it takes the left half of an image."""
+
+    numbers = 2
+
+    def __call__(self, x, u):
+        return (x[..., :2] + (99 * u[:, 0]).to(torch.uint8)[:, None, None, None]).to(torch.uint8)
+
+    def at_rest(self, x):
+        return x[..., :2]
+
+    def __repr__(self):
+        return "Brighter()"
+
+
+def in_memory(n=7, **options):
+    stored = torch.randint(0, 150, (n, 3, 4, 4), generator=generator(0, "x"), dtype=torch.uint8)
+    return Images(stored, mean=MEAN, deviation=DEVIATION, **options)
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """Seven pictures of 4x4 pixels, and the same as a tensor of bytes."""
+    stored = in_memory().stored
+    for i, image in enumerate(stored):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    files = ImageFiles(tmp_path, [f"{i}.png" for i in range(7)], size=4, threads=2)
+    return Images(files, mean=MEAN, deviation=DEVIATION), stored
+
+
+def refused(text, call, error=ValueError):
+    with pytest.raises(error, match=re.escape(text)):
+        call()
+
+
+def test_images_come_out_standardised_by_channel():
+    images = in_memory()
+    rows = torch.tensor([4, 0, 4])
+    want = (images.stored[rows].float() - MEAN[:, None, None]) / DEVIATION[:, None, None]
+    assert torch.equal(images[rows], want)
+    assert torch.equal(images[2:5], images[torch.tensor([2, 3, 4])])
+    assert images[:].dtype == torch.float32
+    assert images.shape == (7, 3, 4, 4)
+
+
+def test_a_mask_chooses_the_rows_that_it_marks():
+    images = in_memory()
+    mask = torch.tensor([True, False, True, False, False, False, True])
+    assert torch.equal(images[mask], images[torch.tensor([0, 2, 6])])
+    refused("`rows` says 3 times yes or no for 7 images", lambda: images[mask[:3]])
+
+
+def test_images_on_disk_are_those_in_memory(on_disk):
+    images, stored = on_disk
+    rows = torch.tensor([6, 1, 1])
+    assert images.on_disk
+    assert not in_memory().on_disk
+    assert torch.equal(images.raw(rows), stored[rows])
+    assert torch.equal(images[rows], in_memory()[rows])
+    assert images.shape == in_memory().shape
+
+
+def test_a_subset_stays_bytes_and_counts_its_own_rows(on_disk):
+    for images in (in_memory(), on_disk[0]):
+        some = images.subset(torch.tensor([5, 2, 3]))
+        assert len(some) == 3
+        assert some.on_disk == images.on_disk
+        assert torch.equal(some[torch.tensor([1])], images[torch.tensor([2])])
+        assert torch.equal(images.subset(slice(2, 4))[:], images[2:4])
+
+
+def test_another_type_changes_what_comes_out_and_not_the_bytes():
+    images = in_memory().to("cpu", torch.float64)
+    assert images.stored.dtype == torch.uint8
+    assert images[:].dtype == images.dtype == torch.float64
+    assert_close(images[:], in_memory()[:].double(), rtol=1e-6, atol=0)
+
+
+def test_what_indexing_gives_is_at_rest_and_what_batches_give_is_drawn():
+    images = in_memory().augmented(Brighter())
+    rows = torch.tensor([3, 0])
+    u = torch.tensor([[0.5, 0.0], [0.0, 0.9]])
+    (drawn,) = images.batches([(rows, u)])
+    rest = images[rows]
+    assert rest.shape == (2, 3, 4, 2)
+    assert images.shape == (7, 3, 4, 2)
+    assert torch.equal(rest, in_memory()[rows][..., :2])
+    assert_close(drawn[0] - rest[0], (49 / DEVIATION)[:, None, None].expand(3, 4, 2))
+    assert torch.equal(drawn[1], rest[1])
+
+
+def test_images_that_are_not_drawn_come_at_rest_in_batches_too():
+    images = in_memory().augmented(Brighter(), drawn=False)
+    assert images.numbers == 0
+    rows = torch.tensor([3, 0])
+    (batch,) = images.batches([(rows, torch.rand(2, 0))])
+    assert torch.equal(batch, images[rows])
+
+
+@pytest.mark.parametrize("augmentation", [None, Brighter()])
+def test_batches_from_disk_are_those_from_memory(on_disk, augmentation):
+    """Decoding ahead of use changes neither order nor numbers."""
+    passes = []
+    for images in (on_disk[0], in_memory()):
+        samples = Samples(images.augmented(augmentation), torch.arange(7))
+        batches = Batches(samples, 2, generator=generator(0, "batches"))
+        passes.append([list(batches) for _ in range(2)])
+    for one, two in zip(*passes, strict=True):
+        assert len(one) == len(two) == 3  # the last sample alone is left out of a pass
+        for a, b in zip(one, two, strict=True):
+            assert torch.equal(a.x, b.x)
+            assert torch.equal(a.ids, b.ids)
+            assert torch.equal(a.y, a.ids)
+    assert not torch.equal(passes[0][0][0].ids, passes[0][1][0].ids)  # another order each pass
+
+
+def test_batches_hold_the_images_of_their_ids():
+    samples = Samples(in_memory(), torch.arange(7))
+    for batch in Batches(samples, 3, generator=generator(1, "batches")):
+        assert torch.equal(batch.x, samples.x[batch.ids])
+
+
+def test_the_same_generator_augments_alike_and_each_image_by_its_own_numbers():
+    samples = Samples(in_memory(200).augmented(Brighter()), torch.zeros(200, dtype=torch.int64))
+    one, two, other = (
+        draw_batch(samples, 50, generator=generator(seed, "meta")) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one.x, two.x)
+    assert not torch.equal(one.x, other.x)
+    steps = ((one.x - samples.x[one.ids]) * DEVIATION[:, None, None]).round()[:, 0, 0, 0]
+    assert len(steps.unique()) > 25  # of 99 values, 50 draws: about 39 different ones
+
+
+def test_the_whole_set_as_a_batch_is_augmented_and_in_order():
+    samples = Samples(in_memory().augmented(Brighter()), torch.arange(7))
+    batch = draw_batch(samples, None, generator=generator(0, "meta"))
+    assert torch.equal(batch.ids, torch.arange(7))
+    assert not torch.equal(batch.x, samples.x[:])
+
+
+def test_a_loop_that_ends_early_leaves_no_thread_behind(on_disk):
+    images, _ = on_disk
+    before = threading.active_count()
+    rows = [(torch.tensor([i % 7]), torch.rand(1, 0)) for i in range(50)]
+    batches = images.batches(rows)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_an_image_that_does_not_decode_is_named_while_training(on_disk, tmp_path):
+    images, _ = on_disk
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    samples = Samples(images, torch.arange(7))
+    batches = Batches(samples, 7, generator=generator(0, "batches"))
+    refused(f"{tmp_path / '3.png'} does not decode", lambda: list(batches))
+
+
+def test_predictions_of_images_are_those_of_their_floats(on_disk):
+    model = MLP(48, 3, seed=0)
+    want = metrics.predict(model, in_memory()[:], batch_size=3)
+    for images in (in_memory(), on_disk[0]):
+        got = metrics.predict(model, images, batch_size=3)
+        assert_close(got, want, rtol=0, atol=1e-6)
+    assert want.std() > 0
+
+
+def test_statistics_are_those_of_all_bytes_of_the_rows():
+    images = in_memory(20)
+    rows = torch.tensor([1, 4, 7, 19])
+    mean, deviation = channel_statistics(images.stored, rows)
+    chosen = images.stored[rows].double().transpose(0, 1).flatten(1)
+    assert_close(mean.double(), chosen.mean(1), rtol=1e-6, atol=0)
+    assert_close(deviation.double(), chosen.std(1, correction=0), rtol=1e-6, atol=0)
+    assert not torch.allclose(mean, channel_statistics(images.stored)[0])
+
+
+def test_a_constant_channel_has_deviation_one():
+    black = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    assert channel_statistics(black)[1].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"stored": torch.zeros(2, 3, 4, 4)}, "`stored` is torch.float32 of shape (2, 3, 4, 4)"),
+        ({"mean": torch.zeros(1)}, "`mean` is [0.0]; it needs a finite number for each of the 3"),
+        ({"deviation": torch.tensor([1.0, 0.0, 1.0])}, "`deviation` is [1.0, 0.0, 1.0]; it must"),
+    ],
+)
+def test_refuses_what_are_no_images_and_scales_that_do_not_fit(change, text):
+    options = {"stored": in_memory().stored, "mean": MEAN, "deviation": DEVIATION, **change}
+    refused(text, lambda: Images(options.pop("stored"), **options))
+
+
+def test_images_take_a_quarter_of_the_room_of_floats():
+    images = in_memory()
+    assert images.stored.nbytes * 4 == images[:].nbytes
+    assert np.prod(images.shape) == images.stored.numel()

@@ -1,0 +1,336 @@
+"""Tests of from_arrays, from_folder and from_dataset: own data, with ids of one's own."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+from torch.utils.data import TensorDataset
+
+import nlmeta
+from nlmeta.data import Images, from_arrays, from_dataset, from_folder
+from nlmeta.models import MLP
+from nlmeta.seeding import generator
+
+WORDS = ("ant", "bee", "cat")
+N = 60
+
+
+def table(n=N):
+    """Numbers whose first column says which row they are."""
+    x = torch.randn(n, 4, generator=generator(0, "x"))
+    x[:, 0] = torch.arange(n)
+    return x
+
+
+def words(n=N):
+    return [WORDS[i % 3] for i in range(n)]
+
+
+def picture(path, colour, size=(6, 5)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine pictures in three folders; the red value says which."""
+    for i in range(9):
+        picture(tmp_path / "photos" / WORDS[i % 3] / f"{i}.png", (10 * i, 0, 0))
+    (tmp_path / "photos" / "ant" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / ".cache").mkdir()
+    return tmp_path / "photos"
+
+
+def refused(text, call, error=ValueError):
+    with pytest.raises(error, match=re.escape(text)):
+        call()
+
+
+# Arrays
+
+
+def test_every_sample_keeps_its_own_id_through_the_split():
+    ids = [f"patient {i}" for i in range(N)]
+    made = from_arrays(table(), words(), true_labels=words(), ids=ids, seed=0, meta_size=6)
+    for part in (made.train, made.meta):
+        rows = part.x[:, 0].long().tolist()
+        assert list(part.own_ids) == [f"patient {row}" for row in rows]
+        assert [WORDS[c] for c in part.y.tolist()] == [WORDS[row % 3] for row in rows]
+    kept = made.keep(made.train.y == 1)
+    assert list(kept.train.own_ids) == [f"patient {row}" for row in kept.train.x[:, 0].long()]
+
+
+def test_floats_are_taken_as_they_are_unless_asked():
+    assert from_arrays(table(), words(), seed=0).train.x[:, 0].max() == N - 1
+    scaled = from_arrays(table(), words(), seed=0, standardise=True)
+    assert abs(scaled.train.x.mean()) < 1e-6
+
+
+def test_names_of_classes_are_sorted_unless_they_are_given():
+    made = from_arrays(table(), words(), seed=0)
+    assert made.class_names == WORDS
+    other = from_arrays(table(), words(), class_names=("cat", "bee", "ant", "dog"), seed=0)
+    assert other.num_classes == 4
+    assert torch.equal(other.train.y, 2 - made.train.y)
+
+
+def test_class_numbers_are_taken_as_numbers():
+    y = np.arange(N) % 3
+    made = from_arrays(table().numpy(), y, seed=0)
+    assert made.class_names == ("0", "1", "2")
+    assert torch.equal(made.train.y, made.train.x[:, 0].long() % 3)
+    named = from_arrays(table(), torch.from_numpy(y), class_names=WORDS, seed=0)
+    assert named.class_names == WORDS
+    assert torch.equal(named.train.y, made.train.y)
+
+
+def test_without_truth_nothing_is_called_clean():
+    made = from_arrays(table(), words(), seed=0, test_size=9)
+    assert made.true_labels is None
+    assert len(made.meta) == 0
+    assert len(made.test) == 9
+    assert "the test part has given labels" in made.notes[0]
+
+
+def test_samples_known_to_be_clean_make_the_meta_set():
+    clean = np.arange(N) < 20
+    made = from_arrays(table(), words(), clean=clean, seed=0, meta_size=6, test_size=8)
+    assert (made.meta.x[:, 0] < 20).all()
+    assert (made.test.x[:, 0] < 20).all()
+    assert made.true_labels is None
+    assert len(made.train) == N - 14
+
+
+def test_known_truth_is_for_evaluation_and_clean_parts_and_never_trained_on():
+    truth = words()
+    given = [WORDS[(i + (i % 4 == 0)) % 3] for i in range(N)]
+    made = from_arrays(table(), given, true_labels=truth, seed=0, meta_size=6, test_size=10)
+    rows = made.train.x[:, 0].long()
+    assert torch.equal(made.wrong, rows % 4 == 0)
+    assert torch.equal(made.true_labels, rows % 3)
+    assert torch.equal(made.meta.y, made.meta.x[:, 0].long() % 3)
+    assert made.manifest["actual_rate"] == made.wrong.double().mean()
+
+
+def test_a_test_set_of_ones_own_is_the_test_part():
+    made = from_arrays(table(), words(), test=(table(9) + 100, words(9)), seed=0)
+    assert torch.equal(made.test.x, table(9) + 100)
+    assert len(made.train) == N
+    assert made.notes == ()
+
+
+@pytest.mark.parametrize("layout", ["n h w", "n h w c", "n c h w"])
+def test_images_come_in_three_layouts(layout):
+    x = torch.randint(0, 256, (N, 3, 5, 7), generator=generator(0, "i"), dtype=torch.uint8)
+    handed = {"n h w": x[:, 0], "n h w c": x.permute(0, 2, 3, 1), "n c h w": x}[layout]
+    made = from_arrays(handed.numpy(), words(), seed=0)
+    assert isinstance(made.train.x, Images)
+    channels = 1 if layout == "n h w" else 3
+    assert made.train.x.shape == (N, channels, 5, 7)
+    assert torch.equal(made.train.x.stored, x[made.indices["train"], :channels])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"labels": words(9)}, "`x` holds 60 samples and `labels` 9"),
+        ({"labels": [3] * N, "class_names": WORDS}, "`labels` holds 3 at position 0; classes are"),
+        ({"labels": ["ant"] * N}, "`labels` has 1 classes; there must be at least two"),
+        ({"ids": [1] * N}, "`ids` has 1 twice; results could not be told apart"),
+        ({"ids": [1]}, "`ids` has 1 entries for 60 samples"),
+        ({"clean": [2] * N}, "`clean` must hold a yes or no for each sample"),
+        ({"clean": [True]}, "`x` holds 60 samples and `clean` 1"),
+        ({"clean": [True] * N, "true_labels": words()}, "`clean` is given beside `true_labels`"),
+        ({"true_labels": ["dog"] * N}, "`true_labels` holds 'dog' at position 0"),
+        ({"x": torch.zeros(N, 4, dtype=torch.int32)}, "`x` is torch.int32; it must be"),
+        ({"x": torch.zeros(N, 4, 4, 4, dtype=torch.uint8)}, "`x` is torch.uint8 of shape"),
+        (
+            {"x": torch.full((N, 2), float("nan"))},
+            "`x` holds a number that is not finite, in row 0",
+        ),
+        ({"test": (torch.zeros(3, 5), words(3))}, "`test` holds inputs of shape (5,)"),
+        ({"class_names": ("ant", "ant", "bee")}, "every name may be there once"),
+        ({"meta_size": 3}, "`meta_size` is 3; no training sample of 'own data' is known"),
+    ],
+)
+def test_refuses_arrays_that_do_not_fit_together(options, text):
+    given = {"x": table(), "labels": words(), "seed": 0, **options}
+    refused(text, lambda: from_arrays(given.pop("x"), given.pop("labels"), **given))
+
+
+# Folders
+
+
+def test_a_folder_for_each_class_becomes_a_split_with_paths_as_ids(folder):
+    made = from_folder(folder, size=4, seed=0)
+    assert made.name == "photos"
+    assert made.class_names == WORDS
+    assert len(made.train) == 9
+    red = made.train.x.stored[:, 0, 0, 0].tolist()
+    for i, name, label in zip(red, made.train.own_ids, made.train.y.tolist(), strict=True):
+        number = i // 10
+        assert name == f"{WORDS[number % 3]}/{number}.png"
+        assert label == number % 3
+
+
+def test_images_on_disk_and_in_memory_are_the_same(folder):
+    memory, disk = (from_folder(folder, size=4, in_memory=m, seed=0) for m in (True, False))
+    assert disk.train.x.on_disk
+    assert not memory.train.x.on_disk
+    assert disk.digest == memory.digest
+    rows = torch.tensor([0, 5])
+    assert torch.equal(disk.train.x.raw(rows), memory.train.x.raw(rows))
+
+
+def test_further_folders_are_the_clean_and_the_test_part(folder, tmp_path):
+    for part, level in (("checked", 100), ("exam", 200)):
+        for c in range(3):
+            for i in range(2):
+                picture(tmp_path / part / WORDS[c] / f"{i}.png", (level + c, 0, 0))
+    made = from_folder(
+        folder, clean=tmp_path / "checked", test=tmp_path / "exam", size=4, meta_size=3, seed=0
+    )
+    assert len(made.train) == 9
+    assert torch.equal(made.meta.x.stored[:, 0, 0, 0].long(), 100 + made.meta.y)
+    assert torch.equal(made.test.x.stored[:, 0, 0, 0].long(), 200 + made.test.y)
+    assert made.origins["meta"] == "clean_train"
+    assert len(made.test) == 6
+
+
+def test_a_table_names_paths_labels_ids_and_what_is_known(folder, tmp_path):
+    rows = [
+        {
+            "path": f"{WORDS[i % 3]}/{i}.png",
+            "label": WORDS[(i + 1) % 3],
+            "id": f"no {i}",
+            "clean": i < 6,
+        }
+        for i in range(9)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    made = from_folder(folder, table=tmp_path / "labels.csv", size=4, meta_size=3, seed=0)
+    numbers = [int(own.removeprefix("no ")) for own in made.train.own_ids]
+    assert_close(made.train.x.stored[:, 0, 0, 0].long(), 10 * torch.tensor(numbers))
+    assert made.train.y.tolist() == [(i + 1) % 3 for i in numbers]
+    assert all(int(own.removeprefix("no ")) < 6 for own in made.meta.own_ids)
+    frame = pd.DataFrame(rows).drop(columns=["clean", "id"]).assign(true_label=words(9))
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    made = from_folder(folder, table=tmp_path / "labels.csv", size=4, seed=0)
+    assert made.wrong.all()
+    assert set(made.train.own_ids) == set(frame["path"])
+
+
+def test_refuses_folders_and_tables_that_are_not_what_they_should_be(folder, tmp_path):
+    there_is_none = tmp_path / "nowhere"
+    refused(
+        "there is no such folder", lambda: from_folder(there_is_none, seed=0), FileNotFoundError
+    )
+    (tmp_path / "empty").mkdir()
+    refused("has no images in folders", lambda: from_folder(tmp_path / "empty", seed=0))
+    listing = tmp_path / "labels.csv"
+    refused("`table` is", lambda: from_folder(folder, table=listing, seed=0), FileNotFoundError)
+    listing.write_text("file,label\nx.png,ant\n")
+    refused("`path` is missing", lambda: from_folder(folder, table=listing, seed=0))
+    listing.write_text("path,label\nant/0.png,ant\nant/77.png,bee\n")
+    refused(
+        "1 of the 2 images", lambda: from_folder(folder, table=listing, seed=0), FileNotFoundError
+    )
+    listing.write_text("path,label\nant/0.png,ant\nbee/1.png,\n")
+    refused(
+        "labels.csv, row 3: a field is empty", lambda: from_folder(folder, table=listing, seed=0)
+    )
+    refused(
+        "`clean` is given beside `table`",
+        lambda: from_folder(folder, table=listing, clean=folder, seed=0),
+    )
+    picture(tmp_path / "exam" / "dog" / "0.png", (0, 0, 0))
+    refused(
+        "`test` holds 'dog' at position 0; classes are ant, bee, cat",
+        lambda: from_folder(folder, test=tmp_path / "exam", size=4, seed=0),
+    )
+    (folder / "cat" / "8.png").write_bytes(b"broken")
+    for in_memory in (True, False):
+        refused(
+            f"{folder / 'cat' / '8.png'} does not decode",
+            lambda in_memory=in_memory: from_folder(folder, size=4, in_memory=in_memory, seed=0),
+        )
+
+
+# Datasets
+
+
+def test_an_indexed_dataset_becomes_the_split_of_its_arrays():
+    y = torch.arange(N) % 3
+    made = from_dataset(TensorDataset(table(), y), true_labels=y, meta_size=6, seed=0)
+    want = from_arrays(table(), y, true_labels=y, meta_size=6, seed=0)
+    assert made.digest == want.digest
+    assert torch.equal(made.train.x, want.train.x)
+    assert list(made.train.own_ids) == made.indices["train"].tolist()
+
+
+def test_pictures_of_a_dataset_become_bytes():
+    class Pictures:
+        classes = WORDS
+
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, i):
+            return Image.new("RGB", (4, 4), (i, 0, 0)), i % 3
+
+    made = from_dataset(Pictures(), seed=0)
+    assert made.class_names == WORDS
+    assert torch.equal(made.train.x.stored[:, 0, 0, 0].long() % 3, made.train.y)
+
+
+def test_refuses_datasets_that_are_empty_or_of_many_shapes():
+    refused("`dataset` is empty", lambda: from_dataset([], seed=0))
+    uneven = [(torch.zeros(2), 0), (torch.zeros(3), 1)]
+    refused("of shape (3,) at index 1", lambda: from_dataset(uneven, seed=0))
+
+
+# Training
+
+
+def test_training_on_data_without_truth_measures_what_can_be_measured():
+    made = from_arrays(table(), words(), test=(table(9), words(9)), standardise=True, seed=0)
+    result = nlmeta.fit(
+        nlmeta.CrossEntropy(),
+        MLP(4, 3, seed=0),
+        made,
+        epochs=2,
+        seed=0,
+        device="cpu",
+        progress=False,
+    )
+    assert result.history["memorised"].isna().all()
+    assert result.history["train_accuracy"].between(0, 1).all()
+    assert 0 <= result.accuracy <= 1
+
+
+def test_a_network_trains_to_the_same_numbers_from_memory_and_from_disk(folder):
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what images on disk are brought to
+    histories = []
+    for options in ({"in_memory": True, "scale": imagenet}, {"in_memory": False}):
+        made = from_folder(folder, test=folder, size=4, seed=0, **options)
+        result = nlmeta.fit(
+            nlmeta.CrossEntropy(),
+            MLP(48, 3, seed=0),
+            made,
+            epochs=3,
+            batch_size=4,
+            seed=0,
+            device="cpu",
+            progress=False,
+        )
+        histories.append(result.history)
+    memory, disk = histories
+    assert memory["loss"].tolist() == disk["loss"].tolist()
+    assert memory["loss"].std() > 0
+    assert memory["test_accuracy"].tolist() == disk["test_accuracy"].tolist()
+    assert "train_accuracy" in memory
+    assert "train_accuracy" not in disk  # it would decode every image once more
