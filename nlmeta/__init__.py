@@ -6,6 +6,7 @@ The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in
 """
 
 from nlmeta import (
+    analysis,
     bilevel,
     data,
     distributed,
@@ -32,6 +33,7 @@ __all__ = [
     "CrossEntropy",
     "Method",
     "Result",
+    "analysis",
     "bilevel",
     "choose_device",
     "data",

@@ -6,7 +6,8 @@ on import, and nothing is told by colour alone. Colours: Okabe and Ito, "Color u
 (2008), with a wine red and a grey in place of the yellow that vanishes on white.
 
 First used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned ones, comparisons
-over seeds). Left to others: measuring is `nlmeta.metrics`', sliders are `nlmeta.widgets`'.
+over seeds). Left to others: measuring is `nlmeta.metrics`', the frame of suspects
+`nlmeta.analysis`', sliders are `nlmeta.widgets`'.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nlmeta import _checks, metrics
+from nlmeta import _checks, metrics, noise
+from nlmeta.analysis import LossMixture, fit_loss_mixture
+from nlmeta.data.images import Images
 
 __all__ = [
     "COLOURS",
     "STYLES",
+    "class_rates",
     "learned_transition",
+    "loss_mixture",
     "memorisation_curve",
     "noisy_examples",
     "paired_difference_panels",
     "paired_differences",
+    "suspects_sheet",
+    "transition_beside_estimate",
     "transition_matrix",
 ]
 
@@ -111,32 +119,10 @@ def transition_matrix(
     num_classes = len(matrix)
     names = _names(class_names, num_classes)
     values = 100 * matrix.detach().cpu().double().numpy()  # (C, C), in percent
-    if annotate is None:
-        annotate = num_classes <= 10
-    texts = np.array([[_entry(percent) for percent in row] for row in values])
     size = min(1.8 + 0.28 * num_classes, 9.0)
     ax = _white(ax, (size + 0.6 * colour_bar, size))
-    sns.heatmap(
-        values,
-        ax=ax,
-        vmin=0,
-        vmax=100,
-        cmap="Blues",
-        square=True,
-        annot=texts if annotate else False,
-        fmt="",
-        annot_kws={"fontsize": 8},
-        xticklabels=names,
-        yticklabels=names,
-        cbar=colour_bar,
-        cbar_kws={"label": _SCALE, "shrink": 0.8},
-        linewidths=0.5 if num_classes <= 20 else 0,
-        linecolor="0.9",
-    )
-    ax.patch.set(hatch="///", edgecolor="0.7")  # shines through where an entry is NaN
-    for row in np.flatnonzero(np.isnan(values).any(axis=1)):
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        ax.text(num_classes / 2, row + 0.5, "no samples", ha="center", va="center", bbox=box)
+    bar = {"label": _SCALE, "shrink": 0.8} if colour_bar else None
+    _heat_map(ax, values, names, annotate, bar, vmin=0, vmax=100, cmap="Blues")
     ax.set(title=title, xlabel="given label", ylabel="true class")
     return ax
 
@@ -211,33 +197,9 @@ def noisy_examples(
     _checks.check_count("columns", columns)
     _checks.check_same_length("images", images, "true_labels", true_labels)
     _checks.check_same_length("true_labels", true_labels, "given_labels", given_labels)
-    pictures = images.detach().cpu().double()
-    pictures = pictures.unsqueeze(1) if pictures.ndim == 3 else pictures  # (n, 1 or 3, H, W)
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or len(pictures) == 0:
-        raise ValueError(
-            f"`images` has shape {tuple(images.shape)}; "
-            "it must be (n, H, W), (n, 1, H, W) or (n, 3, H, W) with n at least 1"
-        )
-    span = (pictures.max() - pictures.min()).clamp(min=1e-12)  # one grey picture is no error
-    pictures = ((pictures - pictures.min()) / span).permute(0, 2, 3, 1)  # (n, H, W, 1 or 3)
-
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.15 * columns, 1.5 * rows + 0.4),
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-    )
-    figure.suptitle(title)
-    for ax in axes.flat[len(pictures) :]:
-        ax.set_axis_off()
+    figure = _sheet(_pictures(images), columns, (1.15, 1.5), title)
     pairs = zip(true_labels.tolist(), given_labels.tolist(), strict=True)
-    for ax, picture, (true, given) in zip(axes.flat, pictures, pairs, strict=False):
-        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
+    for ax, (true, given) in zip(figure.axes, pairs, strict=False):
         name, truth = (str(k) if class_names is None else class_names[k] for k in (given, true))
         if true == given:
             ax.set_title(f"{name}\n", fontsize=9)
@@ -396,6 +358,342 @@ def paired_difference_panels(
     return figure
 
 
+def suspects_sheet(
+    frame: pd.DataFrame,
+    images: Tensor | Images,
+    *,
+    count: int = 24,
+    columns: int = 8,
+    score: str = "self_confidence",
+    title: str = "Suspects",
+) -> Figure:
+    """Show the first samples of a frame of suspects: own id, given label, what it may be, score.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `nlmeta.analysis.suspects`; it is drawn in its own order. Its column `row` says which
+        image is meant.
+    images : Tensor or Images, N rows
+        Of the whole training part, `split.train.x` for example. A tensor is (N, H, W),
+        (N, 1, H, W) or (N, 3, H, W), in any range: of those shown, the smallest value of all is
+        drawn darkest and the largest brightest. Of `Images` the bytes are shown as they are.
+    count : int, default 24
+        Images to show at most.
+    columns : int, default 8
+        Images in a row.
+    score : str, default "self_confidence"
+        The column to write below the labels.
+    title : str, default "Suspects"
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        A column is missing, there are no rows, or a row has no image.
+    """
+    _checks.check_count("count", count)
+    _checks.check_count("columns", columns)
+    _check_columns("frame", frame, ["id", "row", "given_name", "suggested_name", score])
+    if len(frame) == 0:
+        raise ValueError("`frame` has no rows; there is nothing to show")
+    shown = frame.head(count)
+    rows = torch.tensor(shown["row"].tolist(), dtype=torch.int64, device="cpu")
+    if int(rows.max()) >= len(images):
+        raise ValueError(
+            f"`frame` speaks of row {int(rows.max())}; `images` has rows 0 to {len(images) - 1}"
+        )
+    if isinstance(images, Images):
+        pictures = images.raw(rows).permute(0, 2, 3, 1).cpu().double() / 255
+    else:
+        pictures = _pictures(images[rows.to(images.device)])  # (n, H, W, 1 or 3)
+    figure = _sheet(pictures, columns, (1.4, 2.1), title)
+    for ax, (_, sample) in zip(figure.axes, shown.iterrows(), strict=False):
+        same = sample["suggested_name"] == sample["given_name"]
+        arrow = "stays" if same else f"\N{RIGHTWARDS ARROW} {sample['suggested_name']}"
+        lines = (_short(sample["id"]), _short(sample["given_name"]), _short(arrow))
+        text = "\n".join((*lines, f"{sample[score]:.3g}"))
+        ax.set_title(text, fontsize=8, parse_math=False)  # a dollar in a file name is a dollar
+    return figure
+
+
+def transition_beside_estimate(
+    truth: Tensor,
+    estimate: Tensor,
+    *,
+    class_names: Sequence[str] | None = None,
+    titles: tuple[str, str] = ("Noise matrix", "Estimate"),
+) -> Figure:
+    """Draw a noise matrix, an estimate of it and their difference side by side.
+
+    Parameters
+    ----------
+    truth : Tensor
+        (C, C): rows true, columns given.
+    estimate : Tensor
+        (C, C), counted from labels (`noise.empirical_transition`) or learned. A row with NaN, of a
+        class without samples, is hatched and says so.
+    class_names : sequence of str, optional
+        C names; default: 0 to C-1.
+    titles : tuple of two str, default ("Noise matrix", "Estimate")
+
+    Returns
+    -------
+    Figure
+        Three panels. The third is the estimate minus the other in percentage points, red where it
+        is too large and blue where it is too small; its title has `metrics.transition_error`,
+        taken over the classes that have samples.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (C, C).
+    """
+    metrics.transition_error(estimate, truth)  # checks the shapes
+    names = _names(class_names, len(truth))
+    difference = (estimate.detach().cpu().double() - truth.detach().cpu().double()).numpy()
+    seen = ~np.isnan(difference).any(axis=1)
+    error = np.abs(difference[seen]).sum(axis=1).mean() / 2 if seen.any() else np.nan
+    size = min(1.8 + 0.26 * len(truth), 8.0)
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(3 * size + 1.4, size), layout="constrained", facecolor="white"
+    )
+    for ax, matrix, title in ((left, truth, titles[0]), (middle, estimate, titles[1])):
+        transition_matrix(matrix, ax=ax, class_names=names, title=title, colour_bar=False)
+    figure.colorbar(middle.collections[0], ax=[left, middle], label=_SCALE, shrink=0.8)
+    # A scale of at least one point either side: rounding must not look like a difference.
+    largest = max(np.abs(100 * difference[seen]).max(initial=0), 1)
+    bar = {"label": "percentage points", "shrink": 0.8}
+    limits = {"vmin": -largest, "vmax": largest}
+    _heat_map(
+        _white(right, (size, size)), 100 * difference, names, None, bar, cmap="RdBu_r", **limits
+    )
+    right.set(title=f"Difference (error {error:.3f})", xlabel="given label", ylabel="true class")
+    return figure
+
+
+def class_rates(
+    true_labels: Tensor,
+    given_labels: Tensor,
+    *,
+    class_names: Sequence[str],
+    transition: Tensor | None = None,
+    ax: Axes | None = None,
+    title: str = "Wrong labels by class",
+) -> Axes:
+    """Draw for each true class the share of its samples whose given label is wrong, with counts.
+
+    Parameters
+    ----------
+    true_labels, given_labels : Tensor
+        (N,), int64.
+    class_names : sequence of str
+        C names.
+    transition : Tensor, optional
+        (C, C), the matrix that the noise was drawn from. Its rates are drawn as marks, with two
+        standard errors of a share of that many samples either side.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+    title : str, default "Wrong labels by class"
+
+    Returns
+    -------
+    Axes
+        One row per class; beside it "wrong of all". A class without samples has no bar.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a label has no name, or `transition` is not (C, C).
+    """
+    num_classes = len(class_names)
+    true, given = true_labels.cpu(), given_labels.cpu()
+    rates = 1 - noise.empirical_transition(true, given, num_classes).diagonal()  # checks the labels
+    counts = true.bincount(minlength=num_classes)
+    wrong = true[true != given].bincount(minlength=num_classes)
+    ax = _white(ax, (6.0, 1.2 + 0.3 * num_classes))
+    rows = np.arange(num_classes)
+    ax.barh(rows, 100 * rates.nan_to_num().numpy(), height=0.6, color="0.75")
+    if transition is not None:
+        _checks.check_transition("transition", transition)
+        if len(transition) != num_classes:
+            raise ValueError(
+                f"`transition` has shape {tuple(transition.shape)}; {num_classes} classes need "
+                f"{(num_classes, num_classes)}"
+            )
+        nominal = 1 - transition.detach().cpu().double().diagonal()
+        error = (nominal * (1 - nominal) / counts.clamp_min(1)).sqrt()
+        ax.errorbar(
+            100 * nominal.numpy(),
+            rows,
+            xerr=200 * error.numpy(),
+            linestyle="none",
+            marker="|",
+            markersize=12,
+            color="black",
+            capsize=3,
+        )
+    for row, (some, all_) in enumerate(zip(wrong.tolist(), counts.tolist(), strict=True)):
+        text = f"{some} of {all_}"
+        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+    ax.set_yticks(rows, list(class_names))
+    ax.set_ylim(num_classes - 0.5, -0.5)  # the first class on top
+    ax.set_xlim(left=0)
+    measured = "given a wrong label (%)"
+    asked = "; marks: rate asked for ± 2 standard errors"
+    xlabel = measured if transition is None else measured + asked
+    ax.set(title=title, xlabel=xlabel, ylabel="true class")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def loss_mixture(
+    losses: Tensor,
+    *,
+    mixture: LossMixture | None = None,
+    wrong: Tensor | None = None,
+    bins: int = 50,
+    ax: Axes | None = None,
+    title: str = "Losses of the given labels",
+) -> Axes:
+    """Draw a histogram of losses, the two components fitted to it, and where they are even.
+
+    Parameters
+    ----------
+    losses : Tensor
+        (N,), the loss of each sample's given label.
+    mixture : LossMixture, optional
+        Default: `nlmeta.analysis.fit_loss_mixture` of these losses.
+    wrong : Tensor, optional
+        (N,), bool: which given labels are wrong, where somebody knows. Bars are then in two parts,
+        the upper one, of the wrong labels, hatched.
+    bins : int, default 50
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+    title : str, default "Losses of the given labels"
+
+    Returns
+    -------
+    Axes
+        Vertical lines where the posterior is one half.
+
+    Raises
+    ------
+    ValueError
+        If losses are not finite or all equal, or `wrong` does not fit.
+    """
+    _checks.check_count("bins", bins)
+    mixture = fit_loss_mixture(losses) if mixture is None else mixture
+    values = losses.detach().cpu().double()
+    ax = _white(ax, (6.0, 3.6))
+    edges = np.linspace(float(values.min()), float(values.max()), bins + 1)
+    parts, labels, colours, hatches = [values], ["all samples"], ["0.85"], [""]
+    if wrong is not None:
+        if wrong.dtype != torch.bool or wrong.shape != losses.shape:
+            raise ValueError(
+                f"`wrong` is {wrong.dtype} of shape {tuple(wrong.shape)}; it must be torch.bool of "
+                f"shape {tuple(losses.shape)}"
+            )
+        parts = [values[~wrong.cpu()], values[wrong.cpu()]]
+        labels, colours, hatches = ["right labels", "wrong labels"], ["0.85", _WRONG], ["", "///"]
+    # One sample's share of the density of all, so that the two parts add up to the histogram.
+    share = 1 / (len(values) * (edges[1] - edges[0]))
+    ax.hist(
+        [part.numpy() for part in parts],
+        edges.tolist(),
+        weights=[np.full(len(part), share) for part in parts],
+        stacked=True,
+        color=colours,
+        hatch=hatches,
+        edgecolor="0.4",
+        linewidth=0.5,
+        label=labels,
+    )
+    at = torch.from_numpy(np.linspace(edges[0], edges[-1], 500))
+    lines = zip(mixture.densities(at), ("low losses", "high losses"), ("-", "--"), strict=True)
+    for density, label, line in lines:
+        ax.plot(at, density, color="black", linestyle=line, label=f"component of {label}")
+    inside = [loss for loss in mixture.boundaries() if edges[0] <= loss <= edges[-1]]
+    for number, loss in enumerate(inside):
+        label = "posterior one half" if number == 0 else "_"
+        ax.axvline(loss, color="black", linestyle=":", label=label)
+    ax.set(title=title, xlabel="loss of the given label", ylabel="density")
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _heat_map(
+    ax: Axes,
+    values: np.ndarray,
+    names: list[str],
+    annotate: bool | None,
+    bar: dict[str, Any] | None,
+    **colours: Any,
+) -> None:
+    """A matrix in percent, (C, C), with names at both sides; rows with NaN say so."""
+    num_classes = len(values)
+    annotate = num_classes <= 10 if annotate is None else annotate
+    texts = np.array([[_entry(percent) for percent in row] for row in values])
+    sns.heatmap(
+        values,
+        ax=ax,
+        square=True,
+        annot=texts if annotate else False,
+        fmt="",
+        annot_kws={"fontsize": 8},
+        xticklabels=names,
+        yticklabels=names,
+        cbar=bar is not None,
+        cbar_kws=bar,
+        linewidths=0.5 if num_classes <= 20 else 0,
+        linecolor="0.9",
+        **colours,
+    )
+    ax.patch.set(hatch="///", edgecolor="0.7")  # shines through where an entry is NaN
+    for row in np.flatnonzero(np.isnan(values).any(axis=1)):
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(num_classes / 2, row + 0.5, "no samples", ha="center", va="center", bbox=box)
+
+
+def _pictures(images: Tensor) -> Tensor:
+    """For `imshow`: (n, H, W, 1 or 3), float64; the smallest value of all is 0, the largest 1."""
+    pictures = images.detach().cpu().double()
+    pictures = pictures.unsqueeze(1) if pictures.ndim == 3 else pictures  # (n, 1 or 3, H, W)
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or len(pictures) == 0:
+        raise ValueError(
+            f"`images` has shape {tuple(images.shape)}; "
+            "it must be (n, H, W), (n, 1, H, W) or (n, 3, H, W) with n at least 1"
+        )
+    span = (pictures.max() - pictures.min()).clamp(min=1e-12)  # one grey picture is no error
+    return ((pictures - pictures.min()) / span).permute(0, 2, 3, 1)
+
+
+def _sheet(pictures: Tensor, columns: int, size: tuple[float, float], title: str) -> Figure:
+    """A figure with one axes for each picture, row by row; further axes are off."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width, height = size
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns, height * rows + 0.4),
+        squeeze=False,
+        layout="constrained",
+        facecolor="white",
+    )
+    figure.suptitle(title)
+    for ax in axes.flat[len(pictures) :]:
+        ax.set_axis_off()
+    for ax, picture in zip(axes.flat, pictures, strict=False):
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+    return figure
+
+
 def _style(method: str) -> dict[str, Any]:
     """As listed; a control, named after its method ("MSLG, labels stay"), hollow; others dotted."""
     if method in STYLES:
@@ -427,6 +725,12 @@ def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
 
 def _entry(percent: float) -> str:
     return "" if np.isnan(percent) or abs(percent) < 0.5 else f"{percent:.0f}"
+
+
+def _short(text: object, length: int = 18) -> str:
+    """The end of a long text, which is where file names differ."""
+    text = str(text)
+    return text if len(text) <= length else "\N{HORIZONTAL ELLIPSIS}" + text[1 - length :]
 
 
 def _check_columns(name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> None:

@@ -337,7 +337,8 @@ CLID_MU_OFFICIAL_CIFAR_WEIGHTS_PROTOCOL: Preset = MappingProxyType(
         "schedule": "cosine down to 1e-3 and up again, with a period of 10 epochs",
         "meta_size": 1000,
         "meta_from": "any training images, which stay in the training set",
-        "augmentation": "flip, crop with reflected padding, RandAugment(2, 10); meta images too",
+        "augmentation": "flip, crop with reflected padding, RandAugmentMC(2, 10), cutout of 16; "
+        "meta images too",
         "selection": "summed logits of the five epochs of lowest divergence on the meta set",
     }
 )

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from nlmeta.data import Batch
 from nlmeta.experiments import cost
-from nlmeta.experiments.cost import literal
+from nlmeta.experiments.cost import literal, throughput
 from nlmeta.methods import (
     CLIDMU,
     MLC,
@@ -25,7 +25,7 @@ from nlmeta.methods import (
     LogitMultiplier,
     WeightNet,
 )
-from nlmeta.models import MLP, SmallCNN
+from nlmeta.models import MLP, CIFARResNet, SmallCNN
 
 TRANSITION = torch.tensor([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.3, 0.1, 0.6]])
 LABELS = torch.tensor([0, 0, 2, 1, 0, 2, 2, 0, 0, 1, 0, 2])
@@ -297,3 +297,24 @@ def test_cosines_tell_exact_estimates_from_those_of_the_last_layer(tmp_path):
         assert 0.1 < found[steps, "jvp, last layer", "float32"] < 0.99
     cost.write(rows, tmp_path / "precision.json")
     assert cost.read(tmp_path / "precision.json")["cosine"].tolist() == [r["cosine"] for r in rows]
+
+
+def test_batches_from_memory_and_from_disk_get_whole_rows(tmp_path):
+    model = CIFARResNet(18, 3, width=2, seed=0)
+    rows = cost.measure_batches(model, 0.5, num_images=40, side=8, batch=8, rounds=3, seed=0)
+    rows.append(
+        cost.measure_decoding(
+            model, num_images=6, side=16, crop=12, batch=3, folder=tmp_path, seed=0
+        )
+    )
+    assert [row["mode"] for row in rows] == [
+        *throughput.AUGMENTATIONS,
+        "files of 16x16, decoded ahead",
+    ]
+    assert all(row["seconds"] > 0 for row in rows)
+    assert all(row["time_ratio"] == row["seconds"] / 0.5 for row in rows[:-1])
+    assert rows[0]["memory_bytes"] == 40 * 3 * 8 * 8
+    assert rows[-1]["rounds"] == 2
+    assert list(tmp_path.iterdir()) == []
+    cost.write(rows, tmp_path / "rows.json")
+    assert cost.table(cost.read(tmp_path / "rows.json")).shape[0] == 4

@@ -13,7 +13,8 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from nlmeta import noise, plots, widgets
+from nlmeta import analysis, noise, plots, widgets
+from nlmeta.data import Images, Samples, Split
 
 mpl.use("Agg")
 
@@ -320,3 +321,190 @@ def test_a_control_has_the_colour_of_its_method_and_a_hollow_marker():
     whole, hollow, other = (line for line in ax.lines if len(line.get_xdata()) == 3)
     assert whole.get_color() == hollow.get_color() == plots.COLOURS["MSLG"] != other.get_color()
     assert hollow.get_markerfacecolor() == "white" != whole.get_markerfacecolor()
+
+
+def suspects(ids=("a.png", "b.png", "c.png"), suggested=("dog", "cow", "cat")):
+    """Rows 4, 0 and 2 of five images, the most suspect first."""
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "row": [4, 0, 2],
+            "given_name": ["cat", "dog", "cat"],
+            "suggested_name": suggested,
+            "self_confidence": [0.0123, 0.2, 0.9],
+            "loss": [4.4, 1.6, 0.1],
+        }
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 2), (5, 1, 2, 2), (5, 3, 2, 2)])
+def test_suspects_are_shown_with_id_labels_and_score(shape):
+    """The image of a row is the one with that number; brightness tells here which it is."""
+    images = torch.arange(5.0)[(...,) + (None,) * (len(shape) - 1)].expand(shape)
+    figure = plots.suspects_sheet(suspects(), images, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == [
+        "a.png\ncat\n\N{RIGHTWARDS ARROW} dog\n0.0123",
+        "b.png\ndog\n\N{RIGHTWARDS ARROW} cow\n0.2",
+        "c.png\ncat\nstays\n0.9",
+        "",
+    ]
+    shown = [ax.images[0].get_array().max() for ax in figure.axes[:3]]
+    assert shown == [1.0, 0.0, 0.5]  # rows 4, 0, 2
+    figure = plots.suspects_sheet(suspects(), images, count=1, score="loss")
+    assert [ax.get_title().splitlines()[-1] for ax in figure.axes] == ["4.4"]
+
+
+def test_suspects_that_are_bytes_are_shown_as_they_are():
+    stored = torch.tensor([0, 50, 100, 150, 204]).byte()[:, None, None, None].expand(5, 3, 2, 2)
+    images = Images(stored, mean=torch.full((3,), 90.0), deviation=torch.full((3,), 7.0))
+    figure = plots.suspects_sheet(suspects(), images)
+    shown = [float(ax.images[0].get_array().max()) for ax in figure.axes]
+    assert shown == pytest.approx([204 / 255, 0, 100 / 255])
+
+
+def test_long_ids_are_cut_at_the_front_and_dollars_stay_dollars():
+    ids = ("holidays/2019/summer/img_000123.png", "cost $1$", 17)
+    figure = plots.suspects_sheet(suspects(ids), torch.zeros(5, 2, 2))
+    first = [ax.get_title().splitlines()[0] for ax in figure.axes]
+    assert first == ["\N{HORIZONTAL ELLIPSIS}er/img_000123.png", "cost $1$", "17"]
+    assert not any(ax.title.get_parse_math() for ax in figure.axes)
+
+
+def test_the_frame_of_suspects_fits_the_sheet():
+    """What `analysis.suspects` gives is what the figure takes."""
+    x, y = torch.tensor([[3.0, 0.0], [0.0, 2.0], [1.0, 0.0]]), torch.tensor([1, 1, 0])
+    train, none = Samples(x, y, ["p", "q", "r"]), Samples(x[:0], y[:0])
+    split = Split("tiny", train, none, none, none, None, None, {}, ("cat", "dog"), {})
+    frame = analysis.suspects(torch.nn.Identity(), split)
+    figure = plots.suspects_sheet(frame, torch.zeros(3, 2, 2), score="loss")
+    assert [ax.get_title().splitlines()[0] for ax in figure.axes] == ["p", "r", "q"]
+
+
+def test_an_estimate_stands_beside_the_matrix_with_the_difference():
+    truth = noise.pair(3, 0.3)
+    estimate = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.7, 0.3], [0.4, 0.0, 0.6]]).to(truth)
+    figure = plots.transition_beside_estimate(truth, estimate, class_names=["a", "b", "c"])
+    left, middle, right = figure.axes[:3]
+    assert [ax.get_title() for ax in (left, middle)] == ["Noise matrix", "Estimate"]
+    assert right.get_title() == "Difference (error 0.100)"  # (0.2 + 0 + 0.1) / 3
+    shown = np.asarray(right.collections[0].get_array()).reshape(3, 3)
+    assert np.allclose(shown, [[-20, 20, 0], [0, 0, 0], [10, 0, -10]], rtol=0, atol=1e-5)
+    assert right.collections[0].get_clim() == pytest.approx((-20, 20))  # zero is white
+    assert texts(right) == ["-20", "20", "", "", "", "", "10", "", "-10"]
+    assert texts(left) == ["70", "30", "", "", "70", "30", "30", "", "70"]
+
+
+def test_a_class_without_samples_does_not_count_in_the_difference():
+    truth = noise.pair(3, 0.3)
+    counted = noise.empirical_transition(torch.tensor([0, 0, 2]), torch.tensor([0, 1, 2]), 3)
+    figure = plots.transition_beside_estimate(truth, counted)
+    assert figure.axes[2].get_title() == "Difference (error 0.250)"  # (0.2 + 0.3) / 2
+    assert "no samples" in texts(figure.axes[1])
+    assert "no samples" in texts(figure.axes[2])
+
+
+def test_equal_matrices_show_no_difference():
+    figure = plots.transition_beside_estimate(noise.pair(3, 0.3), noise.pair(3, 0.3) + 1e-9)
+    assert figure.axes[2].collections[0].get_clim() == (-1, 1)
+    assert set(texts(figure.axes[2])) == {""}
+
+
+def test_rates_of_classes_have_counts_and_the_rate_asked_for():
+    """Class 0: one of four wrong; class 1: two of three; class 2: no sample."""
+    true = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    given = torch.tensor([0, 0, 2, 0, 0, 1, 2])
+    T = torch.tensor([[0.8, 0.0, 0.2], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])
+    ax = plots.class_rates(true, given, class_names=["a", "b", "c"], transition=T)
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([25, 200 / 3, 0])
+    assert texts(ax) == ["1 of 4", "2 of 3", "0 of 0"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.yaxis_inverted()
+    assert ax.get_xlabel().endswith("marks: rate asked for ± 2 standard errors")
+    marks, _, (bars,) = ax.containers[1]
+    assert np.allclose(marks.get_xdata(), [20, 50, 0])
+    spans = [segment[1, 0] - segment[0, 0] for segment in bars.get_segments()]
+    errors = [100 * (rate * (1 - rate) / n) ** 0.5 for rate, n in [(0.2, 4), (0.5, 3), (0, 1)]]
+    assert np.allclose(spans, [4 * error for error in errors])
+    assert len(plots.class_rates(true, given, class_names=["a", "b", "c"]).containers) == 1
+
+
+def losses_of_two_kinds():
+    g = torch.Generator().manual_seed(0)
+    wrong = torch.rand(600, generator=g) < 0.3
+    normal = torch.randn(600, generator=g)
+    return torch.where(wrong, 5 + 0.8 * normal, 2 + 0.4 * normal), wrong
+
+
+def test_losses_are_drawn_with_their_components_and_boundary():
+    losses, _ = losses_of_two_kinds()
+    mixture = analysis.fit_loss_mixture(losses)
+    ax = plots.loss_mixture(losses, bins=30)
+    area = sum(bar.get_height() * bar.get_width() for bar in ax.patches)
+    assert len(ax.patches) == 30
+    assert area == pytest.approx(1)
+    low, high = ax.lines[:2]
+    assert [low.get_label(), high.get_label()] == [
+        "component of low losses",
+        "component of high losses",
+    ]
+    assert low.get_linestyle() != high.get_linestyle()
+    at = torch.as_tensor(low.get_xdata())
+    assert np.allclose([low.get_ydata(), high.get_ydata()], mixture.densities(at))
+    inside = [b for b in mixture.boundaries() if losses.min() <= b <= losses.max()]
+    assert len(inside) >= 1
+    assert [line.get_xdata()[0] for line in ax.lines[2:]] == pytest.approx(inside)
+
+
+def test_wrong_labels_are_told_apart_only_where_they_are_known():
+    """The two parts of the bars add up, and are told apart by hatching too."""
+    losses, wrong = losses_of_two_kinds()
+    ax = plots.loss_mixture(losses, wrong=wrong, bins=30)
+    areas = [
+        sum(bar.get_height() * bar.get_width() for bar in container) for container in ax.containers
+    ]
+    share = float(wrong.double().mean())
+    assert areas == pytest.approx([1 - share, share])
+    assert [container[0].get_hatch() or "" for container in ax.containers] == ["", "///"]
+    legend = [text.get_text() for text in ax.legend_.texts]
+    assert {"right labels", "wrong labels"} <= set(legend)
+    assert not any("wrong" in t.get_text() for t in plots.loss_mixture(losses).legend_.texts)
+
+
+def test_new_figures_draw_on_given_axes_and_are_white():
+    losses, _ = losses_of_two_kinds()
+    labels = torch.tensor([0, 1, 1])
+    with plt.style.context("dark_background"):
+        _, ax = plt.subplots()
+        assert plots.loss_mixture(losses, ax=ax) is ax
+        _, other = plt.subplots()
+        assert plots.class_rates(labels, labels, class_names=["a", "b"], ax=other) is other
+        sheet = plots.suspects_sheet(suspects(), torch.zeros(5, 2, 2))
+        beside = plots.transition_beside_estimate(torch.eye(3), noise.pair(3, 0.3))
+    for figure in (ax.figure, other.figure, sheet, beside):
+        assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
+    assert to_rgb(beside.axes[2].get_facecolor()) == (1, 1, 1)
+
+
+def test_refuses_what_the_new_figures_cannot_draw():
+    frame = suspects()
+    refused(
+        "it lacks ['soft_label']",
+        lambda: plots.suspects_sheet(frame, torch.zeros(5, 2, 2), score="soft_label"),
+    )
+    refused(
+        "`frame` speaks of row 4; `images` has rows 0 to 3",
+        lambda: plots.suspects_sheet(frame, torch.zeros(4, 2, 2)),
+    )
+    refused("`frame` has no rows", lambda: plots.suspects_sheet(frame[:0], torch.zeros(5, 2, 2)))
+    refused(
+        "`estimate` has shape (2, 2) and `truth` (3, 3)",
+        lambda: plots.transition_beside_estimate(torch.eye(3), torch.eye(2)),
+    )
+    labels = torch.tensor([0, 1, 1])
+    refused(
+        "`transition` has shape (3, 3); 2 classes need (2, 2)",
+        lambda: plots.class_rates(labels, labels, class_names=["a", "b"], transition=torch.eye(3)),
+    )
+    losses, wrong = losses_of_two_kinds()
+    refused("`wrong` is torch.float32", lambda: plots.loss_mixture(losses, wrong=wrong.float()))
+    refused("`losses` are all 1;", lambda: plots.loss_mixture(torch.ones(5)))

@@ -2,17 +2,19 @@
 
 import re
 
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from nlmeta import CrossEntropy, data, fit, models
 
 
-def example(root):
+def example(root, mark="example"):
     """The code between the two marks."""
     text = (root / "README.md").read_text()
-    block = re.search(r"example: begin -->\s*```python\n(.*?)```", text, re.DOTALL)
-    assert block, "README.md has no marked example"
+    block = re.search(rf"{mark}: begin -->\s*```python\n(.*?)```", text, re.DOTALL)
+    assert block, f"README.md has no marked {mark}"
     return block.group(1)
 
 
@@ -32,6 +34,31 @@ def test_example_of_the_readme_runs_and_ends_where_the_readme_says(root, capsys)
     start = 5.0 * torch.nn.functional.one_hot(names["split"].train.y, 10)
     moved = (names["mslg"].memory.logits - start).abs().max()
     assert moved > 0.5
+
+
+def test_example_of_own_data_finds_pictures_in_the_wrong_folder(root, tmp_path, monkeypatch):
+    """Red and blue pictures; every fifth photo lies in the folder of the other colour."""
+    g = torch.Generator().manual_seed(0)
+    wrong = set()
+    for folder, count in (("photos", 40), ("checked", 5), ("exam", 5)):
+        for i in range(count):
+            for colour, other in (("blue", "red"), ("red", "blue")):
+                lies = folder == "photos" and i % 5 == 0
+                name = f"{other if lies else colour}/{colour}-{i}.png"
+                wrong |= {name} if lies else set()
+                x = torch.randint(0, 120, (32, 32, 3), generator=g, dtype=torch.uint8)
+                x[..., 0 if colour == "red" else 2] += 100
+                path = tmp_path / folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(x.numpy()).save(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLMETA_PROGRESS", "0")
+    names: dict[str, object] = {}
+    exec(compile(example(root, "own data"), "README.md", "exec"), names)
+    written = pd.read_csv("suspects.csv")
+    assert set(written["id"][: len(wrong)]) == wrong
+    assert len(written) == 80
+    assert names["run"].accuracy == 1.0
 
 
 @pytest.mark.parametrize("seed", [0, 1])

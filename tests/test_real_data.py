@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from nlmeta.data import load
 from nlmeta.data.sources import (
     ImageFiles,
     data_folder,
@@ -159,3 +160,56 @@ def test_a_dataset_that_has_to_be_fetched_by_hand(name, folder, sizes):
         if isinstance(part.x, ImageFiles):
             assert part.x[:4].shape == (4, 3, 256, 256)
     source.check(every=1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "rate"),
+    [
+        ("cifar10n", "aggregate", 9.01),
+        ("cifar10n", "random1", 17.23),
+        ("cifar10n", "random2", 18.12),
+        ("cifar10n", "random3", 17.64),
+        ("cifar10n", "worst", 40.21),
+        ("cifar100n", "noisy_fine", 40.20),
+        ("cifar100n", "noisy_coarse", 26.40),
+    ],
+)
+def test_loading_all_of_cifar_n_for_training_gives_the_published_rates(name, labels, rate):
+    split = load(name, labels=labels, seed=0, meta_size=0, validation_size=0)
+    assert len(split.train) == 50_000
+    assert len(split.test) == 10_000
+    assert shares(split.train.y, split.true_labels) == rate
+    assert split.manifest["kind"] == "human"
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100", "twitter"])
+def test_loading_sets_meta_and_validation_samples_apart_from_training(name):
+    split = load(name, noise="symmetric", rate=0.4, seed=0)
+    own = name == "twitter"
+    published = {"mnist": 60_000, "fashion_mnist": 60_000, "twitter": 14_619}.get(name, 50_000)
+    assert len(split.meta) == 1_000
+    assert len(split.validation) == (4_823 if own else 5_000)
+    assert len(split.train) == published - 1_000 - (0 if own else 5_000)
+    assert split.meta.y.unique().tolist() == list(range(split.num_classes))
+    # Five standard errors of a rate of 0.4.
+    assert abs(split.manifest["actual_rate"] - 0.4) < 5 * (0.24 / len(split.train)) ** 0.5
+    if not own:
+        x = split.train.x[:5000]
+        assert x.mean((0, 2, 3)).abs().max() < 0.05
+        assert (x.std((0, 2, 3)) - 1).abs().max() < 0.05
+
+
+def test_the_feature_table_of_algan_and_ulusoy_drives_noise():
+    table = read_prediction_table("cifar10").values
+    with pytest.warns(UserWarning, match="softmax was probably applied twice"):
+        split = load("cifar10", noise="feature-dependent", rate=0.4, predictions=table, seed=0)
+    assert split.wrong.sum() == int(0.4 * len(split.train))
+
+
+def test_the_labels_of_algan_and_ulusoy_are_taken_by_row():
+    true = read("cifar10").train.y
+    shipped = read_shipped_labels("cifar10", "feature-dependent", 35, true)
+    split = load("cifar10", labels=shipped.y, seed=0)
+    rows = split.indices["train"]
+    assert torch.equal(split.train.y, shipped.y[rows])
+    assert abs(split.manifest["actual_rate"] - 0.35) < 0.01

@@ -150,15 +150,11 @@ class ImageFiles:
 
 
 class Augmentation(Protocol):
-    """A change of images for training: a pure function of the images and of uniform numbers.
+    """A change of images for training: a pure function of the images and of uniform numbers."""
 
-    Attributes
-    ----------
-    numbers : int
-        How many uniform numbers an image needs.
-    """
-
-    numbers: int
+    @property
+    def numbers(self) -> int:
+        """How many uniform numbers an image needs."""
 
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
         """Change each image by numbers of its own.

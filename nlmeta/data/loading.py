@@ -129,7 +129,8 @@ def load(
         For ``noise="asymmetric"``: true class to given label.
     predictions : Tensor, optional
         For ``noise="feature-dependent"``: (N, C) probabilities for the publisher's whole training
-        part, in its order, see `nlmeta.procedures.distillation`.
+        part, in its order. From `nlmeta.procedures.distilled_predictions`, p, on a split without
+        noise: ``torch.zeros(N, C, dtype=p.dtype).index_copy(0, split.indices["train"], p)``.
     scale : pair of sequences of float, optional
         Mean and standard deviation of each channel, of images between 0 and 1, such as
         ``((0.5,) * 3, (0.5,) * 3)`` in the released code of MSLG and MLC. Default: those of the

@@ -1,10 +1,11 @@
 """What needs more than one training run, or several epochs of one: baselines on the meta set,
 comparisons over seeds, MLNT's iterations with a mentor, the choice of epochs without labels,
-estimates of the transition matrix.
+estimates of the transition matrix, the distilled network behind feature-dependent noise.
 """
 
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set
 from nlmeta.procedures.comparison import compare, paired_difference
+from nlmeta.procedures.distillation import distillation_loss, distilled_predictions
 from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
 from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
 from nlmeta.procedures.transition import transition_from_anchors, transition_from_clean
@@ -14,6 +15,8 @@ __all__ = [
     "Iteration",
     "KeepEpochs",
     "compare",
+    "distillation_loss",
+    "distilled_predictions",
     "divergence_score",
     "fine_tune",
     "kept_by_mentor",

@@ -14,6 +14,7 @@ from nlmeta.experiments.cost.measure import (
 )
 from nlmeta.experiments.cost.precision import measure_precision
 from nlmeta.experiments.cost.report import PRECISION_RECORD, RECORD, read, table, write
+from nlmeta.experiments.cost.throughput import measure_batches, measure_decoding
 
 __all__ = [
     "CANDIDATES",
@@ -21,6 +22,8 @@ __all__ = [
     "RECORD",
     "Candidate",
     "measure",
+    "measure_batches",
+    "measure_decoding",
     "measure_label_memory",
     "measure_precision",
     "peak_bytes",

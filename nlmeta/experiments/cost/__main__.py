@@ -17,6 +17,7 @@ from nlmeta.experiments.cost.measure import (
 )
 from nlmeta.experiments.cost.precision import measure_precision
 from nlmeta.experiments.cost.report import precision_file, table, write
+from nlmeta.experiments.cost.throughput import measure_batches, measure_decoding
 from nlmeta.models import CIFARResNet
 
 SEED = 0
@@ -63,6 +64,9 @@ with tempfile.TemporaryDirectory(dir=arguments.output.resolve().parent) as folde
     rows.append(
         measure_label_memory(plain, num_samples=arguments.memory_rows, file=file, seed=SEED)
     )
+say("batches")
+rows += measure_batches(model.to(arguments.device), plain, seed=SEED)
+rows.append(measure_decoding(model, folder=arguments.output.resolve().parent, seed=SEED))
 write(rows, arguments.output)
 precision = measure_precision(model, network=name, device=arguments.device, seed=SEED, report=say)
 write(precision, precision_file(arguments.output))

@@ -160,10 +160,10 @@ class _Runner:
     def time(self) -> None:
         device = self.batches[0].x.device
         clock = time.process_time if device.type == "cpu" else time.perf_counter
-        _wait_for(device)
+        wait_for(device)
         start = clock()
         self.step()
-        _wait_for(device)
+        wait_for(device)
         self.seconds.append((clock() - start) / self.candidate.steps)
 
     def peak_bytes(self) -> int:
@@ -391,7 +391,8 @@ def _random_batches(
     return Batch(x[:n], y[:n], ids), Batch(x[n:], y[n:])
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a device is done, so that a clock may be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -66,7 +66,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     columns = {
         "ms": 1000 * rows["seconds"],
-        "time": rows["time_ratio"],
+        "time": rows["time_ratio"].astype(float),
         "memory": rows["memory_ratio"].astype(float),
     }
     index = pd.MultiIndex.from_frame(rows[["method", "mode"]])

@@ -1,0 +1,88 @@
+"""What all frames of a training part share: its rows with their ids, and the network's word."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from nlmeta import _checks, metrics
+from nlmeta.data import Split
+from nlmeta.methods import Method
+from nlmeta.training import EVALUATION_BATCH, Result
+
+__all__ = ["find", "identified", "log_probabilities", "method_of", "named"]
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def identified(split: Split) -> pd.DataFrame:
+    """A row for each training sample: `id`, `row`, `given` and `given_name`.
+
+    The id is the reader's own where the split has it, else the row of the original dataset.
+    """
+    own = split.train.own_ids
+    ids = split.indices["train"].tolist() if own is None else list(own)
+    given = split.train.y.tolist()
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "row": range(len(given)),
+            "given": given,
+            "given_name": named(given, split.class_names),
+        }
+    )
+
+
+def named(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """The names of classes."""
+    return [class_names[k] for k in classes]
+
+
+def log_probabilities(
+    run: Result | nn.Module | None, split: Split, probabilities: Tensor | None
+) -> Tensor:
+    """What is predicted for the training samples: log p, float64, shape (N, C), on the CPU."""
+    shape = len(split.train), split.num_classes
+    if probabilities is not None:
+        if tuple(probabilities.shape) != shape:
+            raise ValueError(
+                f"`probabilities` has shape {tuple(probabilities.shape)}; a training part of "
+                f"{shape[0]} samples in {shape[1]} classes needs {shape}"
+            )
+        p = probabilities.detach().cpu().double()
+        if not (p >= 0).all():  # written so that NaN fails too
+            raise ValueError("`probabilities` holds an entry that is not in [0, 1]")
+        _checks.check_rows_sum_to_one("probabilities", p, tolerance=1e-3)  # float32, many classes
+        return p.clamp_min(torch.finfo(p.dtype).eps).log()
+    if isinstance(run, Method) or not isinstance(run, Result | nn.Module):
+        raise TypeError(
+            f"`run` is a {type(run).__name__}; it must be what `fit` returned, or a network. "
+            "Without either, pass `probabilities`"
+        )
+    network = run.predictor if isinstance(run, Result) else run
+    dtype = next((p.dtype for p in network.parameters()), None)
+    x = split.train.to(split.train.y.device, dtype).x
+    logits = metrics.predict(network, x, batch_size=EVALUATION_BATCH).detach().cpu().double()
+    if tuple(logits.shape) != shape:
+        raise ValueError(
+            f"`run` predicts logits of shape {tuple(logits.shape)}; a training part of {shape[0]} "
+            f"samples in {shape[1]} classes needs {shape}"
+        )
+    if not logits.isfinite().all():
+        raise ValueError("`run` predicts logits that are not finite")
+    return logits.log_softmax(1)
+
+
+def method_of(run: object) -> Method | None:
+    """The method of a run, or the method itself; None for a network alone."""
+    if isinstance(run, Result):
+        return run.method
+    return run if isinstance(run, Method) else None
+
+
+def find(method: Method | None, kind: type[Part]) -> Part | None:
+    """The method, or what it wraps or holds, if it is of a kind."""
+    parts = () if method is None else method.modules()
+    return next((part for part in parts if isinstance(part, kind)), None)

@@ -1,0 +1,604 @@
+"""Augmentation of whole batches on the device: pure functions of images and of uniform numbers.
+
+``augmentation(x, u)`` changes each image by a row of `u` of its own. Whoever trains draws `u` from
+a generator; nothing is drawn here. Images are bytes, as torchvision's transforms take them, and the
+distribution of what comes out is that of torchvision's transforms, applied to each image alone. So
+an image comes out the same whatever else is in its batch. Nothing here waits for a GPU.
+
+What the papers of this book use on CIFAR:
+
+* MLC: none.
+* MLNT, paper: ``Compose([RandomCrop(padding=4), RandomFlip()])``.
+* MSLG, released code: ``Compose([RandomFlip(), RandomFlip(vertical=True),
+  RandomCrop(padding=4)])``; none for meta images.
+* CLID-MU, released code: ``Compose([RandomFlip(), RandomCrop(padding=4, mode="reflect"),
+  RandAugmentMC(), Cutout()])``; meta images too.
+
+Standardisation and the choice of rows are left to `nlmeta.data.Images`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nlmeta._checks import check_choice, check_count
+
+__all__ = [
+    "OPERATIONS",
+    "Compose",
+    "Cutout",
+    "RandAugment",
+    "RandAugmentMC",
+    "RandomCrop",
+    "RandomFlip",
+]
+
+# In torchvision's order. A number that chooses an operation counts along this list.
+OPERATIONS = (
+    "Identity",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Sharpness",
+    "Posterize",
+    "Solarize",
+    "AutoContrast",
+    "Equalize",
+)
+
+GREY = 127  # of what Cutout blanks; as in the released code of CLID-MU
+
+
+class _Augmentation:
+    """What all share: arguments are checked, evaluation sees images as they are."""
+
+    @property
+    def numbers(self) -> int:
+        """How many uniform numbers an image needs."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """Change each image by numbers of its own.
+
+        Parameters
+        ----------
+        x : Tensor of uint8, shape (n, channels, height, width)
+            Images, from 0 to 255. They are left as they are.
+        u : Tensor of float32 or float64, shape (n, numbers)
+            Uniform in [0, 1), on the device of `x`.
+
+        Returns
+        -------
+        Tensor of uint8, shape (n, channels, new height, new width)
+        """
+        _check_images(x)
+        _check_numbers(u, x, self.numbers)
+        return self._changed(x, u)
+
+    def at_rest(self, x: Tensor) -> Tensor:
+        """What evaluation sees. Here: the images as they are."""
+        _check_images(x)
+        return x
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Compose(_Augmentation):
+    """Several augmentations, one after the other.
+
+    Parameters
+    ----------
+    steps : sequence of augmentations
+        The first is applied first and gets the first numbers.
+    """
+
+    steps: Sequence[_Augmentation]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        for step in self.steps:
+            if not isinstance(step, _Augmentation):
+                raise TypeError(f"`steps` holds {step!r}; it must hold augmentations")
+
+    @property
+    def numbers(self) -> int:
+        """Those of all steps together."""
+        return sum(step.numbers for step in self.steps)
+
+    def at_rest(self, x: Tensor) -> Tensor:
+        """What evaluation sees: every step at rest."""
+        _check_images(x)
+        for step in self.steps:
+            x = step.at_rest(x)
+        return x
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        for step, own in zip(self.steps, u.split([s.numbers for s in self.steps], 1), strict=True):
+            x = step(x, own)
+        return x
+
+
+@dataclass(frozen=True)
+class RandomCrop(_Augmentation):
+    """A square cut out of each image, or of the image with a border around it, at any place.
+
+    As torchvision's `RandomCrop`: all places are equally likely. Two numbers an image.
+
+    Parameters
+    ----------
+    size : int, optional
+        Side in pixels of what is cut out. Default: height and width of the image.
+    padding : int
+        Width in pixels of the border on each side. Default 0.
+    mode : {"constant", "reflect"}
+        Of the border: black (default), or the image mirrored at its outermost pixels, which are
+        not repeated. CLID-MU's released code has ``"reflect"``.
+    """
+
+    size: int | None = None
+    padding: int = 0
+    mode: Literal["constant", "reflect"] = "constant"
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_count("size", self.size)
+        check_count("padding", self.padding, minimum=0)
+        check_choice("mode", self.mode, ("constant", "reflect"))
+
+    @property
+    def numbers(self) -> int:
+        """Two: the place from the top and from the left."""
+        return 2
+
+    def at_rest(self, x: Tensor) -> Tensor:
+        """What evaluation sees: the middle of the image if a size is set, else the image."""
+        _check_images(x)
+        if self.size is None:
+            return x
+        self._check_room(x)
+        top, left = (
+            torch.full((1,), round((side - self.size) / 2), device=x.device) for side in x.shape[2:]
+        )
+        return self._cut(x, top, left)
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        self._check_room(x)
+        top, left = (
+            _choose(own, side + 2 * self.padding - (self.size or side) + 1) - self.padding
+            for own, side in zip(u.unbind(1), x.shape[2:], strict=True)
+        )  # (n,) each
+        return self._cut(x, top, left)
+
+    def _cut(self, x: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Cut at places counted from the image's corner, so from -padding on."""
+        height, width = x.shape[2:]
+        row = top[:, None, None] + torch.arange(self.size or height, device=x.device)[:, None]
+        column = left[:, None, None] + torch.arange(self.size or width, device=x.device)
+        if self.mode == "reflect":
+            row, column = _reflected(row, height), _reflected(column, width)
+        return _pixels(x, row, column)
+
+    def _check_room(self, x: Tensor) -> None:
+        height, width = x.shape[2:]
+        if self.mode == "reflect" and self.padding >= min(height, width):
+            raise ValueError(
+                f"`padding` is {self.padding}; images of {height} x {width} pixels can be mirrored "
+                f"by at most {min(height, width) - 1}"
+            )
+        if self.size is not None and self.size > min(height, width) + 2 * self.padding:
+            raise ValueError(
+                f"`size` is {self.size}; images of {height} x {width} pixels with a border of "
+                f"{self.padding} have only {height + 2 * self.padding} x "
+                f"{width + 2 * self.padding}"
+            )
+
+
+@dataclass(frozen=True)
+class RandomFlip(_Augmentation):
+    """Each image mirrored with probability one half. One number an image.
+
+    As torchvision's `RandomHorizontalFlip` and `RandomVerticalFlip`.
+
+    Parameters
+    ----------
+    vertical : bool
+        False (default): left and right change places. True: top and bottom do, as, beside the
+        other, in the released code of MSLG.
+    """
+
+    vertical: bool = False
+
+    @property
+    def numbers(self) -> int:
+        """One."""
+        return 1
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        return torch.where(u[:, :, None, None] < 0.5, x.flip(2 if self.vertical else 3), x)
+
+
+@dataclass(frozen=True)
+class Cutout(_Augmentation):
+    """A grey square somewhere on each image. Two numbers an image.
+
+    The idea is DeVries and Taylor's (2017, arXiv 1708.04552); the details are those of the released
+    code of CLID-MU, which ends its RandAugment so. Its square has ``size + 1`` pixels a side, since
+    both ends are drawn. At the right and the bottom it may reach beyond the image, at the left and
+    the top it never does: there it stands at the edge.
+
+    Parameters
+    ----------
+    size : int
+        In pixels. Default 16 (code: half of CIFAR's 32).
+    """
+
+    size: int = 16
+
+    def __post_init__(self) -> None:
+        check_count("size", self.size)
+
+    @property
+    def numbers(self) -> int:
+        """Two: where the middle is, from the left and from the top."""
+        return 2
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        left = (u[:, 0] * width - self.size / 2).clamp(min=0).long()[:, None]
+        top = (u[:, 1] * height - self.size / 2).clamp(min=0).long()[:, None]
+        column = torch.arange(width, device=x.device)
+        row = torch.arange(height, device=x.device)
+        across = (column >= left) & (column <= left + self.size)  # (n, width)
+        down = (row >= top) & (row <= top + self.size)  # (n, height)
+        blank = down[:, None, :, None] & across[:, None, None, :]
+        return x.masked_fill(blank, GREY)
+
+
+@dataclass(frozen=True)
+class RandAugment(_Augmentation):
+    """Some operations in a row, each drawn from fourteen, all of one magnitude.
+
+    RandAugment (Cubuk, Zoph, Shlens and Le, CVPR workshops 2020, arXiv 1909.13719) as torchvision's
+    `RandAugment` has it: nearest neighbour, black outside. An operation that has a direction takes
+    either with probability one half. Two numbers an image and operation.
+
+    Operations give torchvision's bytes, with two exceptions. Of Color up to 10 bytes in 100, of
+    Sharpness 2 in 100 and of Contrast 1 in 1,000 are one grey value off, where float32 rounds a
+    whole number down in one and not in the other. And a shear or rotation may take the other of two
+    neighbours that are equally near, for some magnitudes and sizes (none at 32 x 32 pixels and 31
+    bins).
+
+    The released code of CLID-MU says ``n=2, m=10`` and means another thing, see `RandAugmentMC`.
+
+    Parameters
+    ----------
+    num_ops : int
+        Operations in a row. Default 2 (torchvision).
+    magnitude : int
+        From 0, which for most operations changes nothing, to ``num_magnitude_bins - 1``. Default 9
+        (torchvision).
+    num_magnitude_bins : int
+        Default 31 (torchvision).
+    """
+
+    num_ops: int = 2
+    magnitude: int = 9
+    num_magnitude_bins: int = 31
+
+    def __post_init__(self) -> None:
+        check_count("num_ops", self.num_ops)
+        check_count("num_magnitude_bins", self.num_magnitude_bins, minimum=2)
+        check_count("magnitude", self.magnitude, minimum=0)
+        if self.magnitude >= self.num_magnitude_bins:
+            raise ValueError(
+                f"`magnitude` is {self.magnitude}; with {self.num_magnitude_bins} bins it must be "
+                f"at most {self.num_magnitude_bins - 1}"
+            )
+
+    @property
+    def numbers(self) -> int:
+        """Two for each operation: which, and its direction."""
+        return 2 * self.num_ops
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        _check_channels(x)
+        strengths = _on_device(self._strengths(*x.shape[2:]), x.device)
+        for own in u.unflatten(1, (self.num_ops, 2)).unbind(1):
+            which, direction = own.unbind(1)
+            operation = _choose(which, len(OPERATIONS))
+            x = _operate(x, operation, strengths[operation, _choose(direction, 2)])
+        return x
+
+    def _strengths(self, height: int, width: int) -> Tensor:
+        """Of each operation in each direction, (14, 2); see `_operate` for their units."""
+
+        def between(first: float, last: float) -> float:
+            # In float32 as torchvision's, so that what is then cut to whole numbers agrees.
+            steps = torch.linspace(
+                first, last, self.num_magnitude_bins, dtype=torch.float32, device="cpu"
+            )
+            return steps[self.magnitude].item()
+
+        factor = between(0, 0.9)
+        return _both_directions(
+            shear=between(0, 0.3),
+            shift_x=int(between(0, 150 / 331 * width)),
+            shift_y=int(between(0, 150 / 331 * height)),
+            degrees=between(0, 30),
+            factors=(1 - factor, 1 + factor),
+            bits=round(8 - 4 * self.magnitude / (self.num_magnitude_bins - 1)),
+            threshold=255 * between(1, 0),
+        )
+
+
+@dataclass(frozen=True)
+class RandAugmentMC(_Augmentation):
+    """RandAugment as the released code of CLID-MU has it, there named so.
+
+    It comes from a PyTorch version of FixMatch (kekmodel/FixMatch-pytorch). The fourteen operations
+    are those of `RandAugment`, but each is left out with probability one half, and its level k is
+    drawn anew, from 1 to ``magnitude - 1``. Shears are by 0.03 k, shifts by 0.03 k of the side,
+    turns by 3 k degrees, in either direction. Brightness, Color, Contrast and Sharpness have the
+    factor 0.05 + 0.09 k, which is below 1: they only ever weaken. Solarize inverts the upper k
+    tenths of the grey values, Posterize keeps 4 to 7 bits. The released class ends with a blank
+    square, which here is `Cutout`. Four numbers an image and operation.
+
+    Source: ``sota/.ipynb_checkpoints/rand_aug-checkpoint.py`` of CLID-MU's repository at commit
+    bfc66a0. It calls Pillow, whose bytes these operations give, except that Color, Contrast and
+    AutoContrast may be one grey value off, and that of sheared or rotated pixels 2 in 100 may come
+    from the other of two neighbours that are about equally near.
+
+    Parameters
+    ----------
+    num_ops : int
+        Operations in a row. Default 2 (code).
+    magnitude : int
+        From 2 to 10. Default 10 (code).
+    """
+
+    num_ops: int = 2
+    magnitude: int = 10
+
+    def __post_init__(self) -> None:
+        check_count("num_ops", self.num_ops)
+        check_count("magnitude", self.magnitude, minimum=2)
+        if self.magnitude > 10:
+            raise ValueError(f"`magnitude` is {self.magnitude}; it must be at most 10")
+
+    @property
+    def numbers(self) -> int:
+        """Four for each operation: which, its level, whether at all, and its direction."""
+        return 4 * self.num_ops
+
+    def _changed(self, x: Tensor, u: Tensor) -> Tensor:
+        _check_channels(x)
+        levels = range(1, self.magnitude)
+        strengths = torch.stack([self._strengths(level, *x.shape[2:]) for level in levels])
+        strengths = _on_device(strengths, x.device)  # (levels, 14, 2)
+        for own in u.unflatten(1, (self.num_ops, 4)).unbind(1):
+            which, level, applied, direction = own.unbind(1)
+            operation = _choose(which, len(OPERATIONS))
+            operation = operation.masked_fill(applied >= 0.5, OPERATIONS.index("Identity"))
+            drawn = _choose(level, len(levels)), operation, _choose(direction, 2)
+            x = _operate(x, operation, strengths[drawn])
+        return x
+
+    def _strengths(self, level: int, height: int, width: int) -> Tensor:
+        factor = level * 0.9 / 10 + 0.05
+        return _both_directions(
+            shear=level * 0.3 / 10,
+            shift_x=int(level * 0.3 / 10 * width),
+            shift_y=int(level * 0.3 / 10 * height),
+            degrees=int(level * 30 / 10),
+            factors=(factor, factor),
+            bits=int(level * 4 / 10) + 4,
+            threshold=256 - int(level * 256 / 10),
+        )
+
+
+def _both_directions(
+    *,
+    shear: float,
+    shift_x: int,
+    shift_y: int,
+    degrees: float,
+    factors: tuple[float, float],
+    bits: int,
+    threshold: float,
+) -> Tensor:
+    """Strengths of all operations, (14, 2), on the CPU."""
+    step = 2 ** (8 - bits)
+    pairs = {
+        "ShearX": (-shear, shear),
+        "ShearY": (-shear, shear),
+        "TranslateX": (-shift_x, shift_x),
+        "TranslateY": (-shift_y, shift_y),
+        "Rotate": (-degrees, degrees),
+        **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), factors),
+        "Posterize": (step, step),
+        "Solarize": (threshold, threshold),
+    }
+    rows = [pairs.get(operation, (0.0, 0.0)) for operation in OPERATIONS]
+    return torch.tensor(rows, dtype=torch.float32, device="cpu")
+
+
+def _operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """Apply to each image its own operation.
+
+    Operations come in three families. A family gives back unchanged what belongs to another, so on
+    a GPU each goes over the whole batch: to ask which images are its own would make the host wait.
+
+    Parameters
+    ----------
+    x : Tensor of uint8, shape (n, channels, height, width)
+    operation : Tensor of int64, shape (n,)
+        Places in `OPERATIONS`.
+    strength : Tensor of float32, shape (n,)
+        Shear: pixels sideways for each pixel. Translate: whole pixels, to the right or down.
+        Rotate: degrees, counter-clockwise. Brightness, Color, Contrast, Sharpness: the factor, 1
+        changes nothing. Posterize: distance of the grey values kept. Solarize: the grey value from
+        which on they are inverted.
+    """
+    x = x.clone()
+    for family, names in (
+        (_moved, ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")),
+        (_looked_up, ("Posterize", "Solarize", "AutoContrast", "Equalize")),
+        (_blended, ("Brightness", "Color", "Contrast", "Sharpness")),
+    ):
+        rows: slice | Tensor = slice(None)
+        if x.device.type == "cpu":
+            rows = torch.stack([_is(operation, name) for name in names]).any(0)
+        x[rows] = family(x[rows], operation[rows], strength[rows])
+    return x
+
+
+def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """Shears, translations, rotation: where each pixel comes from; nearest neighbour."""
+    height, width = x.shape[2:]
+
+    def of(name: str) -> Tensor:
+        return (strength * _is(operation, name))[:, None, None]
+
+    radians = torch.deg2rad(of("Rotate"))
+    cos, sin, shear_x, shear_y = radians.cos(), radians.sin(), of("ShearX"), of("ShearY")
+    across = torch.arange(width, dtype=torch.float32, device=x.device) - (width - 1) / 2
+    down = (torch.arange(height, dtype=torch.float32, device=x.device) - (height - 1) / 2)[:, None]
+    # Rotations are about the middle, shears about the corner. Products and sums are written out: a
+    # matrix product may be in TensorFloat-32, which misses pixels of large images.
+    column = cos * across + (shear_x - sin) * down + (shear_x * height / 2 - of("TranslateX"))
+    row = (sin + shear_y) * across + cos * down + (shear_y * width / 2 - of("TranslateY"))
+    row, column = row + (height - 1) / 2, column + (width - 1) / 2  # (n, height, width)
+    return _pixels(x, row.round().long(), column.round().long())
+
+
+def _looked_up(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """What maps grey values to grey values: a table for each channel of each image."""
+    pixels = x.flatten(2).long()  # (n, channels, height * width)
+    value = torch.arange(256, device=x.device)
+    low = x.amin((2, 3)).long()[:, :, None]  # (n, channels, 1)
+    high = x.amax((2, 3)).long()[:, :, None]
+
+    step = strength.masked_fill(~_is(operation, "Posterize"), 1).long()[:, None, None]
+    posterized = value - value % step
+    solarized = torch.where(value < strength[:, None, None], value, 255 - value)
+
+    # The division of torchvision, so that its float32 rounds alike.
+    stretched = ((value - low) / ((high - low) * (1 / 255))).clamp(0, 255)
+    stretched = torch.where(high > low, stretched, value).long()
+
+    # Pillow's whole-number recipe, which torchvision has too: the highest grey value there is does
+    # not count towards the width of a step.
+    counts = torch.zeros(*x.shape[:2], 256, dtype=torch.int32, device=x.device)
+    counts.scatter_add_(2, pixels, counts.new_ones(1).expand_as(pixels))
+    width = (pixels.shape[2] - counts.gather(2, high)) // 255
+    below = counts.cumsum(2) - counts  # (n, channels, 256)
+    equalized = ((below + width // 2) // width.clamp(min=1)).clamp(max=255)
+    equalized = torch.where(width > 0, equalized, value)
+
+    table = value.expand_as(counts)
+    for name, changed in (
+        ("Posterize", posterized),
+        ("Solarize", solarized),
+        ("AutoContrast", stretched),
+        ("Equalize", equalized),
+    ):
+        table = torch.where(_is(operation, name)[:, None, None], changed, table)
+    return table.to(torch.uint8).gather(2, pixels).view_as(x)
+
+
+def _blended(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """What goes from the image towards a degenerate one, or away from it."""
+    image = x.float()  # whole numbers below 2 ** 24: their sums and products are exact
+    grey = image
+    if x.shape[1] == 3:
+        red, green, blue = image.unbind(1)
+        # torchvision's shares. The half keeps clear of whole numbers, however a device divides.
+        grey = ((2989 * red + 5870 * green + 1140 * blue + 0.5) / 10000).floor()[:, None]
+    total = grey.sum((2, 3), keepdim=True, dtype=torch.long)  # exact for large images too
+
+    degenerate = image
+    for name, other in (
+        ("Brightness", torch.zeros_like(grey)),
+        ("Color", grey),
+        ("Contrast", total / (x.shape[2] * x.shape[3])),
+        ("Sharpness", _blurred(image)),
+    ):
+        degenerate = torch.where(_is(operation, name)[:, None, None, None], other, degenerate)
+    # Where the degenerate image is the image itself, this is exactly the image.
+    blend = degenerate + strength[:, None, None, None] * (image - degenerate)
+    return blend.clamp(0, 255).to(torch.uint8)
+
+
+def _blurred(image: Tensor) -> Tensor:
+    """Each pixel, taken five times, and its eight neighbours, over 13; the border stays."""
+    three = image[:, :, :-2] + image[:, :, 1:-1] + image[:, :, 2:]  # one below the other
+    nine = three[..., :-2] + three[..., 1:-1] + three[..., 2:]
+    blurred = image.clone()
+    blurred[:, :, 1:-1, 1:-1] = ((nine + 4 * image[:, :, 1:-1, 1:-1]) / 13).round()
+    return blurred
+
+
+def _pixels(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Of each image the pixels at given places, black outside.
+
+    `row` and `column` are int64 and broadcast to (n, new height, new width).
+    """
+    n, channels, height, width = x.shape
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    index = place.flatten(1)[:, None].expand(n, channels, -1)
+    return x.flatten(2).gather(2, index).unflatten(2, place.shape[1:]) * inside[:, None]
+
+
+def _reflected(place: Tensor, side: int) -> Tensor:
+    """Places beyond an edge, mirrored at the outermost pixel."""
+    return (side - 1) - ((side - 1) - place.abs()).abs()
+
+
+def _choose(u: Tensor, choices: int) -> Tensor:
+    """From uniform numbers to equally likely ones from 0 to ``choices - 1``, int64."""
+    return (u * choices).long().clamp(0, choices - 1)
+
+
+def _is(operation: Tensor, name: str) -> Tensor:
+    return operation == OPERATIONS.index(name)
+
+
+def _on_device(table: Tensor, device: torch.device) -> Tensor:
+    """A small table moved from the CPU without waiting for the device."""
+    return table.to(device, non_blocking=True)
+
+
+def _check_images(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"`x` is a {type(x).__name__}; it must be a tensor of images")
+    if x.dtype != torch.uint8 or x.ndim != 4:
+        raise ValueError(
+            f"`x` is {x.dtype} of shape {tuple(x.shape)}; images are torch.uint8 of shape "
+            "(n, channels, height, width)"
+        )
+
+
+def _check_numbers(u: Tensor, x: Tensor, numbers: int) -> None:
+    if not isinstance(u, Tensor):
+        raise TypeError(f"`u` is a {type(u).__name__}; it must be a tensor of uniform numbers")
+    if u.dtype not in (torch.float32, torch.float64) or u.shape != (len(x), numbers):
+        raise ValueError(
+            f"`u` is {u.dtype} of shape {tuple(u.shape)}; {len(x)} images need torch.float32 or "
+            f"torch.float64 of shape {(len(x), numbers)}"
+        )
+
+
+def _check_channels(x: Tensor) -> None:
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"`x` has {x.shape[1]} channels; images are grey (1) or in colour (3)")
