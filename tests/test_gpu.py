@@ -9,6 +9,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from nlmeta import (
@@ -27,6 +28,7 @@ from nlmeta import (
 )
 from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batches, draw_batch
+from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
 from nlmeta.methods import (
     ELR,
     CoTeaching,
@@ -403,3 +405,31 @@ def test_automatic_precision_is_bfloat16_where_it_is_native():
     if native:
         single = run(mlc(), cnn(), precision="float32").history["loss"]
         assert got.tolist() != pytest.approx(single.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_network_trains_on_images_as_on_the_cpu(on_disk, tmp_path):
+    """Bytes that lie on the device, or files decoded ahead; each image augmented by its numbers."""
+    stored = torch.randint(0, 256, (48, 3, 8, 8), generator=generator(0, "x"), dtype=torch.uint8)
+    labels = torch.arange(48) % 3
+    for i, image in enumerate(stored):
+        path = tmp_path / str(labels[i].item()) / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    made = data.from_folder(tmp_path, test=tmp_path, size=8, in_memory=not on_disk, seed=0)
+    made = made.augmented(Compose([RandomCrop(padding=2), RandomFlip(), RandAugment()]))
+    losses_of = {}
+    for device in ("cpu", DEVICE):
+        result = fit(
+            CrossEntropy(),
+            SmallCNN(3, 3, width=4, seed=0),
+            made,
+            epochs=2,
+            batch_size=16,
+            seed=0,
+            device=device,
+            precision="float64",
+            progress=False,
+        )
+        losses_of[device] = torch.tensor(result.history["loss"].tolist())
+    torch.testing.assert_close(losses_of[DEVICE], losses_of["cpu"], rtol=1e-9, atol=0)

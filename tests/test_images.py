@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from nlmeta import metrics
 from nlmeta.data import Batches, ImageFiles, Images, Samples, draw_batch
+from nlmeta.data import batches as batches_module
 from nlmeta.data.images import channel_statistics
 from nlmeta.models import MLP
 from nlmeta.seeding import generator
@@ -156,6 +157,21 @@ def test_the_whole_set_as_a_batch_is_augmented_and_in_order():
     batch = draw_batch(samples, None, generator=generator(0, "meta"))
     assert torch.equal(batch.ids, torch.arange(7))
     assert not torch.equal(batch.x, samples.x[:])
+
+
+def test_an_image_changes_alike_on_however_many_processes(monkeypatch):
+    """Two processes with generators alike draw for the joint batch and take half of it each."""
+    samples = Samples(in_memory(8).augmented(Brighter()), torch.arange(8))
+    (alone,) = Batches(samples, 8, generator=generator(0, "batches"))
+    monkeypatch.setattr(batches_module, "world_size", lambda: 2)
+    halves = []
+    for rank in (0, 1):
+        half = slice(4 * rank, 4 * rank + 4)
+        monkeypatch.setattr(batches_module, "share", lambda n, half=half: half)
+        (own,) = Batches(samples, 8, generator=generator(0, "batches"))
+        assert torch.equal(own.ids, alone.ids)
+        halves.append(own.x)
+    assert torch.equal(torch.cat(halves), alone.x)
 
 
 def test_a_loop_that_ends_early_leaves_no_thread_behind(on_disk):
