@@ -17,7 +17,7 @@ prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && "$$python" $(TOOLS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint execute digits-table benchmark test-gpu serve address clean
+.PHONY: help book test lint execute digits-table first-runs benchmark test-gpu serve address clean
 
 help:  ## list the targets
 	@echo "make book       set up, run every chapter and build the book"
@@ -25,6 +25,7 @@ help:  ## list the targets
 	@echo "make lint       check style (ruff) and types (mypy)"
 	@echo "make execute    run chapters and store their outputs; CHAPTERS=\"noise mlc\" for some"
 	@echo "make digits-table  run what the record of the table on the digits lacks (an hour at most)"
+	@echo "make first-runs  run what the first runs on CIFAR-10 lack (one GPU, NLMETA_DATA)"
 	@echo "make benchmark  measure time and memory of every method's step (ten minutes)"
 	@echo "make test-gpu   run the tests that need a CUDA device"
 	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
@@ -59,6 +60,10 @@ execute:
 digits-table:
 	@$(call prepare,book)
 	NLMETA_PROGRESS=1 $(BIN)/python -m nlmeta.experiments.digits
+
+first-runs:
+	@$(call prepare,book)
+	NLMETA_PROGRESS=1 $(BIN)/python -m nlmeta.experiments.first_runs
 
 benchmark:
 	@$(call prepare,book)

@@ -1,5 +1,5 @@
 """Experiments that take longer than a chapter may: the commands, and the records they wrote."""
 
-from nlmeta.experiments import cost, digits, human_noise
+from nlmeta.experiments import cost, digits, first_runs, human_noise
 
-__all__ = ["cost", "digits", "human_noise"]
+__all__ = ["cost", "digits", "first_runs", "human_noise"]
