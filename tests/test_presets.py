@@ -56,7 +56,8 @@ METHODS = {
 }
 FOR_FIT = [name for name in PRESETS if name.endswith("_TRAINING")]
 FOR_READERS = [name for name in PRESETS if name.endswith("_PROTOCOL")]
-FOR_METHODS = sorted(set(PRESETS) - {"DIGITS", *FOR_FIT, *FOR_READERS})
+FOR_DATA = [name for name in PRESETS if name.endswith("_DATA")]
+FOR_METHODS = sorted(set(PRESETS) - {"DIGITS", *FOR_FIT, *FOR_READERS, *FOR_DATA})
 
 
 @pytest.mark.parametrize("name", FOR_METHODS)
@@ -71,6 +72,41 @@ def test_a_training_preset_goes_into_fit_as_it_is(name):
     short = {"epochs": 1, "warmup_epochs": 0, "seed": 2, "progress": False, "device": "cpu"}
     model = models.MLP(64, 10, (4,), seed=2)
     assert fit(CrossEntropy(), model, split, **{**PRESETS[name], **short}).finished
+
+
+def published(n):
+    """n images of one pixel and their labels, as many of each of ten classes."""
+    x = torch.zeros(n, 3, 1, 1, dtype=torch.uint8)
+    return data.Part(x, torch.arange(n) % 10)
+
+
+@pytest.mark.parametrize("name", ["MLC_OFFICIAL_CIFAR10_DATA", "MSLG_OFFICIAL_CIFAR10_DATA"])
+def test_the_released_meta_sets_of_cifar10_are_test_images_and_leave_the_test_part(name):
+    source = data.Source(
+        "cifar10", tuple("abcdefghij"), published(50_000), published(10_000), False, "us"
+    )
+    split = data.make_split(source, noise="one-target", rate=0.4, seed=2, **PRESETS[name])
+    assert split.origins["meta"] == split.origins["test"] == "test"
+    sizes = [len(part) for part in (split.train, split.meta, split.validation, split.test)]
+    assert sizes == [50_000, *((500, 0, 9_500) if name.startswith("MLC") else (4_000, 0, 5_000))]
+    assert split.train.x.mean.tolist() == split.train.x.deviation.tolist() == [127.5] * 3
+
+
+def test_the_released_meta_set_of_clothing1m_is_the_whole_validation_part():
+    clothing = data.Source(
+        "clothing1m",
+        tuple("abcdefghij"),
+        published(500),
+        published(10),
+        noisy=True,
+        attribution="us",
+        validation=published(14_313),
+        clean_train=published(300),
+    )
+    split = data.make_split(clothing, seed=2, **PRESETS["MSLG_OFFICIAL_CLOTHING1M_DATA"])
+    assert len(split.meta) == 14_313
+    assert len(split.validation) == 0
+    assert len(split.train) == 500
 
 
 @pytest.mark.parametrize("name", FOR_READERS)
