@@ -10,6 +10,7 @@ than it should. A share of nothing is NaN. Left to others: when to measure is `n
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 
+LARGEST_PASS, NUMBERS_IN_A_PASS = 1024, 2**22
+
+
 class Inputs(Protocol):
     """What can be predicted: a tensor, or anything whose slices are tensors."""
 
@@ -35,12 +39,16 @@ class Inputs(Protocol):
     def device(self) -> torch.device:
         """Where predictions go."""
 
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N, ...)."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
-def predict(model: nn.Module, x: Inputs, *, batch_size: int) -> Tensor:
+def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Tensor:
     """Give the model's logits for all samples, in evaluation mode and without gradients.
 
     Every submodule is afterwards in the mode in which it came, also if the model raises.
@@ -51,8 +59,9 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int) -> Tensor:
         Maps (n, ...) to logits (n, C).
     x : Tensor or nlmeta.data.Images
         (N, ...), on any device; anything whose slices are such tensors.
-    batch_size : int
-        Samples per forward pass; the last batch may be shorter.
+    batch_size : int, optional
+        Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
+        are large, so that inputs of a pass hold at most four million numbers.
 
     Returns
     -------
@@ -64,6 +73,9 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int) -> Tensor:
     ValueError
         If `batch_size` is below 1.
     """
+    if batch_size is None:
+        numbers = math.prod(x.shape[1:])
+        batch_size = min(LARGEST_PASS, max(1, NUMBERS_IN_A_PASS // max(1, numbers)))
     _checks.check_count("batch_size", batch_size)
     home = next((p.device for p in model.parameters()), x.device)
     # `model.train(was_training)` would wake up layers that the caller had frozen.
@@ -79,7 +91,9 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int) -> Tensor:
             module.training = mode
 
 
-def evaluate(model: nn.Module, x: Inputs, labels: Tensor, *, batch_size: int) -> float:
+def evaluate(
+    model: nn.Module, x: Inputs, labels: Tensor, *, batch_size: int | None = None
+) -> float:
     """Give the model's accuracy on all samples; see `predict` and `accuracy`.
 
     Parameters
@@ -90,8 +104,8 @@ def evaluate(model: nn.Module, x: Inputs, labels: Tensor, *, batch_size: int) ->
         (N, ...), on any device.
     labels : Tensor
         (N,), int64, on the device of `x`.
-    batch_size : int
-        Samples per forward pass.
+    batch_size : int, optional
+        Samples per forward pass. Default: see `predict`.
 
     Returns
     -------

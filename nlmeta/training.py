@@ -32,7 +32,6 @@ __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
 CHECKPOINT_FORMAT = 2
 PRECISIONS = ("float32", "float64", "bfloat16", "auto")
-EVALUATION_BATCH = 1024
 SCHEDULES = ("cosine", "constant")
 
 
@@ -576,7 +575,7 @@ def _evaluate(predictor: nn.Module, split: Split) -> dict[str, float]:
 
 
 def _finite_logits(predictor: nn.Module, samples: Samples) -> Tensor:
-    logits = metrics.predict(predictor, samples.x, batch_size=EVALUATION_BATCH)
+    logits = metrics.predict(predictor, samples.x)
     if not logits.isfinite().all():
         raise FloatingPointError(
             "the network's logits are no longer finite; a smaller learning rate often helps. "

@@ -399,3 +399,41 @@ def test_an_augmented_split_changes_training_images_and_crops_the_others_alike()
     assert made.digest == split(meta_size=40, validation_size=20).digest
     digits = data.load("digits", seed=0)
     refused("`augmentation` is given; the train part of 'digits'", lambda: digits.augmented(Half()))
+
+
+def test_training_on_the_meta_set_augments_it_as_the_training_part_was():
+    made = split(meta_size=40).augmented(Half())
+    assert made.meta.x.numbers == 0
+    alone = made.on_meta_set()
+    assert alone.train.x.numbers == 1
+    assert alone.origins["train"] == "train"
+    assert torch.equal(alone.true_labels, made.meta.y)
+
+
+def test_a_noisy_meta_set_is_augmented_as_the_meta_set_was():
+    for meta in (False, True):
+        noisy = split(meta_size=40).augmented(Half(), meta=meta).with_noisy_meta(20, seed=0)
+        assert noisy.meta.x.numbers == int(meta)
+        assert noisy.train.x.numbers == 1
+
+
+def test_nobody_takes_wrong_meta_labels_for_the_truth():
+    dirty = split(meta_size=40, meta_rate=0.3)
+    noisy = split(meta_size=40, rate=0.3).with_noisy_meta(20, seed=0)
+    clean = split(meta_size=40)
+    assert clean.meta_is_clean
+    assert not dirty.meta_is_clean
+    assert not noisy.meta_is_clean
+    assert dirty.on_meta_set().true_labels is None
+    assert noisy.on_meta_set().true_labels is None
+
+
+def test_image_files_of_a_dataset_are_looked_at_before_it_is_split(tmp_path, monkeypatch):
+    for i in range(8):
+        Image.new("RGB", (5, 5)).save(tmp_path / f"{i}.png")
+    files = ImageFiles(tmp_path, [f"{i}.png" for i in range(8)], size=4)
+    published = source(train=Part(files, torch.arange(8) % C), test=None, noisy=True)
+    monkeypatch.setattr("nlmeta.data.loading._read", lambda *_: published)
+    assert len(data.load("webvision", seed=0).train) == 8
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    refused(f"{tmp_path / '5.png'} does not decode", lambda: data.load("webvision", seed=0))

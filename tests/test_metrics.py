@@ -200,3 +200,20 @@ def test_refuses_a_batch_size_or_number_of_bins_below_one():
         "`bins` is 0; it must be at least 1",
         lambda: metrics.calibration_error(one_hot(TRUE), TRUE, bins=0),
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "largest"), [((3, 32, 32), 1024), ((3, 256, 256), 21), ((5,), 1024)]
+)
+def test_large_inputs_are_predicted_in_smaller_passes(shape, largest):
+    seen = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x.flatten(1)[:, :2]
+
+    n = largest + 3
+    x = torch.zeros(1).expand(n, *shape)
+    assert len(metrics.predict(Counting(), x)) == n
+    assert seen == [largest, 3]

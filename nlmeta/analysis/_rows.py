@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nlmeta import _checks, metrics
 from nlmeta.data import Split
 from nlmeta.methods import Method
-from nlmeta.training import EVALUATION_BATCH, Result
+from nlmeta.training import Result
 
 __all__ = ["find", "identified", "log_probabilities", "method_of", "named"]
 
@@ -64,7 +64,7 @@ def log_probabilities(
     network = run.predictor if isinstance(run, Result) else run
     dtype = next((p.dtype for p in network.parameters()), None)
     x = split.train.to(split.train.y.device, dtype).x
-    logits = metrics.predict(network, x, batch_size=EVALUATION_BATCH).detach().cpu().double()
+    logits = metrics.predict(network, x).detach().cpu().double()
     if tuple(logits.shape) != shape:
         raise ValueError(
             f"`run` predicts logits of shape {tuple(logits.shape)}; a training part of {shape[0]} "

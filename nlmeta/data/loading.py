@@ -24,6 +24,7 @@ from nlmeta.seeding import generator
 __all__ = ["DATASETS", "Sizes", "load", "make_split"]
 
 NOISES = (*label_noise.KINDS, "instance-dependent", "feature-dependent")
+FILES_LOOKED_AT = 1000  # of each part
 SUPERCLASS_NOISE = ("superclass", "superclass-uniform")
 HUMAN = ("cifar10n", "cifar100n")  # their annotations are labels that people gave
 VERIFIED = "verified"  # the annotation that is 1 where a label is known to be right
@@ -152,14 +153,19 @@ def load(
     ------
     ValueError
         Names the argument that is wrong, what was given and what is allowed; or the file that is
-        damaged.
+        damaged. Of image files about a thousand of each part are decoded before the split is made;
+        ``python -m nlmeta data NAME --all-images`` decodes all.
     FileNotFoundError
         Says what to get, from whom, and where to put it.
     """
     check_choice("name", name, DATASETS)
     sizes = DATASETS[name]
+    source = _read(name, folder, download, options)
+    for part in source.parts.values():
+        if isinstance(part.x, ImageFiles):  # some of them, before any training
+            part.x.check(every=max(1, len(part) // FILES_LOOKED_AT))
     return make_split(
-        _read(name, folder, download, options),
+        source,
         noise=noise,
         rate=rate,
         labels=labels,
@@ -293,6 +299,7 @@ def make_split(
         notes=(*source.notes, *_notes(source, truth, chosen)),
         vocabulary=getattr(source, "vocabulary", ()),
         vectors=getattr(source, "vectors", None),
+        meta_is_clean=round(len(parts["meta"]) * meta_rate) == 0,
     )
 
 

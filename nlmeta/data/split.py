@@ -115,6 +115,8 @@ class Split:
         V words that the inputs of a text stand for.
     vectors : Tensor of float32, shape (V, E), or None
         Their vectors, where a file has them.
+    meta_is_clean : bool
+        Whether all labels of the meta set are taken for the truth.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Split:
     notes: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     vectors: Tensor | None = None
+    meta_is_clean: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -190,9 +193,21 @@ class Split:
         return replace(self, **parts)
 
     def on_meta_set(self) -> "Split":
-        """The split of somebody who has the clean meta set and nothing else to train on."""
-        indices = {**self.indices, "train": self.indices["meta"]}
-        return replace(self, train=self.meta, true_labels=self.meta.y, indices=indices)
+        """The split of somebody who has the meta set and nothing else to train on.
+
+        Its images are augmented as those of the training part were.
+        """
+        train = self.meta
+        if isinstance(train.x, Images) and isinstance(self.train.x, Images):
+            x = train.x.augmented(self.train.x.augmentation, drawn=self.train.x.drawn)
+            train = replace(train, x=x)
+        return replace(
+            self,
+            train=train,
+            true_labels=self.meta.y if self.meta_is_clean else None,
+            indices={**self.indices, "train": self.indices["meta"]},
+            origins={**self.origins, "train": self.origins.get("meta", "train")},
+        )
 
     def keep(self, kept: Tensor) -> "Split":
         """The split with only some of its training samples. Their ids count anew from 0.
@@ -247,8 +262,16 @@ class Split:
                 f"`size` is {size}; the training part of {len(given)} samples has not enough"
             )
         meta = self.train.subset(drawn)
-        indices = {**self.indices, "meta": self.indices["train"][drawn]}
-        changed = replace(self, meta=meta, indices=indices)
+        if isinstance(meta.x, Images) and isinstance(self.meta.x, Images):
+            x = meta.x.augmented(meta.x.augmentation, drawn=self.meta.x.drawn)
+            meta = replace(meta, x=x)
+        changed = replace(
+            self,
+            meta=meta,
+            meta_is_clean=False,
+            indices={**self.indices, "meta": self.indices["train"][drawn]},
+            origins={**self.origins, "meta": self.origins.get("train", "train")},
+        )
         if not held_out:
             return changed
         stays = torch.ones(len(given), dtype=torch.bool, device="cpu")

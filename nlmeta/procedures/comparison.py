@@ -86,8 +86,8 @@ def _run(recipe: Recipe, load_split: Callable[[int], Split], seed: int) -> list[
 def _measure(predictor: nn.Module, split: Split) -> dict[str, float]:
     like = next(predictor.parameters())
     split = split.to(like.device, like.dtype)
-    test = metrics.predict(predictor, split.test.x, batch_size=1024)
-    train = metrics.predict(predictor, split.train.x, batch_size=1024)
+    test = metrics.predict(predictor, split.test.x)
+    train = metrics.predict(predictor, split.train.x)
     return {
         "accuracy": metrics.accuracy(test, split.test.y),
         "memorised": metrics.memorised(train, split.train.y, split.true_labels),

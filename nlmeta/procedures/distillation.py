@@ -21,7 +21,7 @@ from nlmeta.data import Batch, Samples, Split
 from nlmeta.methods import CrossEntropy, Method
 from nlmeta.methods.base import descend
 from nlmeta.seeding import generator
-from nlmeta.training import EVALUATION_BATCH, fit
+from nlmeta.training import fit
 
 __all__ = ["distillation_loss", "distilled_predictions"]
 
@@ -188,4 +188,4 @@ def _logits(network: nn.Module, samples: Samples) -> Tensor:
     """Logits of all samples, (n, C), in the network's floating type."""
     like = next(network.parameters())
     x = samples.to(samples.y.device, like.dtype).x
-    return metrics.predict(network, x, batch_size=EVALUATION_BATCH)
+    return metrics.predict(network, x)

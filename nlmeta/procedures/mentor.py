@@ -17,7 +17,7 @@ from nlmeta import metrics
 from nlmeta._checks import check_count, check_rate
 from nlmeta.data import Split
 from nlmeta.methods import CrossEntropy, Method
-from nlmeta.training import EVALUATION_BATCH, Result, fit
+from nlmeta.training import Result, fit
 
 __all__ = ["Iteration", "kept_by_mentor", "label_confidence", "mlnt_iterations"]
 
@@ -67,7 +67,7 @@ def label_confidence(mentor: nn.Module, split: Split) -> Tensor:
     Tensor of float, shape (N,)
     """
     x = split.train.x.to(dtype=next(mentor.parameters()).dtype)
-    p = metrics.predict(mentor, x, batch_size=EVALUATION_BATCH).softmax(1)  # (N, C)
+    p = metrics.predict(mentor, x).softmax(1)  # (N, C)
     return p.gather(1, split.train.y[:, None]).squeeze(1)
 
 
@@ -184,7 +184,6 @@ def _judged(result: Result, kept: Tensor, split: Split) -> Iteration:
             network,
             split.validation.x.to(dtype=dtype),
             split.validation.y,
-            batch_size=EVALUATION_BATCH,
         )
         for network in (result.model, result.predictor)
     )

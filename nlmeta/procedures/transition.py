@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from nlmeta import metrics
 from nlmeta._checks import check_labels
 from nlmeta.data import Samples
-from nlmeta.training import EVALUATION_BATCH
 
 __all__ = ["transition_from_anchors", "transition_from_clean"]
 
@@ -82,4 +81,4 @@ def transition_from_clean(network: nn.Module, clean: Samples) -> Tensor:
 
 def _predictions(network: nn.Module, x: metrics.Inputs) -> Tensor:
     """Probabilities of all samples, float64 so that rows sum to one as exactly as can be."""
-    return metrics.predict(network, x, batch_size=EVALUATION_BATCH).cpu().double().softmax(1)
+    return metrics.predict(network, x).cpu().double().softmax(1)
