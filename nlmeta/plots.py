@@ -653,6 +653,9 @@ def _heat_map(
         linecolor="0.9",
         **colours,
     )
+    words = max(map(len, names), default=0) > 3  # beside each other they would overlap
+    ax.tick_params(axis="x", labelrotation=90 if words else 0)
+    ax.tick_params(axis="y", labelrotation=0)
     ax.patch.set(hatch="///", edgecolor="0.7")  # shines through where an entry is NaN
     for row in np.flatnonzero(np.isnan(values).any(axis=1)):
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}

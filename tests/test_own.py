@@ -249,7 +249,7 @@ def test_refuses_folders_and_tables_that_are_not_what_they_should_be(folder, tmp
     )
     picture(tmp_path / "exam" / "dog" / "0.png", (0, 0, 0))
     refused(
-        "`test` holds 'dog' at position 0; classes are ant, bee, cat",
+        "`test` holds 'dog' (dog/0.png); classes are ant, bee, cat",
         lambda: from_folder(folder, test=tmp_path / "exam", size=4, seed=0),
     )
     (folder / "cat" / "8.png").write_bytes(b"broken")
@@ -334,3 +334,16 @@ def test_a_network_trains_to_the_same_numbers_from_memory_and_from_disk(folder):
     assert memory["test_accuracy"].tolist() == disk["test_accuracy"].tolist()
     assert "train_accuracy" in memory
     assert "train_accuracy" not in disk  # it would decode every image once more
+
+
+def test_a_class_that_is_nearly_empty_is_pointed_out():
+    made = from_arrays(table(121), [*words(120), "catt"], seed=0)
+    assert made.notes == ("class 'catt' has 1 of 121 samples: is the name misspelt?",)
+    assert from_arrays(table(), words(), seed=0).notes == ()
+
+
+def test_a_split_is_printed_in_one_line():
+    known = from_arrays(table(), words(), true_labels=words(), seed=0, meta_size=6)
+    assert repr(known).startswith("Split of 'own data': train 54, meta 6, validation 0, test 0; 3")
+    assert "wrong training labels: 0.0%" in repr(known)
+    assert "wrong training labels: unknown" in repr(from_arrays(table(), words(), seed=0))

@@ -481,7 +481,8 @@ def _check_sizes(
                 if allowed < there
                 else f"at most {there}, the clean samples of the {home} part"
             )
-            raise ValueError(f"{given} is {sum(asked.values())}; it must be {limit}")
+            total = f" is {sum(asked.values())}" if len(asked) > 1 else ""
+            raise ValueError(f"{given}{total}; it must be {limit}")
 
 
 def _meta_rows(pool: Tensor, y: Tensor, size: int, balanced: bool, num_classes: int) -> Tensor:

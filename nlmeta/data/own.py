@@ -193,14 +193,14 @@ def from_folder(
     else:
         paths, given = _listed(root)
         ids, names = paths, _class_names("folder", given, class_names)
-        columns["y"] = _numbers("folder", given, names)
+        columns["y"] = _numbers("folder", given, names, paths)
     _check_ids(ids, len(paths))
     further = {}
     for argument, other in (("clean", clean), ("test", test)):
         if other is not None:
             there = _folder(argument, other)
             files, labels = _listed(there)
-            y = _numbers(argument, labels, names)
+            y = _numbers(argument, labels, names, files)
             further[argument] = Part(_images(there, files, size, in_memory), y, ids=files)
     return _split(
         name or root.resolve().name,
@@ -294,8 +294,19 @@ def _split(
         noisy=not known,
         attribution="",
         clean_train=clean_train,
+        notes=_rare_classes(columns["y"], class_names),
     )
     return make_split(source, labels="given" if known else None, seed=seed, **options)
+
+
+def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    """A class with less than a twentieth of its share may be a slip of the pen."""
+    counts = labels.bincount(minlength=len(names)).tolist()
+    return tuple(
+        f"class {name!r} has {count} of {len(labels)} samples: is the name misspelt?"
+        for name, count in zip(names, counts, strict=True)
+        if count * 20 * len(names) < len(labels)
+    )
 
 
 # What readers hand in
@@ -322,16 +333,19 @@ def _class_names(
     return names
 
 
-def _numbers(argument: str, labels: Sequence[Any], names: Sequence[str]) -> Tensor:
-    """Class numbers, int64, (n,)."""
+def _numbers(
+    argument: str, labels: Sequence[Any], names: Sequence[str], paths: Sequence[str] = ()
+) -> Tensor:
+    """Class numbers, int64, (n,). An error names the path, if there are any."""
     places = {name: c for c, name in enumerate(names)}
     numbers = []
     for position, label in enumerate(labels):
         by_number = isinstance(label, int) and not isinstance(label, bool)
         number = label if by_number and str(label) not in places else places.get(str(label), -1)
         if not 0 <= number < len(names):
+            place = f"({paths[position]})" if paths else f"at position {position}"
             raise ValueError(
-                f"`{argument}` holds {label!r} at position {position}; classes are "
+                f"`{argument}` holds {label!r} {place}; classes are "
                 f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
             )
         numbers.append(number)

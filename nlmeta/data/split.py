@@ -76,7 +76,7 @@ class Samples:
         return Samples(x, self.y[there], ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """A dataset split into parts, its training labels made noisy.
 
@@ -136,6 +136,15 @@ class Split:
     vocabulary: tuple[str, ...] = ()
     vectors: Tensor | None = None
     meta_is_clean: bool = True
+
+    def __repr__(self) -> str:
+        parts = ("train", "meta", "validation", "test")
+        sizes = ", ".join(f"{part} {len(getattr(self, part)):,}" for part in parts)
+        wrong = "unknown" if self.true_labels is None else f"{self.wrong.double().mean():.1%}"
+        return (
+            f"Split of {self.name!r}: {sizes}; {self.num_classes} classes; wrong training labels: "
+            f"{wrong}; digest {self.digest[:12]}"
+        )
 
     @property
     def num_classes(self) -> int:
