@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print("nothing is missing and nothing is damaged")
+    print("nothing is missing, and nothing that was looked at is damaged")
     return 0
 
 

@@ -58,7 +58,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     model : nn.Module
         Maps (n, ...) to logits (n, C).
     x : Tensor or nlmeta.data.Images
-        (N, ...), on any device; anything whose slices are such tensors.
+        (N, ...), on any device; anything whose slices are such tensors. Floats are brought to the
+        model's type.
     batch_size : int, optional
         Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
         are large, so that inputs of a pass hold at most four million numbers.
@@ -77,7 +78,7 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         numbers = math.prod(x.shape[1:])
         batch_size = min(LARGEST_PASS, max(1, NUMBERS_IN_A_PASS // max(1, numbers)))
     _checks.check_count("batch_size", batch_size)
-    home = next((p.device for p in model.parameters()), x.device)
+    like = next(model.parameters(), None)
     # `model.train(was_training)` would wake up layers that the caller had frozen.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -85,10 +86,18 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         with torch.no_grad():
             starts = range(0, max(len(x), 1), batch_size)
             batches = (x[start : start + batch_size] for start in starts)
-            return torch.cat([model(batch.to(home)).to(x.device) for batch in batches])
+            return torch.cat([model(_as_of(batch, like)).to(x.device) for batch in batches])
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _as_of(batch: Tensor, like: Tensor | None) -> Tensor:
+    """On the device of a parameter; floats in its type, words as they are."""
+    if like is None:
+        return batch
+    both_floats = batch.is_floating_point() and like.is_floating_point()
+    return batch.to(like.device, like.dtype if both_floats else batch.dtype)
 
 
 def evaluate(

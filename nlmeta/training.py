@@ -30,7 +30,7 @@ from nlmeta.seeding import generator, seeded
 
 __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 PRECISIONS = ("float32", "float64", "bfloat16", "auto")
 SCHEDULES = ("cosine", "constant")
 
@@ -119,7 +119,8 @@ def fit(
         Default 64. With several processes that of the joint batch, a multiple of their number.
     meta_batch_size : int, optional
         Clean samples a step, drawn anew each time. Default: the whole meta set. With several
-        processes a multiple of their number; the whole set is cut to one.
+        processes a multiple of their number; the whole set is cut to one. Images on disk need a
+        number.
     lr, momentum, weight_decay : float
         Of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
     schedule : {"cosine", "constant"} or sequence of int
@@ -193,7 +194,7 @@ def fit(
         raise ValueError(f"`warmup_epochs` is {warmup_epochs}; it must lie in 0 to {epochs}")
     if resume and checkpoint is None:
         raise ValueError("`resume` is True without a `checkpoint` to continue from")
-    _check_split(split, method)
+    _check_split(split, method, meta_batch_size)
     processes = distributed.world_size()
     distributed.check_divisible("batch_size", batch_size)
     if meta_batch_size is not None:
@@ -212,7 +213,7 @@ def fit(
         "method": method.settings,
         "network": f"{type(model).__name__}, {_size(model)} parameters",
         "split": split.digest,
-        "augmentation": _augmentation(split.train),
+        "inputs": {part: _inputs(getattr(split, part)) for part in ("train", "meta", "test")},
         "epochs": epochs,
         "seed": seed,
         "warmup_epochs": warmup_epochs,
@@ -455,7 +456,7 @@ class _Run:
         self.rows = state["rows"]
 
 
-def _check_split(split: Split, method: Method) -> None:
+def _check_split(split: Split, method: Method, meta_batch_size: int | None) -> None:
     """Require what a method needs of the data."""
     if len(split.train) == 0:
         raise ValueError("`split` has an empty training part; there is nothing to train on")
@@ -466,6 +467,12 @@ def _check_split(split: Split, method: Method) -> None:
     if fewest < processes:
         raise ValueError(
             f"`split` has a part of {fewest} samples; {processes} processes need one each"
+        )
+    on_disk = isinstance(split.meta.x, Images) and split.meta.x.on_disk
+    if method.needs_meta and on_disk and meta_batch_size is None:
+        raise ValueError(
+            f"`meta_batch_size` is None, which takes all {len(split.meta)} meta images in every "
+            "step, and these would be decoded anew each time; name a number"
         )
     if method.num_samples not in (None, len(split.train)):
         raise ValueError(
@@ -481,9 +488,10 @@ def _check_split(split: Split, method: Method) -> None:
             )
 
 
-def _augmentation(samples: Samples) -> str | None:
-    drawn = isinstance(samples.x, Images) and samples.x.numbers > 0
-    return repr(samples.x.augmentation) if drawn and isinstance(samples.x, Images) else None
+def _inputs(samples: Samples) -> str:
+    """What inputs are beside their rows and labels, which the digest has: size, scale, change."""
+    x = samples.x
+    return repr(x.to("cpu", torch.float32)) if isinstance(x, Images) else str(tuple(x.shape))
 
 
 def _size(model: nn.Module) -> int:

@@ -413,10 +413,11 @@ def test_a_network_trains_on_images_as_on_the_cpu(on_disk, tmp_path):
     stored = torch.randint(0, 256, (48, 3, 8, 8), generator=generator(0, "x"), dtype=torch.uint8)
     labels = torch.arange(48) % 3
     for i, image in enumerate(stored):
-        path = tmp_path / str(labels[i].item()) / f"{i}.png"
-        path.parent.mkdir(exist_ok=True)
+        path = tmp_path / ("exam" if i < 12 else "photos") / str(labels[i].item()) / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
-    made = data.from_folder(tmp_path, test=tmp_path, size=8, in_memory=not on_disk, seed=0)
+    folders = {"folder": tmp_path / "photos", "test": tmp_path / "exam"}
+    made = data.from_folder(**folders, size=8, in_memory=not on_disk, seed=0)
     made = made.augmented(Compose([RandomCrop(padding=2), RandomFlip(), RandAugment()]))
     losses_of = {}
     for device in ("cpu", DEVICE):

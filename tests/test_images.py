@@ -1,5 +1,6 @@
 """Tests of nlmeta.data.images: bytes in, standardised floats out, in memory and from disk."""
 
+import dataclasses
 import re
 import threading
 
@@ -9,10 +10,12 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from nlmeta import metrics
+import nlmeta
+from nlmeta import data, metrics
 from nlmeta.data import Batches, ImageFiles, Images, Samples, draw_batch
 from nlmeta.data import batches as batches_module
 from nlmeta.data.images import channel_statistics
+from nlmeta.methods import FixMatch
 from nlmeta.models import MLP
 from nlmeta.seeding import generator
 
@@ -233,3 +236,107 @@ def test_images_take_a_quarter_of_the_room_of_floats():
     images = in_memory()
     assert images.stored.nbytes * 4 == images[:].nbytes
     assert np.prod(images.shape) == images.stored.numel()
+
+
+def test_a_single_row_comes_without_the_first_axis():
+    images = in_memory()
+    assert torch.equal(images[2], images[2:3][0])
+    assert torch.equal(images[-1], images[6:][0])
+    with pytest.raises(IndexError):
+        images[7]
+
+
+# Training
+
+
+def made(augmentation=None, *, meta=False, **options):
+    stored = torch.randint(0, 255, (60, 3, 4, 4), generator=generator(1, "x"), dtype=torch.uint8)
+    y = torch.arange(60) % 3
+    split = data.from_arrays(stored, y, true_labels=y, meta_size=6, test_size=9, seed=0, **options)
+    return split if augmentation is None else split.augmented(augmentation, meta=meta)
+
+
+def train(split, method=None, **options):
+    method = nlmeta.CrossEntropy() if method is None else method
+    model = MLP(48, 3, seed=0)
+    defaults = {"epochs": 2, "batch_size": 16, "seed": 0, "device": "cpu", "progress": False}
+    return nlmeta.fit(method, model, split, **{**defaults, **options})
+
+
+@dataclasses.dataclass(frozen=True)
+class Darker:
+    """Subtracts nothing or one grey level."""
+
+    numbers = 1
+
+    def __call__(self, x, u):
+        return x - (u < 0.5).to(torch.uint8)[:, :, None, None]
+
+    def at_rest(self, x):
+        return x
+
+
+def test_training_goes_on_bit_for_bit_where_images_are_augmented(tmp_path):
+    whole = train(made(Darker(), meta=True), nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0))
+    file = tmp_path / "run.pt"
+    for epochs in (1, 2):
+        cut = {"checkpoint": file, "resume": True, "schedule": "constant"}
+        method = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
+        if epochs == 1:
+            stop_after_one(made(Darker(), meta=True), method, **cut)
+        else:
+            resumed = train(made(Darker(), meta=True), method, **cut)
+    constant = train(
+        made(Darker(), meta=True),
+        nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0),
+        schedule="constant",
+    )
+    assert resumed.history["loss"].tolist() == constant.history["loss"].tolist()
+    assert whole.history["loss"].tolist() != constant.history["loss"].tolist()
+    for a, b in zip(resumed.model.parameters(), constant.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def stop_after_one(split, method, **options):
+    def stop(epoch, model, method):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    train(split, method, on_epoch=stop, **options)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: made(Darker(), meta=True),
+        lambda: made(),
+        lambda: made(Darker(), scale=((0.5,) * 3, (0.5,) * 3)),
+    ],
+)
+def test_a_run_on_images_of_another_scale_or_augmentation_is_not_gone_on_with(other, tmp_path):
+    options = {"checkpoint": tmp_path / "run.pt", "resume": True}
+    train(made(Darker()), **options)
+    assert other().digest == made(Darker()).digest
+    refused("is of another run: there `inputs` is", lambda: train(other(), **options))
+
+
+def test_a_whole_meta_set_is_not_decoded_in_every_step(on_disk):
+    images, _ = on_disk
+    split = data.from_arrays(torch.zeros(6, 3), [0, 1, 2] * 2, seed=0)
+    meta = Samples(images, torch.arange(7) % 3)
+    split = dataclasses.replace(split, meta=meta)
+    mlc = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
+    text = "`meta_batch_size` is None, which takes all 7 meta images in every step"
+    refused(text, lambda: nlmeta.fit(mlc, MLP(3, 3, seed=0), split, epochs=1, seed=0))
+
+
+def test_predictions_take_floats_in_the_type_of_the_network():
+    for given, wanted in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
+        model = MLP(48, 3, seed=0).to(wanted)
+        assert metrics.predict(model, in_memory().to("cpu", given)).dtype == wanted
+
+
+def test_fixmatch_says_what_to_pass_of_images():
+    text = "`unlabelled` is Images; it must be a tensor. Of images kept as bytes pass `images[:]`"
+    options = {"weak": None, "strong": None, "batch_size": 2, "seed": 0}
+    refused(text, lambda: FixMatch(in_memory(), **options), TypeError)

@@ -11,6 +11,8 @@ from torch.testing import assert_close
 
 from nlmeta import data, noise
 from nlmeta.data import DATASETS, ImageFiles, Images, Part, Source, make_split, sources
+from nlmeta.models import MLP, TextMLP
+from nlmeta.procedures import divergence_score, label_confidence, transition_from_anchors
 from nlmeta.seeding import generator
 
 C, N, M = 4, 400, 80
@@ -370,7 +372,10 @@ def test_noise_has_the_asked_rate():
 def test_wrong_tables_and_labels_are_refused_by_name():
     refused("`labels` has shape (3,)", lambda: split(labels=torch.zeros(3, dtype=torch.int64)))
     refused("`labels` holds 9 at position 0", lambda: split(labels=torch.full((N,), 9)))
-    refused("`labels` is 'x'; it must be one of", lambda: split(labels="x"))
+    refused(
+        "`labels` is 'x'; it must be one of 'people'",
+        lambda: split(annotated(people=source().train.y), labels="x"),
+    )
     table = torch.full((5, C), 1 / C)
     refused(
         f"`predictions` has 5 rows; it must have one for each of the {N}",
@@ -437,3 +442,38 @@ def test_image_files_of_a_dataset_are_looked_at_before_it_is_split(tmp_path, mon
     assert len(data.load("webvision", seed=0).train) == 8
     (tmp_path / "5.png").write_bytes(b"no picture")
     refused(f"{tmp_path / '5.png'} does not decode", lambda: data.load("webvision", seed=0))
+
+
+def test_words_go_through_mentors_and_divergences_as_they_are():
+    words = torch.randint(0, 50, (N, 3), generator=generator(0, "words"))
+    published = source(train=Part(words, source().train.y), test=None)
+    made = split(published, validation_size=40)
+    network = TextMLP(50, C, seed=0)
+    assert label_confidence(network, made).shape == (len(made.train),)
+    assert math.isfinite(divergence_score(network, made.train.x, batch_size=20, seed=0))
+
+
+def test_anchors_are_found_by_a_network_in_double_precision():
+    made = split()
+    network = MLP(18, C, seed=0).double()
+    assert transition_from_anchors(network, made.train.x).shape == (C, C)
+
+
+def test_refuses_to_leave_nothing_to_test_on():
+    text = "`meta_size` is 80, which leaves none of the test samples for tests"
+    refused(text, lambda: split(meta_from="test", meta_size=M, balanced_meta=False))
+
+
+def test_a_scale_that_does_not_fit_is_refused_by_its_name():
+    text = "it needs a mean and a deviation for each of the 2 channels"
+    refused(text, lambda: split(scale=((0.5,) * 3, (0.5,) * 3)))
+
+
+def test_labels_that_a_dataset_does_not_have_are_refused_as_such():
+    text = "`labels` is 'worst'; 'small' comes with one set of labels"
+    refused(text, lambda: split(labels="worst"))
+
+
+def test_ready_labels_of_cifar_n_are_not_called_human():
+    people = replace(annotated(worst=labels(N, "people")), name="cifar10n")
+    assert split(people, labels=source().train.y).manifest["kind"] == "given"

@@ -315,8 +315,10 @@ def test_training_on_data_without_truth_measures_what_can_be_measured():
 def test_a_network_trains_to_the_same_numbers_from_memory_and_from_disk(folder):
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what images on disk are brought to
     histories = []
+    for i in range(6):
+        picture(folder.parent / "exam" / WORDS[i % 3] / f"{i}.png", (10 * i, 9, 0))
     for options in ({"in_memory": True, "scale": imagenet}, {"in_memory": False}):
-        made = from_folder(folder, test=folder, size=4, seed=0, **options)
+        made = from_folder(folder, test=folder.parent / "exam", size=4, seed=0, **options)
         result = nlmeta.fit(
             nlmeta.CrossEntropy(),
             MLP(48, 3, seed=0),
@@ -347,3 +349,99 @@ def test_a_split_is_printed_in_one_line():
     assert repr(known).startswith("Split of 'own data': train 54, meta 6, validation 0, test 0; 3")
     assert "wrong training labels: 0.0%" in repr(known)
     assert "wrong training labels: unknown" in repr(from_arrays(table(), words(), seed=0))
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        torch.arange(12),
+        np.arange(12),
+        [np.int64(i) for i in range(12)],
+        [torch.tensor(i) for i in range(12)],
+        pd.Series(range(12)),
+    ],
+)
+def test_class_numbers_of_every_kind_are_numbers_and_never_names(y):
+    names = [str(12 - i) for i in range(12)]  # a class that is called 1 is not class 1
+    made = from_arrays(table(12), y, class_names=names, seed=0)
+    assert torch.equal(made.train.y, made.train.x[:, 0].long())
+    counted = from_arrays(table(12), y, seed=0)
+    assert torch.equal(counted.train.y, made.train.y)
+
+
+def test_names_that_look_like_numbers_are_names():
+    made = from_arrays(table(4), ["2", "1", "2", "1"], seed=0)
+    assert made.class_names == ("1", "2")
+    assert torch.equal(made.train.y, 1 - made.train.x[:, 0].long() % 2)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), 1.5, [0, 1]])
+def test_refuses_labels_that_are_missing_or_none(missing):
+    refused(
+        f"`labels` holds {missing!r} at position 1",
+        lambda: from_arrays(table(2), ["a", missing], seed=0),
+    )
+
+
+def test_refuses_inputs_that_are_no_numbers():
+    refused(
+        "`x` holds <U1; it must hold numbers", lambda: from_arrays([["a"], ["b"]], [0, 1], seed=0)
+    )
+
+
+def test_ids_and_classes_of_a_table_stay_as_they_are_written(folder, tmp_path):
+    rows = [f"{WORDS[i % 3]}/{i}.png,{'None' if i % 2 else 'NA'},00{i}," for i in range(9)]
+    (tmp_path / "labels.csv").write_text("path,label,id,remark\n" + "\n".join(rows) + "\n")
+    made = from_folder(folder, table=tmp_path / "labels.csv", size=4, seed=0)
+    assert made.class_names == ("NA", "None")
+    assert set(made.train.own_ids) == {f"00{i}" for i in range(9)}
+
+
+def test_an_image_that_is_trained_on_cannot_be_checked_or_tested_on_too(folder, tmp_path):
+    checked = tmp_path / "checked" / "ant"
+    checked.mkdir(parents=True)
+    (checked / "renamed.png").write_bytes((folder / "bee" / "4.png").read_bytes())
+    text = "holds ant/renamed.png, which is in `folder` too, as bee/4.png; leave such images"
+    for argument in ("clean", "test"):
+        further = {argument: tmp_path / "checked"}
+        refused(
+            f"`{argument}` {text}",
+            lambda further=further: from_folder(folder, size=4, seed=0, **further),
+        )
+
+
+def test_a_clean_folder_gives_validation_and_test_sets_too(folder, tmp_path):
+    for c in range(3):
+        for i in range(4):
+            picture(tmp_path / "checked" / WORDS[c] / f"{i}.png", (100 + 10 * i + c, 0, 0))
+    made = from_folder(
+        folder,
+        clean=tmp_path / "checked",
+        size=4,
+        meta_size=3,
+        validation_size=4,
+        test_size=5,
+        seed=0,
+    )
+    assert [made.origins[p] for p in ("meta", "validation", "test")] == ["clean_train"] * 3
+    seen = torch.cat([p.x.stored[:, 0, 0, 0] for p in (made.meta, made.validation, made.test)])
+    assert len(seen.unique()) == 12
+    assert len(made.train) == 9
+
+
+def test_hidden_copies_are_no_images(folder):
+    picture(folder / "ant" / ".ipynb_checkpoints" / "0-checkpoint.png", (1, 2, 3))
+    (folder / "ant" / "._0.png").write_bytes(b"no picture")
+    assert len(from_folder(folder, size=4, seed=0).train) == 9
+
+
+def test_clean_data_of_ones_own_can_be_made_noisy():
+    made = from_arrays(table(), words(), true_labels=words(), noise="pair", rate=0.4, seed=0)
+    assert torch.equal(made.train.y[made.wrong], (made.true_labels[made.wrong] + 1) % 3)
+    assert made.transition[0, 1] == 0.4
+    assert 0 < made.wrong.sum() < N
+    other = [*words()[1:], "ant"]
+    refused(
+        "`noise` is given, and `labels` differ from `true_labels`",
+        lambda: from_arrays(table(), other, true_labels=words(), noise="pair", rate=0.4, seed=0),
+    )

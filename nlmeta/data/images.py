@@ -150,7 +150,10 @@ class ImageFiles:
 
 
 class Augmentation(Protocol):
-    """A change of images for training: a pure function of the images and of uniform numbers."""
+    """A change of images for training: a pure function of the images and of uniform numbers.
+
+    Its `repr` stands in checkpoints and must be the same for the same change, as a dataclass's is.
+    """
 
     @property
     def numbers(self) -> int:
@@ -222,6 +225,14 @@ class Images:
     def __len__(self) -> int:
         return len(self.stored)
 
+    def __repr__(self) -> str:
+        place = "on disk" if self.on_disk else "in memory"
+        drawn = "drawn" if self.drawn else "at rest"
+        return (
+            f"Images {place}, {tuple(self.stored.shape)}, mean {self.mean.tolist()}, deviation "
+            f"{self.deviation.tolist()}, augmentation {self.augmentation!r} ({drawn})"
+        )
+
     @property
     def on_disk(self) -> bool:
         """Whether the images are decoded when they are asked for."""
@@ -243,8 +254,13 @@ class Images:
         one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
         return len(self), *self._at_rest(one).shape[1:]
 
-    def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        """Images as a network takes them, (m, channels, height, width), nothing drawn."""
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Images as a network takes them, (m, channels, height, width), nothing drawn.
+
+        Without the first axis for a single row.
+        """
+        if isinstance(rows, int):
+            return self[torch.tensor([range(len(self))[rows]], device="cpu")][0]
         return self._standardised(self._at_rest(self.raw(rows)))
 
     def raw(self, rows: slice | Tensor) -> Tensor:

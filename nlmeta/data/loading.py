@@ -135,7 +135,8 @@ def load(
     scale : pair of sequences of float, optional
         Mean and standard deviation of each channel, of images between 0 and 1, such as
         ``((0.5,) * 3, (0.5,) * 3)`` in the released code of MSLG and MLC. Default: those of the
-        training part; ImageNet's where images stay on disk.
+        training part; ImageNet's where images stay on disk. Instance-dependent noise looks at the
+        scaled images, so its labels change with it.
     folder : str or Path, optional
         Where the datasets lie. Default: the environment variable ``NLMETA_DATA``, see
         `nlmeta.data.source.data_folder`.
@@ -164,7 +165,7 @@ def load(
     for part in source.parts.values():
         if isinstance(part.x, ImageFiles):  # some of them, before any training
             part.x.check(every=max(1, len(part) // FILES_LOOKED_AT))
-    return make_split(
+    split = make_split(
         source,
         noise=noise,
         rate=rate,
@@ -180,6 +181,7 @@ def load(
         predictions=predictions,
         scale=scale,
     )
+    return replace(split, settings={**split.settings, **options})
 
 
 def make_split(
@@ -251,7 +253,8 @@ def make_split(
     if given is not None:
         y = given[rows]
         if true_labels is not None:
-            kind = "human" if source.name in HUMAN else "given"
+            human = source.name in HUMAN and isinstance(labels, str)
+            kind = "human" if human else "given"
             manifest = label_noise.describe(true_labels, y, source.num_classes, kind=kind).manifest
     else:
         corruption = label_noise.inject(
@@ -333,6 +336,8 @@ def _truth_and_given(
         check_labels("labels", labels, source.num_classes)
         return truth, labels.cpu()
     known = [name for name in annotations if name not in NOT_LABELS]
+    if labels is not None and not known:
+        raise ValueError(f"`labels` is {labels!r}; {source.name!r} comes with one set of labels")
     if labels is not None:
         check_choice("labels", labels, known)
         check_labels(f"labels {labels!r}", annotations[labels], source.num_classes)
@@ -419,7 +424,8 @@ def _set_apart(
                 "`Split.with_noisy_meta`, or give up test images with `meta_from='test'`"
             )
         pools["train"] = order
-    homes = {part: part if part in source.parts else "train" for part in ("test", "validation")}
+    clean_home = "train" if source.clean_train is None else "clean_train"
+    homes = {part: part if part in source.parts else clean_home for part in ("test", "validation")}
     homes["meta"] = meta_from
     _check_sizes(source, pools, homes, sizes)
 
@@ -436,6 +442,10 @@ def _set_apart(
             rows = pool[: size or 0]
         chosen[part] = _Rows(home, rows)
         pools[home] = pool[~torch.isin(pool, rows)]
+    if homes["test"] == meta_from == "test" and len(pools["test"]) == 0 and "test" not in chosen:
+        raise ValueError(
+            f"`meta_size` is {sizes['meta_size']}, which leaves none of the test samples for tests"
+        )
     for part in ("test", "validation"):
         if part not in chosen:
             chosen[part] = _Rows(part, pools[part].sort().values)
@@ -557,6 +567,11 @@ class _Bring:
         images = isinstance(x, ImageFiles) or x.dtype == torch.uint8
         if scale is not None and not images:
             raise ValueError(f"`scale` is {scale}; it is for images of 8 bits only")
+        if scale is not None and any(len(values) != x.shape[1] for values in scale):
+            raise ValueError(
+                f"`scale` is {scale}; it needs a mean and a deviation for each of the "
+                f"{x.shape[1]} channels"
+            )
         if scale is not None or isinstance(x, ImageFiles):
             mean, deviation = IMAGENET if scale is None else scale
             return cls(255 * torch.tensor(mean), 255 * torch.tensor(deviation))

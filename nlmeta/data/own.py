@@ -6,7 +6,9 @@ meta, validation and test sets. The truth known for all, as after a study: accur
 can be measured too. All results keep the reader's own ids.
 """
 
+import filecmp
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from nlmeta.data.split import Split
 __all__ = ["from_arrays", "from_dataset", "from_folder"]
 
 IN_MEMORY = 2**31  # bytes of images up to which a folder is decoded once and kept
+COLUMNS = ("path", "label", "id", "true_label", "clean")  # of a table; others are not looked at
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -70,7 +73,8 @@ def from_arrays(
         Of the dataset. Default ``"own data"``.
     **options
         Of `nlmeta.data.make_split`: `meta_size`, `validation_size`, `test_size` (0 unless given),
-        `balanced_meta`, `meta_from`, `scale`; `standardise`, here False unless given.
+        `balanced_meta`, `meta_from`, `scale`; `standardise`, here False unless given. With
+        `true_labels` equal to `labels` also `noise` and `rate`: clean data that are made noisy.
 
     Returns
     -------
@@ -91,13 +95,13 @@ def from_arrays(
     (('cat', 'dog'), ['a', 'b', 'c', 'd', 'e', 'f'])
     """
     inputs = _inputs("x", x)
-    given = _plain(labels)
+    given = _plain("labels", labels)
     names = _class_names("labels", given, class_names)
     columns = {"y": _numbers("labels", given, names)}
     if true_labels is not None and clean is not None:
         raise ValueError("`clean` is given beside `true_labels`, which already says it; pass one")
     if true_labels is not None:
-        columns["true"] = _numbers("true_labels", _plain(true_labels), names)
+        columns["true"] = _numbers("true_labels", _plain("true_labels", true_labels), names)
     if clean is not None:
         columns[VERIFIED] = _mask("clean", clean)
     own = list(range(len(inputs))) if ids is None else list(ids)
@@ -108,7 +112,7 @@ def from_arrays(
     test_part = None
     if test is not None:
         test_part = Part(
-            _inputs("test", test[0]), _numbers("test", _plain(test[1]), names), ids=None
+            _inputs("test", test[0]), _numbers("test", _plain("test", test[1]), names), ids=None
         )
         if test_part.x.shape[1:] != inputs.shape[1:]:
             raise ValueError(
@@ -146,15 +150,17 @@ def from_folder(
         such columns, also ``id``, ``true_label`` and ``clean`` (0 or 1), see `from_arrays`.
     clean : path, optional
         Another folder like `folder`, of images whose labels are known to be right. The meta set
-        comes out of them. Not with `table`, which has a column for it.
+        comes out of them, and validation and test sets where there is no `test`. Not with `table`,
+        which has a column for it. An image that is in both folders is refused: move it.
     test : path, optional
-        Another folder like `folder`, with labels to trust.
+        Another folder like `folder`, with labels to trust; no image of `folder` may be in it.
     size : int
         Images are brought to ``size x size`` pixels: resized by the shorter side, the middle square
         kept. Default 64 (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
     in_memory : bool, optional
         True: decode all images once. False: decode batches when they are needed, with several
-        threads. Default: True up to 2 GiB.
+        threads; the scale is then ImageNet's unless `scale` is given, and about a thousand images
+        are decoded now to see whether they are whole. Default: True up to 2 GiB.
     class_names : sequence of str, optional
         Names in the order of the classes. Default: sorted.
     name : str, optional
@@ -201,6 +207,7 @@ def from_folder(
             there = _folder(argument, other)
             files, labels = _listed(there)
             y = _numbers(argument, labels, names, files)
+            _refuse_copies(argument, root, paths, there, files)
             further[argument] = Part(_images(there, files, size, in_memory), y, ids=files)
     return _split(
         name or root.resolve().name,
@@ -261,7 +268,7 @@ def from_dataset(
                 f"{inputs[0].dtype} of shape {tuple(inputs[0].shape)} at 0; bring them to one shape"
             )
         inputs.append(x.cpu())
-        labels.append(y.item() if isinstance(y, Tensor) else y)
+        labels.append(y)
     if not inputs:
         raise ValueError("`dataset` is empty")
     if class_names is None:
@@ -286,6 +293,14 @@ def _split(
     annotations = {"given": columns["y"]} if known else {}
     if VERIFIED in columns:
         annotations[VERIFIED] = columns[VERIFIED]
+    labels = "given" if known else None
+    if known and {"noise", "rate"} & set(options):  # the reader's clean data, to be made noisy
+        if not torch.equal(columns["y"], columns["true"]):
+            raise ValueError(
+                "`noise` is given, and `labels` differ from `true_labels`; noise is drawn on clean "
+                "labels only: pass the same twice, or leave `noise` and `rate` out"
+            )
+        labels = None
     source = Source(
         name=name,
         class_names=class_names,
@@ -296,7 +311,7 @@ def _split(
         clean_train=clean_train,
         notes=_rare_classes(columns["y"], class_names),
     )
-    return make_split(source, labels="given" if known else None, seed=seed, **options)
+    return make_split(source, labels=labels, seed=seed, **options)
 
 
 def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
@@ -312,9 +327,19 @@ def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
 # What readers hand in
 
 
-def _plain(values: Any) -> list[Any]:
-    """Labels as a list of Python's numbers or words."""
-    return values.tolist() if hasattr(values, "tolist") else list(values)
+def _plain(argument: str, values: Any) -> list[int | str]:
+    """Labels as class numbers, or, as soon as there is a word among them, all as words."""
+    plain = values.tolist() if hasattr(values, "tolist") else list(values)
+    plain = [label.item() if hasattr(label, "item") else label for label in plain]
+    for position, label in enumerate(plain):
+        missing = label is None or label != label  # NaN is not itself
+        if missing or not isinstance(label, Integral | str):
+            raise ValueError(
+                f"`{argument}` holds {label!r} at position {position}; every sample needs one "
+                "label, a class number or the name of a class"
+            )
+    numbers = all(isinstance(label, Integral) and not isinstance(label, bool) for label in plain)
+    return [int(label) for label in plain] if numbers else [str(label) for label in plain]
 
 
 def _class_names(
@@ -336,12 +361,14 @@ def _class_names(
 def _numbers(
     argument: str, labels: Sequence[Any], names: Sequence[str], paths: Sequence[str] = ()
 ) -> Tensor:
-    """Class numbers, int64, (n,). An error names the path, if there are any."""
+    """Class numbers, int64, (n,): a number is one, a word is looked up among the names.
+
+    An error names the path, if there are any.
+    """
     places = {name: c for c, name in enumerate(names)}
     numbers = []
     for position, label in enumerate(labels):
-        by_number = isinstance(label, int) and not isinstance(label, bool)
-        number = label if by_number and str(label) not in places else places.get(str(label), -1)
+        number = label if isinstance(label, int) else places.get(label, -1)
         if not 0 <= number < len(names):
             place = f"({paths[position]})" if paths else f"at position {position}"
             raise ValueError(
@@ -355,6 +382,9 @@ def _numbers(
 def _mask(argument: str, values: Any) -> Tensor:
     """1 where a label is known to be right, -1 elsewhere."""
     mask = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if mask.dtype.kind in "OU":  # from a table
+        said = {"0": 0, "1": 1, "false": 0, "true": 1}
+        mask = np.array([said.get(str(value).strip().lower(), -1) for value in mask])
     if mask.ndim != 1 or not np.isin(mask, (0, 1)).all():
         raise ValueError(f"`{argument}` must hold a yes or no for each sample, True or False")
     return torch.from_numpy(np.where(mask.astype(bool), 1, -1).astype(np.int64))
@@ -370,7 +400,12 @@ def _check_ids(ids: Sequence[str | int], n: int) -> None:
 
 
 def _inputs(argument: str, x: Any) -> Tensor:
-    x = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+    if not isinstance(x, Tensor):
+        array = np.ascontiguousarray(x)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"`{argument}` holds {array.dtype}; it must hold numbers")
+        x = torch.from_numpy(array)
+    x = x.detach().cpu()
     if x.dtype == torch.float64:
         x = x.float()
     if x.dtype == torch.uint8:
@@ -405,10 +440,11 @@ def _folder(argument: str, folder: str | Path) -> Path:
 def _listed(root: Path) -> tuple[list[str], list[str]]:
     """Images below the folders of a root, sorted, and the name of the folder each lies in."""
     paths, labels = [], []
-    folders = (entry for entry in root.iterdir() if entry.is_dir())
-    for kind in sorted(entry for entry in folders if not entry.name.startswith(".")):
-        files = sorted(f for f in kind.rglob("*") if f.suffix.lower() in ENDINGS)
-        paths += [file.relative_to(root).as_posix() for file in files]
+    for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+        found = (f.relative_to(root) for f in kind.rglob("*") if f.suffix.lower() in ENDINGS)
+        # Hidden files and folders are copies that systems and notebooks leave behind.
+        files = sorted(f for f in found if not any(part.startswith(".") for part in f.parts))
+        paths += [file.as_posix() for file in files]
         labels += [kind.name] * len(files)
     if not paths:
         raise ValueError(
@@ -418,17 +454,36 @@ def _listed(root: Path) -> tuple[list[str], list[str]]:
     return paths, labels
 
 
+def _refuse_copies(
+    argument: str, root: Path, paths: Sequence[str], other: Path, files: Sequence[str]
+) -> None:
+    """An image to learn or to judge from may not be trained on as well, under any name."""
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        by_size.setdefault((root / path).stat().st_size, []).append(root / path)
+    for name in files:
+        file = other / name
+        for twin in by_size.get(file.stat().st_size, ()):
+            if filecmp.cmp(file, twin, shallow=False):
+                raise ValueError(
+                    f"`{argument}` holds {name}, which is in `folder` too, as "
+                    f"{twin.relative_to(root).as_posix()}; leave such images in one of the two"
+                )
+
+
 def _read_table(table: Path, root: Path) -> pd.DataFrame:
     if not table.is_file():
         raise FileNotFoundError(f"`table` is {str(table)!r}; there is no such file")
-    frame = pd.read_csv(table, dtype={"path": str, "label": str, "true_label": str})
+    # As it is written: "007" is no number, and a class may be called None.
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False)
     for column in ("path", "label"):
         if column not in frame:
             raise ValueError(
                 f"{table} has the columns {', '.join(map(str, frame.columns))}; `{column}` is "
                 "missing"
             )
-    empty = frame.isna().any(axis=1)
+    known = [column for column in COLUMNS if column in frame]
+    empty = (frame[known] == "").any(axis=1)
     if empty.any():
         raise ValueError(f"{table}, row {int(empty.argmax()) + 2}: a field is empty")
     missing = ImageFiles(root, frame["path"].tolist()).missing()

@@ -160,7 +160,11 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the rows and labels of every part: equal digests, equal splits."""
+        """SHA-256 over the rows and labels of every part.
+
+        Equal digests of one dataset mean the same samples with the same labels in each part. What
+        the inputs are, and their scale, is not in it.
+        """
         sha = hashlib.sha256()
         for part in ("train", "meta", "validation", "test"):
             for tensor in (self.indices[part], getattr(self, part).y):
@@ -280,6 +284,7 @@ class Split:
             meta_is_clean=False,
             indices={**self.indices, "meta": self.indices["train"][drawn]},
             origins={**self.origins, "meta": self.origins.get("train", "train")},
+            settings={**self.settings, "meta_size": size, "meta_from": "train, noisy"},
         )
         if not held_out:
             return changed

@@ -80,6 +80,11 @@ class FixMatch(Method):
                 f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
                 "kinds, and its views are drawn for the whole batch"
             )
+        if not isinstance(unlabelled, Tensor):
+            raise TypeError(
+                f"`unlabelled` is {type(unlabelled).__name__}; it must be a tensor. Of images kept "
+                "as bytes pass `images[:]`, their floats"
+            )
         check_count("batch_size", batch_size)
         if batch_size > len(unlabelled):
             raise ValueError(

@@ -66,8 +66,7 @@ def label_confidence(mentor: nn.Module, split: Split) -> Tensor:
     -------
     Tensor of float, shape (N,)
     """
-    x = split.train.x.to(dtype=next(mentor.parameters()).dtype)
-    p = metrics.predict(mentor, x).softmax(1)  # (N, C)
+    p = metrics.predict(mentor, split.train.x).softmax(1)  # (N, C)
     return p.gather(1, split.train.y[:, None]).squeeze(1)
 
 
@@ -178,13 +177,8 @@ def mlnt_iterations(
 
 def _judged(result: Result, kept: Tensor, split: Split) -> Iteration:
     """The run with its better network by clean validation data; the teacher where both are even."""
-    dtype = next(result.model.parameters()).dtype
     student, teacher = (
-        metrics.evaluate(
-            network,
-            split.validation.x.to(dtype=dtype),
-            split.validation.y,
-        )
+        metrics.evaluate(network, split.validation.x, split.validation.y)
         for network in (result.model, result.predictor)
     )
     of_teacher = teacher >= student

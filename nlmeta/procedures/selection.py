@@ -66,9 +66,8 @@ def divergence_score(
         )
     order = torch.randperm(len(x), generator=generator(seed, "divergence"), device="cpu")
     whole = order[: len(x) // batch_size * batch_size].to(x.device)
-    like = next(network.parameters())
     judge = _Divergence(network, temperature=temperature, one_hot=one_hot)
-    values = metrics.predict(judge, x[whole].to(like.dtype), batch_size=batch_size)
+    values = metrics.predict(judge, x[whole], batch_size=batch_size)
     return values.double().mean().item()
 
 
