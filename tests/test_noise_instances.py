@@ -14,7 +14,8 @@ from nlmeta import noise
 from nlmeta.data.digits import read_digits
 from nlmeta.seeding import generator
 
-IMAGES, DIGITS, _ = read_digits()  # (1797, 1, 8, 8), grey values 0 to 16
+PUBLISHED = read_digits().train
+IMAGES, DIGITS = PUBLISHED.x, PUBLISHED.y  # (1797, 1, 8, 8), grey values 0 to 16
 NORMALISED = (IMAGES - IMAGES.mean()) / IMAGES.std()
 N = len(DIGITS)
 
