@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from nlmeta import distributed, metrics
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
-from nlmeta.data import Batch, Batches, Images, Samples, Split, draw_batch
+from nlmeta.data import Batch, Batches, Images, Samples, Split
+from nlmeta.data.batches import draw_batches
 from nlmeta.methods import Method
 from nlmeta.seeding import generator, seeded
 
@@ -361,24 +362,29 @@ class _Run:
         steps = len(self.batches)
         self.model.train()
         diagnostics = []
-        for i, train in enumerate(self.batches):
+        pairs = zip(self.batches, self._meta_batches(epoch, steps), strict=True)
+        for i, (train, meta) in enumerate(pairs):
             share_done = ((epoch - 1) * steps + i) / (self.settings["epochs"] * steps)
             lr = self.settings["lr"] * _factor(self.settings["schedule"], epoch, share_done)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             with _autocast(self.settings["precision"], self.device):
-                diagnostics.append(self._step(epoch, train))
+                diagnostics.append(self._step(epoch, train, meta))
         means = _means(diagnostics, type(self.method).__name__, epoch)
         return {"epoch": epoch, "lr": lr, **means}
 
-    def _step(self, epoch: int, train: Batch) -> dict[str, Tensor]:
+    def _meta_batches(self, epoch: int, steps: int) -> Iterator[Batch | None]:
+        """One for each step, or None where there is nothing to do with it."""
+        if epoch <= self.settings["warmup_epochs"] or not self.method.needs_meta:
+            return repeat(None, steps)
+        size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
+        return draw_batches(self.split.meta, size, steps, generator=order)
+
+    def _step(self, epoch: int, train: Batch, meta: Batch | None) -> dict[str, Tensor]:
         train = self._laid_out(train)
         if epoch <= self.settings["warmup_epochs"]:
             return self.method.warmup_step(self.model, self.optimizer, train)
-        meta = None
-        if self.method.needs_meta:
-            size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
-            meta = self._laid_out(draw_batch(self.split.meta, size, generator=order))
+        meta = None if meta is None else self._laid_out(meta)
         return self.method.step(self.model, self.optimizer, train, meta)
 
     def _laid_out(self, batch: Batch) -> Batch:

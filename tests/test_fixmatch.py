@@ -9,15 +9,19 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
 from nlmeta import EMA, CrossEntropy, bilevel, data, fit
-from nlmeta.data import Batch
+from nlmeta.data import Batch, ImageFiles, Images
+from nlmeta.data.augmentation import Compose, Cutout, RandomCrop, RandomFlip
 from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
 from nlmeta.models import MLP, SmallCNN
+from nlmeta.seeding import generator
 
 U = 20
+MEAN = torch.tensor([90.0, 80.0, 70.0])
 
 
 def problem(seed=3, dtype=torch.float64):
@@ -353,6 +357,133 @@ def test_neither_true_labels_nor_meta_labels_are_looked_at(correction):
     assert_same(one.model, two.model)
     assert one.history["meta_loss"].tolist() == two.history["meta_loss"].tolist()
     assert one.history["accepted"].notna().all()
+
+
+# images kept as bytes
+
+WEAK, STRONG = Compose([RandomFlip(), RandomCrop(padding=1)]), Compose([RandomFlip(), Cutout(2)])
+
+
+def pictures():
+    """The unlabelled ones as bytes, their weak and strong views drawn on bytes too."""
+    g = torch.Generator().manual_seed(8)
+    stored = torch.randint(0, 256, (U, 1, 8, 8), generator=g, dtype=torch.uint8)
+    return Images(stored, mean=torch.tensor([90.0]), deviation=torch.tensor([60.0]))
+
+
+def on_images(images=None, **options):
+    defaults = {"weak": WEAK, "strong": STRONG, "batch_size": 5, "cutoff": 0.4, "seed": 1}
+    images = pictures() if images is None else images
+    return FixMatch(images, **{**defaults, **options}).double()
+
+
+def test_views_of_images_are_drawn_for_each_from_the_generator():
+    """Rows, then weak numbers, then strong ones; both views are of the same images."""
+    method, by_hand = on_images(), generator(1, "fixmatch")
+    for _ in range(2):
+        weak, strong = method.views()
+        rows = torch.randperm(U, generator=by_hand)[:5]
+        raw = pictures().stored[rows]
+        for view, change in ((weak, WEAK), (strong, STRONG)):
+            u = torch.rand(5, change.numbers, generator=by_hand)
+            assert torch.equal(view, (change(raw, u).double() - 90) / 60)
+            assert not torch.equal(view, (raw.double() - 90) / 60)
+
+
+@both_corrections
+def test_a_step_on_images_is_the_step_on_their_views(correction):
+    """Labelled and meta samples come as they are: their split has augmented them already."""
+    method, model, other = on_images(correction=correction()), network(), network()
+    views = [*copy.deepcopy(method).views()]
+    ready = fixmatch(
+        weak=lambda x, _: views[0] if len(x) == 5 else x,
+        strong=lambda *_: views[1],
+        correction=correction(),
+    )
+    train, meta = problem()
+    seen = method.step(model, sgd(model), train, meta)
+    want = ready.step(other, sgd(other), train, meta)
+    assert seen == want
+    assert 0 < seen["accepted"] < 1
+    assert_same(model, other)
+    assert_same(method.correction, ready.correction)
+
+
+def test_images_on_disk_give_the_steps_of_those_in_memory(tmp_path):
+    colour = Images(pictures().stored.expand(-1, 3, -1, -1), mean=MEAN, deviation=MEAN + 1)
+    for i, image in enumerate(colour.stored):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    files = ImageFiles(tmp_path, [f"{i}.png" for i in range(U)], size=8)
+    for disk, memory in zip(
+        on_images(Images(files, mean=MEAN, deviation=MEAN + 1)).views(),
+        on_images(colour).views(),
+        strict=True,
+    ):
+        assert torch.equal(disk, memory)
+
+
+def test_draws_on_images_go_on_from_a_state_dict():
+    method, other = on_images(), on_images(seed=9)
+    model, other_model = network(), network()
+    steps(method, model)
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    other_model.load_state_dict(model.state_dict())
+    for pair in ((method, model), (other, other_model)):
+        steps(*pair)
+    assert_same(model, other_model)
+    assert not torch.equal(method.views()[0], on_images().views()[0])
+
+
+def test_images_move_with_the_method_and_are_not_in_its_state():
+    method = on_images()
+    assert method.unlabelled.dtype == torch.float64
+    assert method.float().unlabelled.dtype == torch.float32
+    assert method.unlabelled.stored.dtype == torch.uint8
+    assert list(method.state_dict()) == ["_extra_state"]
+    assert list(method.buffers()) == []
+
+
+def test_settings_hold_the_augmentations_of_images():
+    settings = on_images().settings
+    assert (settings["weak"], settings["strong"]) == (repr(WEAK), repr(STRONG))
+
+
+def test_training_on_unlabelled_images_goes_on_bit_for_bit(tmp_path):
+    stored = torch.cat([pictures().stored, pictures().stored.flip(2, 3)])
+    y = torch.arange(2 * U) % 3
+    split = data.from_arrays(stored, y, true_labels=y, test_size=9, seed=0)
+
+    def train(stop=False, **options):
+        def on_epoch(epoch, model, method):
+            if stop and epoch == 2:
+                raise KeyboardInterrupt
+
+        method = on_images(split.train.x, cutoff=0.34).float()
+        options |= {"device": "cpu", "progress": False, "on_epoch": on_epoch}
+        return fit(method, MLP(64, 3, seed=0), split.augmented(WEAK), epochs=3, seed=0, **options)
+
+    whole = train()
+    cut = {"checkpoint": tmp_path / "run.pt", "resume": True}
+    assert not train(stop=True, **cut).finished
+    resumed = train(**cut)
+    assert resumed.history["unlabelled_loss"].tolist() == whole.history["unlabelled_loss"].tolist()
+    assert (whole.history["accepted"] > 0).all()
+    assert_same(resumed.model, whole.model)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: on_images(strong=as_it_is), "`strong` is <function as_it_is"),
+        (lambda: on_images(weak=None), "`weak` is None; of images kept as bytes"),
+        (lambda: fixmatch(weak=WEAK), "`weak` is Compose("),
+        (lambda: fixmatch(strong=None), "`strong` is None; of a tensor it takes a function"),
+        (lambda: on_images([1, 2]), "`unlabelled` is list; it must be a tensor or `Images`"),
+    ],
+)
+def test_each_kind_of_input_takes_its_own_kind_of_view(make, text):
+    with pytest.raises(TypeError, match=re.escape(text)):
+        make()
 
 
 # refusals

@@ -14,8 +14,8 @@ import nlmeta
 from nlmeta import data, metrics
 from nlmeta.data import Batches, ImageFiles, Images, Samples, draw_batch
 from nlmeta.data import batches as batches_module
+from nlmeta.data.batches import draw_batches
 from nlmeta.data.images import channel_statistics
-from nlmeta.methods import FixMatch
 from nlmeta.models import MLP
 from nlmeta.seeding import generator
 
@@ -162,6 +162,24 @@ def test_the_whole_set_as_a_batch_is_augmented_and_in_order():
     assert not torch.equal(batch.x, samples.x[:])
 
 
+@pytest.mark.parametrize("size", [3, None])
+def test_batches_drawn_ahead_are_those_drawn_one_by_one(on_disk, size):
+    """Each draws its rows, then its numbers; after the last nothing more is drawn."""
+    for images in (on_disk[0], in_memory()):
+        samples = Samples(images.augmented(Brighter()), torch.arange(7))
+        ahead, by_hand = generator(0, "meta"), generator(0, "meta")
+        taken = list(draw_batches(samples, size, 5, generator=ahead))
+        assert len(taken) == 5
+        for batch in taken:
+            rows = torch.randperm(7, generator=by_hand)[:3] if size else torch.arange(7)
+            u = torch.rand(len(rows), 2, generator=by_hand)
+            (want,) = in_memory().augmented(Brighter()).batches([(rows, u)])
+            assert torch.equal(batch.x, want)
+            assert torch.equal(batch.ids, rows)
+            assert torch.equal(batch.y, rows)
+        assert torch.equal(ahead.get_state(), by_hand.get_state())
+
+
 def test_an_image_changes_alike_on_however_many_processes(monkeypatch):
     """Two processes with generators alike draw for the joint batch and take half of it each."""
     samples = Samples(in_memory(8).augmented(Brighter()), torch.arange(8))
@@ -277,23 +295,12 @@ class Darker:
 
 
 def test_training_goes_on_bit_for_bit_where_images_are_augmented(tmp_path):
-    whole = train(made(Darker(), meta=True), nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0))
-    file = tmp_path / "run.pt"
-    for epochs in (1, 2):
-        cut = {"checkpoint": file, "resume": True, "schedule": "constant"}
-        method = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
-        if epochs == 1:
-            stop_after_one(made(Darker(), meta=True), method, **cut)
-        else:
-            resumed = train(made(Darker(), meta=True), method, **cut)
-    constant = train(
-        made(Darker(), meta=True),
-        nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0),
-        schedule="constant",
-    )
-    assert resumed.history["loss"].tolist() == constant.history["loss"].tolist()
-    assert whole.history["loss"].tolist() != constant.history["loss"].tolist()
-    for a, b in zip(resumed.model.parameters(), constant.model.parameters(), strict=True):
+    whole, stopped, resumed = (nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0) for _ in range(3))
+    split, cut = made(Darker(), meta=True), {"checkpoint": tmp_path / "run.pt", "resume": True}
+    stop_after_one(split, stopped, **cut)
+    one, two = train(split, whole), train(split, resumed, **cut)
+    assert one.history["loss"].tolist() == two.history["loss"].tolist()
+    for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -303,6 +310,57 @@ def stop_after_one(split, method, **options):
             raise KeyboardInterrupt
 
     train(split, method, on_epoch=stop, **options)
+
+
+def with_meta(images):
+    samples = Samples(images.augmented(Darker()), torch.arange(7) % 3)
+    return dataclasses.replace(made(), meta=samples)
+
+
+def test_meta_images_are_decoded_while_a_step_is_taken(on_disk, monkeypatch):
+    """At the first of three steps the other two meta batches come without being asked for."""
+    decoded = threading.Semaphore(0)
+    decode = ImageFiles.__getitem__
+
+    def count(files, rows):
+        images = decode(files, rows)
+        decoded.release()
+        return images
+
+    monkeypatch.setattr(ImageFiles, "__getitem__", count)
+
+    class Waiting(nlmeta.CrossEntropy):
+        needs_meta = True
+
+        def step(self, model, optimizer, train, meta=None):
+            there.append(all(decoded.acquire(timeout=5) for _ in range(3 if not there else 0)))
+            return super().step(model, optimizer, train)
+
+    there = []
+    train(with_meta(on_disk[0]), Waiting(), epochs=1, meta_batch_size=2, batch_size=15)
+    assert there == [True] * 3
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_meta_images_from_disk_train_as_those_from_memory(on_disk, tmp_path, warmup):
+    """Bit for bit, and so after an interruption."""
+    results = []
+    for images, interrupted in ((in_memory(), False), (on_disk[0], False), (on_disk[0], True)):
+        mlc = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
+        split = with_meta(images)
+        options = {"epochs": 3, "meta_batch_size": 3, "warmup_epochs": warmup}
+        if interrupted:
+            options |= {"checkpoint": tmp_path / "run.pt", "resume": True}
+            other = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
+            stop_after_one(split, other, **options)
+        results.append(train(split, mlc, **options))
+    memory, *others = results
+    for other in others:
+        assert other.history["loss"].tolist() == memory.history["loss"].tolist()
+        assert torch.equal(other.method.transition, memory.method.transition)
+        for a, b in zip(other.model.parameters(), memory.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(memory.method.transition, torch.eye(3))
 
 
 @pytest.mark.parametrize(
@@ -334,9 +392,3 @@ def test_predictions_take_floats_in_the_type_of_the_network():
     for given, wanted in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
         model = MLP(48, 3, seed=0).to(wanted)
         assert metrics.predict(model, in_memory().to("cpu", given)).dtype == wanted
-
-
-def test_fixmatch_says_what_to_pass_of_images():
-    text = "`unlabelled` is Images; it must be a tensor. Of images kept as bytes pass `images[:]`"
-    options = {"weak": None, "strong": None, "batch_size": 2, "seed": 0}
-    refused(text, lambda: FixMatch(in_memory(), **options), TypeError)

@@ -79,7 +79,22 @@ def test_a_dataset_that_is_not_there_is_an_error_that_says_what_to_get(name, tmp
 def test_the_digits_take_no_folder_and_no_download():
     refused("`download` is True; the digits", lambda: data.load("digits", seed=0, download=True))
     refused("`folder` is 'x'; the digits", lambda: data.load("digits", seed=0, folder="x"))
-    refused("`window` is 2; the digits", lambda: data.load("digits", seed=0, window=2))
+
+
+@pytest.mark.parametrize("value", [6, 0, None])
+def test_an_unknown_option_is_named_with_the_dataset_and_its_options(value, tmp_path):
+    def load(name):
+        return lambda: data.load(name, seed=0, folder=tmp_path, meta_sise=value)
+
+    for name, last in (
+        ("cifar10", "`download`"),
+        ("twitter", "`vectors`"),
+        ("digits", "`download`"),
+    ):
+        text = f"`meta_sise` is no option of {name!r}; options are `noise`, `rate`, "
+        with pytest.raises(TypeError, match=re.escape(text)) as caught:
+            load(name)()
+        assert str(caught.value).endswith(last)
 
 
 def test_meta_and_validation_sets_come_out_of_the_training_part():

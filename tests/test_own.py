@@ -445,3 +445,94 @@ def test_clean_data_of_ones_own_can_be_made_noisy():
         "`noise` is given, and `labels` differ from `true_labels`",
         lambda: from_arrays(table(), other, true_labels=words(), noise="pair", rate=0.4, seed=0),
     )
+
+
+def test_files_that_are_passed_over_are_named_in_the_notes(folder):
+    """The fixture has a text file in a class folder and a hidden folder, which is no file."""
+    note = (
+        "passed over in `folder`: 1 file (ant/notes.txt); images lie in the folder of a class and "
+        "end in .bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp"
+    )
+    assert from_folder(folder, size=4, seed=0).notes == (note,)
+    for name in ("READ ME", "bee/a.heic", "bee/deep/b.gif", "cat/.hidden.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no picture")
+    picture(folder / "lost.png", (9, 9, 9))
+    made = from_folder(folder, size=4, seed=0)
+    assert len(made.train) == 9
+    (note,) = made.notes
+    assert note.startswith(
+        "passed over in `folder`: 5 files (READ ME, ant/notes.txt, bee/a.heic, ...); images lie"
+    )
+
+
+def test_files_passed_over_among_checked_ones_are_named_too(folder, tmp_path):
+    (folder / "ant" / "notes.txt").unlink()
+    picture(tmp_path / "exam" / "cat" / "0.png", (1, 2, 3))
+    (tmp_path / "exam" / "cat" / "1.HEIC").write_text("no picture")
+    (note,) = from_folder(folder, test=tmp_path / "exam", size=4, seed=0).notes
+    assert note.startswith("passed over in `test`: 1 file (cat/1.HEIC)")
+
+
+def test_a_class_folder_without_an_image_is_refused(folder, tmp_path):
+    (folder / "dog").mkdir()
+    for _ in range(2):  # empty, then with files that are no images
+        refused(
+            "`folder` has no image in 1 class folder (dog); images lie in the folder of a",
+            lambda: from_folder(folder, size=4, class_names=(*WORDS, "dog"), seed=0),
+        )
+        (folder / "dog" / "a.heic").write_text("no picture")
+    picture(tmp_path / "exam" / "ant" / "0.png", (1, 2, 3))
+    for name in ("bee", "cat"):
+        (tmp_path / "exam" / name).mkdir()
+    (folder / "dog" / "a.heic").unlink()
+    (folder / "dog").rmdir()
+    refused(
+        "`test` has no image in 2 class folders (bee, cat)",
+        lambda: from_folder(folder, test=tmp_path / "exam", size=4, seed=0),
+    )
+
+
+def saved_anew(folder, other, **change):
+    """A copy of an image as another program writes it: other bytes, the same pixels."""
+    with Image.open(folder / "bee" / "4.png") as file:
+        image = file.convert("RGB")
+    image.putpixel((0, 0), change.get("corner", image.getpixel((0, 0))))
+    other.parent.mkdir(parents=True, exist_ok=True)
+    image.save(other)
+    assert other.read_bytes() != (folder / "bee" / "4.png").read_bytes()
+
+
+def test_an_image_saved_anew_is_known_by_its_pixels(folder, tmp_path):
+    saved_anew(folder, tmp_path / "exam" / "ant" / "new.bmp")
+    further = {"test": tmp_path / "exam"}
+    text = "`test` holds ant/new.bmp, which is in `folder` too, as bee/4.png; leave such images"
+    refused(text, lambda: from_folder(folder, size=5, seed=0, **further))
+    # On disk nothing is decoded for this, and one other pixel makes another image.
+    assert len(from_folder(folder, size=5, in_memory=False, seed=0, **further).test) == 1
+    saved_anew(folder, tmp_path / "exam" / "ant" / "new.bmp", corner=(40, 0, 9))
+    assert len(from_folder(folder, size=5, seed=0, **further).test) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda folder: from_arrays(table(), words(), seed=0, meta_sise=6),
+            "`meta_sise` is no option of `from_arrays`; options are `seed`, `true_labels`, `clean`",
+        ),
+        (
+            lambda folder: from_folder(folder, seed=0, labels=words()),
+            "`labels` is no option of `from_folder`; options are `seed`, `table`, `clean`, `test`",
+        ),
+        (
+            lambda folder: from_dataset([], seed=0, meta_sise=6),
+            "`meta_sise` is no option of `from_dataset`; options are `seed`, `class_names`",
+        ),
+    ],
+)
+def test_an_unknown_option_is_named_with_those_there_are(call, text, folder):
+    with pytest.raises(TypeError, match=re.escape(text)) as caught:
+        call(folder)
+    assert "`meta_size`" in str(caught.value)
+    assert "`source`" not in str(caught.value)

@@ -93,6 +93,12 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones():
     refused("`name` is 'cifar'; it must be one of 'mnist'", lambda: read("cifar"))
 
 
+def test_an_unknown_option_of_a_reader_is_refused_with_the_known_ones(tmp_path):
+    text = "`sise` is no option of 'food101n'; options are `folder`, `download`, `size`"
+    with pytest.raises(TypeError, match=re.escape(text)):
+        read("food101n", folder=tmp_path, sise=64)
+
+
 def test_a_part_needs_a_label_an_annotation_and_an_id_for_each_sample():
     x, y = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
     refused("`y` has 2 entries for 3 samples", lambda: Part(x, y[:2]))

@@ -1,6 +1,7 @@
 """Batches of samples that lie on the device, or are decoded while a step is taken."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import repeat, tee
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from nlmeta.data.images import Images
 from nlmeta.data.split import Samples
 from nlmeta.distributed import check_divisible, share, world_size
 
-__all__ = ["Batch", "Batches", "draw_batch"]
+__all__ = ["Batch", "Batches", "draw_batch", "draw_batches"]
 
 
 class Batch(NamedTuple):
@@ -77,7 +78,7 @@ class Batches:
         return whole + (rest >= self.smallest or (rest > 0 and whole == 0))
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.samples), generator=self.generator, device="cpu")
+        order = _shuffled(len(self.samples), self.generator)
         yield from _take(self.samples, order.split(self.batch_size)[: len(self)], self.generator)
 
 
@@ -99,41 +100,64 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
     -------
     Batch
     """
+    return next(draw_batches(samples, size, 1, generator=generator))
+
+
+def draw_batches(
+    samples: Samples, size: int | None, count: int, *, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Batches as `draw_batch` gives one after the other, decoded ahead of their use.
+
+    Parameters
+    ----------
+    samples, size, generator
+        As in `draw_batch`.
+    count : int
+        How many. After the last one the generator stands where that many calls would leave it.
+
+    Returns
+    -------
+    iterator of Batch
+    """
+    n = _shared(len(samples))
     if size is not None and size < len(samples):
         check_count("size", size)
         check_divisible("size", size)
-        rows = torch.randperm(len(samples), generator=generator, device="cpu")[:size]
-        return next(_take(samples, (rows,), generator))
-    n = _shared(len(samples))
+        rows = (_shuffled(len(samples), generator)[:size] for _ in range(count))
+        return _take(samples, rows, generator)
     if isinstance(samples.x, Images):
-        return next(_take(samples, (torch.arange(n, device="cpu"),), generator))
+        return _take(samples, repeat(torch.arange(n, device="cpu"), count), generator)
     ids = torch.arange(n, device=samples.y.device)
-    return Batch(samples.x[share(n)], samples.y[:n], ids)
+    return repeat(Batch(samples.x[share(n)], samples.y[:n], ids), count)
+
+
+def _shuffled(n: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator, device="cpu")
 
 
 def _take(
-    samples: Samples, batches: Sequence[Tensor], generator: torch.Generator
+    samples: Samples, batches: Iterable[Tensor], generator: torch.Generator
 ) -> Iterator[Batch]:
-    """Batches by their rows, which lie on the CPU."""
-    joint = [rows[: _shared(len(rows))] for rows in batches]
-    for ids, x in zip(joint, _inputs(samples.x, joint, generator), strict=True):
-        there = ids.to(samples.y.device)
+    """Batches by their rows, which lie on the CPU and may be drawn only when they are wanted."""
+    joint, drawn = tee(rows[: _shared(len(rows))] for rows in batches)
+    for ids, x in zip(joint, _inputs(samples.x, drawn, generator), strict=True):
+        there = ids.to(samples.y.device, non_blocking=True)
         yield Batch(x, samples.y[there], there)
 
 
 def _inputs(
-    x: Tensor | Images, joint: Sequence[Tensor], generator: torch.Generator
+    x: Tensor | Images, joint: Iterable[Tensor], generator: torch.Generator
 ) -> Iterator[Tensor]:
     """Of each joint batch the inputs that belong to this process."""
     if isinstance(x, Tensor):
         for ids in joint:
-            yield x[ids[share(len(ids))].to(x.device)]
+            yield x[ids[share(len(ids))].to(x.device, non_blocking=True)]
     else:
         yield from x.batches(_own_rows_and_numbers(joint, x.numbers, generator))
 
 
 def _own_rows_and_numbers(
-    joint: Sequence[Tensor], numbers: int, generator: torch.Generator
+    joint: Iterable[Tensor], numbers: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for ids in joint:
         # Drawn for the joint batch, so that an image changes alike on however many processes.

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -149,6 +149,7 @@ class ImageFiles:
         return None
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """A change of images for training: a pure function of the images and of uniform numbers.
 
@@ -261,14 +262,19 @@ class Images:
         """
         if isinstance(rows, int):
             return self[torch.tensor([range(len(self))[rows]], device="cpu")][0]
-        return self._standardised(self._at_rest(self.raw(rows)))
+        return self.standardised(self._at_rest(self.raw(rows)))
 
     def raw(self, rows: slice | Tensor) -> Tensor:
         """The bytes of some images: uint8, (m, channels, height, width), on the device."""
         rows = self._rows(rows)
         if isinstance(self.stored, Tensor):
             return self.stored[rows]
-        return self.stored[rows].to(self.device)
+        return self.stored[rows].to(self.device, non_blocking=True)
+
+    def standardised(self, raw: Tensor) -> Tensor:
+        """Floats of bytes that lie on the device, both (m, channels, height, width)."""
+        mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
+        return (raw.to(self.dtype) - mean) / deviation
 
     def subset(self, rows: slice | Tensor) -> "Images":
         """Some of the images, still as bytes."""
@@ -339,15 +345,11 @@ class Images:
 
     def _for_training(self, raw: Tensor, u: Tensor) -> Tensor:
         if self.augmentation is None or not self.drawn:
-            return self._standardised(self._at_rest(raw))
-        return self._standardised(self.augmentation(raw, u.to(raw.device)))
+            return self.standardised(self._at_rest(raw))
+        return self.standardised(self.augmentation(raw, u.to(raw.device, non_blocking=True)))
 
     def _at_rest(self, raw: Tensor) -> Tensor:
         return raw if self.augmentation is None else self.augmentation.at_rest(raw)
-
-    def _standardised(self, raw: Tensor) -> Tensor:
-        mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
-        return (raw.to(self.dtype) - mean) / deviation
 
     def _changed(self, **changes: Any) -> "Images":
         names = ("stored", "mean", "deviation", "augmentation", "drawn")
@@ -361,7 +363,9 @@ class Images:
             if len(rows) != len(self):
                 raise ValueError(f"`rows` says {len(rows)} times yes or no for {len(self)} images")
             rows = rows.nonzero().flatten()
-        return rows.to(self.stored.device if isinstance(self.stored, Tensor) else "cpu")
+        if isinstance(self.stored, ImageFiles):
+            return rows.cpu()
+        return rows.to(self.stored.device, non_blocking=rows.device.type == "cpu")
 
 
 def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ labels noisy, bring the inputs to a common scale. Each step draws from a stream 
 another noise leaves the parts as they were.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nlmeta import noise as label_noise
 from nlmeta._checks import check_choice, check_count, check_labels, check_rate
+from nlmeta.data._arguments import check_options, keywords
 from nlmeta.data.digits import read_digits
 from nlmeta.data.images import ImageFiles, Images, channel_statistics
 from nlmeta.data.source import Part, Source
@@ -152,6 +153,8 @@ def load(
 
     Raises
     ------
+    TypeError
+        Neither `load` nor the reader has such an option.
     ValueError
         Names the argument that is wrong, what was given and what is allowed; or the file that is
         damaged. Of image files about a thousand of each part are decoded before the split is made;
@@ -161,6 +164,7 @@ def load(
     """
     check_choice("name", name, DATASETS)
     sizes = DATASETS[name]
+    check_options(repr(name), options, keywords(load, _reader(name)))
     source = _read(name, folder, download, options)
     for part in source.parts.values():
         if isinstance(part.x, ImageFiles):  # some of them, before any training
@@ -306,16 +310,22 @@ def make_split(
     )
 
 
+def _reader(name: str) -> Callable[..., Source]:
+    if name == "digits":
+        return read_digits
+    # Torchvision takes seconds to import, and the digits do without it.
+    from nlmeta.data.sources import READERS
+
+    return READERS[name]
+
+
 def _read(name: str, folder: str | Path | None, download: bool, options: dict[str, Any]) -> Source:
     if name == "digits":
-        for argument, value in {"folder": folder, "download": download, **options}.items():
+        for argument, value in {"folder": folder, "download": download}.items():
             if value:
                 raise ValueError(f"`{argument}` is {value!r}; the digits come without any")
         return read_digits()
-    # Torchvision takes seconds to import, and the digits do without it.
-    from nlmeta.data.sources import read
-
-    return read(name, folder=folder, download=download, **options)
+    return _reader(name)(folder=folder, download=download, **options)
 
 
 # Labels

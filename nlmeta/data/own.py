@@ -7,7 +7,8 @@ can be measured too. All results keep the reader's own ids.
 """
 
 import filecmp
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nlmeta._checks import check_count, check_same_length
+from nlmeta.data._arguments import check_options, keywords
 from nlmeta.data.images import ImageFiles
 from nlmeta.data.loading import VERIFIED, make_split
 from nlmeta.data.source import Part, Source
@@ -82,6 +84,8 @@ def from_arrays(
 
     Raises
     ------
+    TypeError
+        An option is unknown; the message has those there are.
     ValueError
         Names the argument, what was given and what is allowed.
 
@@ -94,6 +98,7 @@ def from_arrays(
     >>> split.class_names, sorted(split.train.own_ids)
     (('cat', 'dog'), ['a', 'b', 'c', 'd', 'e', 'f'])
     """
+    _check_options(options, from_arrays)
     inputs = _inputs("x", x)
     given = _plain("labels", labels)
     names = _class_names("labels", given, class_names)
@@ -142,7 +147,7 @@ def from_folder(
     ----------
     folder : path
         Holds one folder for each class, named like it, with images anywhere below; or, with
-        `table`, images anywhere.
+        `table`, images anywhere. The split's notes name other files, unless they are hidden.
     seed : int
         Draws the parts.
     table : path, optional
@@ -153,7 +158,9 @@ def from_folder(
         comes out of them, and validation and test sets where there is no `test`. Not with `table`,
         which has a column for it. An image that is in both folders is refused: move it.
     test : path, optional
-        Another folder like `folder`, with labels to trust; no image of `folder` may be in it.
+        Another folder like `folder`, with labels to trust; no image of `folder` may be in it. Equal
+        files are found under any name, and, where images are kept in memory, equal pixels too. A
+        copy that was resized, or saved anew with loss, is not.
     size : int
         Images are brought to ``size x size`` pixels: resized by the shorter side, the middle square
         kept. Default 64 (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
@@ -178,12 +185,17 @@ def from_folder(
     ------
     FileNotFoundError
         A folder, the table, or an image that the table names is not there.
+    TypeError
+        An option is unknown; the message has those there are.
     ValueError
-        An image does not decode, a label names no class, or an argument is out of range.
+        An image does not decode, the folder of a class has none, a label names no class, or an
+        argument is out of range.
     """
+    _check_options(options, from_folder)
     check_count("size", size)
     root = _folder("folder", folder)
     columns: dict[str, Tensor] = {}
+    notes: tuple[str, ...] = ()
     if table is not None:
         if clean is not None:
             raise ValueError("`clean` is given beside `table`; put a column `clean` into the table")
@@ -197,28 +209,35 @@ def from_folder(
         if "clean" in frame:
             columns[VERIFIED] = _mask("clean", frame["clean"].to_numpy())
     else:
-        paths, given = _listed(root)
+        paths, given, notes = _listed("folder", root)
         ids, names = paths, _class_names("folder", given, class_names)
         columns["y"] = _numbers("folder", given, names, paths)
     _check_ids(ids, len(paths))
-    further = {}
+    listed = {}
     for argument, other in (("clean", clean), ("test", test)):
         if other is not None:
             there = _folder(argument, other)
-            files, labels = _listed(there)
-            y = _numbers(argument, labels, names, files)
-            _refuse_copies(argument, root, paths, there, files)
-            further[argument] = Part(_images(there, files, size, in_memory), y, ids=files)
+            files, labels, passed_over = _listed(argument, there)
+            notes += passed_over
+            listed[argument] = there, files, _numbers(argument, labels, names, files)
+            _refuse_copies(argument, _same_files(root, paths, there, files))
+    x = _images(root, paths, size, in_memory)
+    further = {}
+    for argument, (there, files, y) in listed.items():
+        images = _images(there, files, size, in_memory)
+        _refuse_copies(argument, _same_pixels(x, paths, images, files))
+        further[argument] = Part(images, y, ids=files)
     return _split(
         name or root.resolve().name,
         names,
-        _images(root, paths, size, in_memory),
+        x,
         columns,
         ids,
         seed,
         options,
         clean_train=further.get("clean"),
         test=further.get("test"),
+        notes=notes,
     )
 
 
@@ -254,9 +273,12 @@ def from_dataset(
 
     Raises
     ------
+    TypeError
+        An option is unknown; the message has those there are.
     ValueError
         Samples of different shapes, or as in `from_arrays`.
     """
+    _check_options(options, from_dataset, from_arrays)
     inputs: list[Tensor] = []
     labels: list[Any] = []
     for index in tqdm(range(len(dataset)), disable=not progress, desc="reading", unit="sample"):
@@ -287,6 +309,7 @@ def _split(
     *,
     test: Part | None = None,
     clean_train: Part | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Split:
     known = "true" in columns
     y = columns["true"] if known else columns["y"]
@@ -309,7 +332,7 @@ def _split(
         noisy=not known,
         attribution="",
         clean_train=clean_train,
-        notes=_rare_classes(columns["y"], class_names),
+        notes=(*notes, *_rare_classes(columns["y"], class_names)),
     )
     return make_split(source, labels=labels, seed=seed, **options)
 
@@ -325,6 +348,12 @@ def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
 
 
 # What readers hand in
+
+
+def _check_options(options: Mapping[str, Any], *calls: Callable[..., Split]) -> None:
+    """What is left over goes to `make_split`, whose `labels` are made here."""
+    allowed = [name for name in keywords(*calls, make_split) if name != "labels"]
+    check_options(f"`{calls[0].__name__}`", options, allowed)
 
 
 def _plain(argument: str, values: Any) -> list[int | str]:
@@ -437,38 +466,80 @@ def _folder(argument: str, folder: str | Path) -> Path:
     return root
 
 
-def _listed(root: Path) -> tuple[list[str], list[str]]:
-    """Images below the folders of a root, sorted, and the name of the folder each lies in."""
-    paths, labels = [], []
-    for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        found = (f.relative_to(root) for f in kind.rglob("*") if f.suffix.lower() in ENDINGS)
-        # Hidden files and folders are copies that systems and notebooks leave behind.
-        files = sorted(f for f in found if not any(part.startswith(".") for part in f.parts))
-        paths += [file.as_posix() for file in files]
-        labels += [kind.name] * len(files)
+def _listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Images below the folders of a root, the folder each lies in, and a note on other files."""
+    rule = f"images lie in the folder of a class and end in {', '.join(ENDINGS)}"
+    paths: list[str] = []
+    labels: list[str] = []
+    others: list[str] = []
+    empty: list[str] = []
+    # Hidden files and folders are copies that systems and notebooks leave behind.
+    for entry in sorted(entry for entry in root.iterdir() if not entry.name.startswith(".")):
+        images = []
+        for file in sorted(entry.rglob("*")) if entry.is_dir() else (entry,):
+            path = file.relative_to(root)
+            if any(part.startswith(".") for part in path.parts):
+                continue
+            if entry.is_dir() and file.suffix.lower() in ENDINGS:
+                images.append(path.as_posix())
+            elif file.is_file():
+                others.append(path.as_posix())
+        paths += images
+        labels += [entry.name] * len(images)
+        if entry.is_dir() and not images:
+            empty.append(entry.name)
     if not paths:
+        raise ValueError(f"{root} has no images in folders; {rule}")
+    if empty:
         raise ValueError(
-            f"{root} has no images in folders; it needs one folder for each class, with files "
-            f"that end in {', '.join(ENDINGS)}"
+            f"`{argument}` has no image in {_counted('class folder', empty)}; {rule}. Put some "
+            f"there, or take the folder out of {root}"
         )
-    return paths, labels
+    note = f"passed over in `{argument}`: {_counted('file', others)}; {rule}"
+    return paths, labels, (note,) if others else ()
 
 
-def _refuse_copies(
-    argument: str, root: Path, paths: Sequence[str], other: Path, files: Sequence[str]
-) -> None:
+def _counted(what: str, names: Sequence[str]) -> str:
+    many = "" if len(names) == 1 else "s"
+    more = ", ..." if len(names) > 3 else ""
+    return f"{len(names)} {what}{many} ({', '.join(names[:3])}{more})"
+
+
+def _refuse_copies(argument: str, copies: Iterable[tuple[str, str]]) -> None:
     """An image to learn or to judge from may not be trained on as well, under any name."""
-    by_size: dict[int, list[Path]] = {}
+    for name, twin in copies:
+        raise ValueError(
+            f"`{argument}` holds {name}, which is in `folder` too, as {twin}; leave such images "
+            "in one of the two"
+        )
+
+
+def _same_files(
+    root: Path, paths: Sequence[str], other: Path, files: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Files that hold the same bytes."""
+    by_size: dict[int, list[str]] = {}
     for path in paths:
-        by_size.setdefault((root / path).stat().st_size, []).append(root / path)
+        by_size.setdefault((root / path).stat().st_size, []).append(path)
     for name in files:
-        file = other / name
-        for twin in by_size.get(file.stat().st_size, ()):
-            if filecmp.cmp(file, twin, shallow=False):
-                raise ValueError(
-                    f"`{argument}` holds {name}, which is in `folder` too, as "
-                    f"{twin.relative_to(root).as_posix()}; leave such images in one of the two"
-                )
+        for twin in by_size.get((other / name).stat().st_size, ()):
+            if filecmp.cmp(other / name, root / twin, shallow=False):
+                yield name, twin
+
+
+def _same_pixels(
+    x: Tensor | ImageFiles, paths: Sequence[str], other: Tensor | ImageFiles, files: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Images that are the same once decoded, where all are decoded anyway."""
+    if isinstance(x, Tensor) and isinstance(other, Tensor):
+        twins = dict(zip(map(_digest, x), paths, strict=True))
+        for name, digest in zip(files, map(_digest, other), strict=True):
+            if digest in twins:
+                yield name, twins[digest]
+
+
+def _digest(image: Tensor) -> bytes:
+    return hashlib.sha256(image.numpy().tobytes()).digest()
 
 
 def _read_table(table: Path, root: Path) -> pd.DataFrame:

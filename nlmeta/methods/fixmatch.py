@@ -10,6 +10,7 @@ depends on the data.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_count, check_not_negative, check_rate
+from nlmeta.data import images
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
 from nlmeta.methods.base import Method, descend
@@ -33,11 +35,15 @@ class FixMatch(Method):
 
     Parameters
     ----------
-    unlabelled : Tensor, shape (N, ...)
-        Inputs without labels. They move with the method, but are not in its `state_dict`.
-    weak, strong : callable
-        ``augment(x, generator)`` gives a changed batch of the same shape; what it draws comes from
-        the generator, which is on the CPU. Labelled and meta samples get the weak one.
+    unlabelled : Tensor, shape (N, ...), or Images
+        Inputs without labels. They move with the method, but are not in its `state_dict`. Images on
+        disk are decoded in each step, which waits for them.
+    weak, strong : callable, or Augmentation
+        Of a tensor: ``augment(x, generator)`` gives a changed batch of the same shape; what it
+        draws comes from the generator, which is on the CPU. Labelled and meta samples get the weak
+        one. Of `Images`: changes of bytes, see `nlmeta.data.augmentation`, in place of the images'
+        own. Labelled and meta samples then come as their split augments them:
+        ``split.augmented(weak, meta=True)``.
     batch_size : int
         Unlabelled samples a step, drawn anew each time. Published: 7 times the labelled ones.
     cutoff : float
@@ -60,14 +66,14 @@ class FixMatch(Method):
     released code of FixMatch sends all three kinds of views through at once.
     """
 
-    unlabelled: Tensor
+    unlabelled: Tensor | images.Images
 
     def __init__(
         self,
-        unlabelled: Tensor,
+        unlabelled: Tensor | images.Images,
         *,
-        weak: Augmentation,
-        strong: Augmentation,
+        weak: Augmentation | images.Augmentation,
+        strong: Augmentation | images.Augmentation,
         batch_size: int,
         cutoff: float = 0.95,
         unlabelled_weight: float = 1.0,
@@ -80,11 +86,12 @@ class FixMatch(Method):
                 f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
                 "kinds, and its views are drawn for the whole batch"
             )
-        if not isinstance(unlabelled, Tensor):
+        if not isinstance(unlabelled, Tensor | images.Images):
             raise TypeError(
-                f"`unlabelled` is {type(unlabelled).__name__}; it must be a tensor. Of images kept "
-                "as bytes pass `images[:]`, their floats"
+                f"`unlabelled` is {type(unlabelled).__name__}; it must be a tensor or `Images`"
             )
+        _check_view("weak", weak, unlabelled)
+        _check_view("strong", strong, unlabelled)
         check_count("batch_size", batch_size)
         if batch_size > len(unlabelled):
             raise ValueError(
@@ -93,7 +100,10 @@ class FixMatch(Method):
             )
         check_rate("cutoff", cutoff)
         check_not_negative("unlabelled_weight", unlabelled_weight)
-        self.register_buffer("unlabelled", unlabelled, persistent=False)
+        if isinstance(unlabelled, Tensor):
+            self.register_buffer("unlabelled", unlabelled, persistent=False)
+        else:
+            self.unlabelled = unlabelled
         self.weak = weak
         self.strong = strong
         self.batch_size = batch_size
@@ -117,18 +127,18 @@ class FixMatch(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Pseudo-labels, step of the correction's head, ordinary step. See `Method.step`."""
-        views = [self.weak(train.x, self._random)]
+        views = [self._labelled(train.x)]
         if self.unlabelled_weight > 0:
-            drawn = self._draw()
-            pseudo, sure = self.pseudo_labels(model, self.weak(drawn, self._random))
-            views.append(self.strong(drawn, self._random))
+            weak, strong = self.views()
+            pseudo, sure = self.pseudo_labels(model, weak)
+            views.append(strong)
         needs_features = self.correction is not None and self.correction.head.needs_features
         forward = bilevel.record(model, torch.cat(views), features=needs_features)
         lr = optimizer.param_groups[0]["lr"]
         diagnostics: dict[str, Tensor] = {}
         if self.correction is not None:
             if meta is not None:
-                meta = meta._replace(x=self.weak(meta.x, self._random))
+                meta = meta._replace(x=self._labelled(meta.x))
             diagnostics = self.correction.learn(model, forward, train.y, meta, lr=lr)
             forward = bilevel.renewed(model, forward, self.correction.mode)
         loss = self.labelled_loss(forward, train.y)
@@ -169,6 +179,21 @@ class FixMatch(Method):
         confidence, labels = logits.softmax(1).max(1)
         return labels, confidence >= self.cutoff
 
+    def views(self) -> tuple[Tensor, Tensor]:
+        """Unlabelled samples, drawn anew: a weak and a strong view of each.
+
+        Returns
+        -------
+        weak, strong : Tensor, shape (batch_size, ...)
+        """
+        order = torch.randperm(len(self.unlabelled), generator=self._random, device="cpu")
+        rows = order[: self.batch_size]
+        if isinstance(self.unlabelled, Tensor):
+            x = self.unlabelled[rows.to(self.unlabelled.device, non_blocking=True)]
+        else:
+            x = self.unlabelled.raw(rows)
+        return self._view(self.weak, x), self._view(self.strong, x)
+
     def get_extra_state(self) -> Tensor:
         """Where the draws stand, for `state_dict`."""
         return self._random.get_state()
@@ -177,6 +202,34 @@ class FixMatch(Method):
         """Put the draws back."""
         self._random.set_state(state.cpu())
 
-    def _draw(self) -> Tensor:
-        order = torch.randperm(len(self.unlabelled), generator=self._random, device="cpu")
-        return self.unlabelled[order[: self.batch_size].to(self.unlabelled.device)]
+    def _view(self, augment: Any, x: Tensor) -> Tensor:
+        if isinstance(self.unlabelled, Tensor):
+            return augment(x, self._random)
+        u = torch.rand(len(x), augment.numbers, generator=self._random, device="cpu")
+        return self.unlabelled.standardised(augment(x, u.to(x.device, non_blocking=True)))
+
+    def _labelled(self, x: Tensor) -> Tensor:
+        """What the network sees of labelled and meta samples; of images that is settled before."""
+        return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FixMatch":
+        """`to` and its like; images go where their mean goes."""
+        super()._apply(fn, recurse)
+        if isinstance(self.unlabelled, images.Images):
+            mean = fn(self.unlabelled.mean)
+            self.unlabelled = self.unlabelled.to(mean.device, mean.dtype)
+        return self
+
+
+def _check_view(name: str, view: object, unlabelled: Tensor | images.Images) -> None:
+    changes_bytes = isinstance(view, images.Augmentation)
+    if isinstance(unlabelled, images.Images) and not changes_bytes:
+        raise TypeError(
+            f"`{name}` is {view!r}; of images kept as bytes it takes an augmentation of bytes, see "
+            "`nlmeta.data.augmentation`"
+        )
+    if isinstance(unlabelled, Tensor) and (changes_bytes or not callable(view)):
+        raise TypeError(
+            f"`{name}` is {view!r}; of a tensor it takes a function of a batch and a generator. "
+            "Augmentations of bytes go with `Images`"
+        )

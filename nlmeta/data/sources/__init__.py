@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nlmeta._checks import check_choice
+from nlmeta.data._arguments import check_options, keywords
 from nlmeta.data.images import ImageFiles
 from nlmeta.data.source import Part, Source, data_folder
 from nlmeta.data.sources.animal10n import read_animal10n
@@ -89,8 +90,11 @@ def read(
 
     Raises
     ------
+    TypeError
+        The reader has no such option.
     ValueError, FileNotFoundError, OSError
         See the reader.
     """
     check_choice("name", name, READERS)
+    check_options(repr(name), options, keywords(READERS[name]))
     return READERS[name](folder=folder, download=download, **options)
