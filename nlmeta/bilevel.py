@@ -48,11 +48,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 
 from nlmeta._checks import check_choice, check_not_negative, check_positive
 from nlmeta.distributed import sum_over_processes, world_size
 from nlmeta.models.features import with_features
+from nlmeta.seeding import random_state, set_random_state
 
 __all__ = [
     "Forward",
@@ -70,6 +71,7 @@ __all__ = [
     "replayed",
     "tangent",
     "trial_gradient",
+    "trial_gradients",
     "virtual_step",
 ]
 
@@ -256,7 +258,7 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
         raise ValueError(
             f"`x` lies on {x.device} and `model` on {place}; move one of them with `.to`"
         )
-    state = _random_state(x.device)
+    state = random_state(x.device)
     if features:
         logits, seen = with_features(model, x)
         return Forward(x, logits, state, seen.detach())
@@ -512,7 +514,8 @@ def hypergradient(
     has 0.96, and 0.999 after 100 steps.
     """
     how = Lookahead.of(mode)
-    check_not_negative("lr", lr)
+    if not isinstance(lr, Tensor):  # to look at a tensor's value may mean to wait for a GPU
+        check_not_negative("lr", lr)
     if how.mode == "exact":
         if theta_hat is not None:
             raise ValueError("`theta_hat` is given; mode='exact' differentiates the virtual step")
@@ -601,6 +604,104 @@ def trial_gradient(
     return dict(zip(theta, sum_over_processes(gradients), strict=True)), value
 
 
+def trial_gradients(
+    model: nn.Module,
+    forward: Forward,
+    trial_loss: Callable[[Tensor, Tensor], Tensor],
+    labels: Tensor,
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+) -> tuple[Parameters, Tensor]:
+    """The sum of `trial_gradient`, first order, over several sets of labels that are tried at once.
+
+    The recorded pass goes backward once for all sets, and the network runs once for all trial
+    steps, each operation on M sets of parameters side by side. The numbers are those of one set
+    after another, but for rounding; the memory is that of M trial networks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits, and that `torch.func.vmap` can take. It may draw no random
+        numbers, as dropout does: those that it would draw here are not always those of `forward`.
+    forward : Forward
+        Its pass over the training batch, from `record`. The graph is kept.
+    trial_loss : callable
+        Takes logits (n, C) and one set of labels, returns the scalar L. For example
+        ``F.cross_entropy``.
+    labels : Tensor, shape (M, n, ...)
+        A set of labels in each row.
+    outer_loss : callable
+        Takes the network after a trial step as a function of a batch, returns a scalar. It is
+        called once, for all steps.
+    lr : float
+        Size of the trial steps.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them; summed over the sets.
+    value : Tensor, shape ()
+        The sum of the outer losses, detached.
+
+    Raises
+    ------
+    RuntimeError
+        The network draws random numbers, or is compiled by `torch.compile`.
+
+    Notes
+    -----
+    Fewer and larger operations are for a device that short ones leave idle, as a GPU with a small
+    network. One core of a CPU is busy all the time, and there it brought nothing: dense layers took
+    as long as in turn, the convolutions of a ResNet up to twice as long. On a GPU it was not timed.
+    `nlmeta.experiments.cost` tells what it brings on a device.
+
+    Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
+    scale has a wrong derivative in PyTorch 2.15, without an error.
+
+    Under autocast the recorded pass goes backward once for each set, as in `trial_gradient`.
+    """
+    check_not_negative("lr", lr)
+    n = len(forward.logits)
+    if labels.ndim < 2 or len(labels) == 0 or labels.shape[1] != n:
+        raise ValueError(
+            f"`labels` has shape {tuple(labels.shape)}; it must be (M, {n}), a set of labels in "
+            "each of at least one row"
+        )
+    if _is_compiled(model):
+        raise RuntimeError(
+            "a compiled network cannot take several trial steps at once; leave `compile` out, or "
+            "take one after the other: MLNT with trials_at_once=1"
+        )
+    slopes = vmap(grad(trial_loss), in_dims=(None, 0))(forward.logits.detach(), labels)  # (M, n, C)
+    theta_hat = _trial_steps(model, forward, slopes, lr)
+    # BatchNorm writes its running statistics, so each network has its own.
+    buffers = {name: b.detach().expand(len(labels), *b.shape) for name, b in model.named_buffers()}
+    places = _places(model)
+
+    def outer(theta_hat: Parameters, buffers: Parameters) -> Tensor:
+        def network(x: Tensor, **options: Any) -> Any:
+            state = {**theta_hat, **{name: b.clone() for name, b in buffers.items()}}
+            given = {place: state[name] for place, name in places.items() if name in state}
+            return functional_call(model, given, (x,), options, tie_weights=False)  # as in `at`
+
+        return outer_loss(network)
+
+    try:
+        values = vmap(outer, randomness="error")(theta_hat, buffers)  # (M,)
+    except RuntimeError as error:
+        if "randomness" not in str(error):
+            raise
+        raise RuntimeError(
+            "`model` draws random numbers, as dropout does, and several trial steps at once would "
+            "not repeat those of the recorded pass; take one after the other: MLNT with "
+            "trials_at_once=1"
+        ) from error
+    gradients = torch.autograd.grad(values.sum(), list(theta_hat.values()), materialize_grads=True)
+    sums = sum_over_processes([g.sum(0) for g in gradients])
+    return dict(zip(theta_hat, sums, strict=True)), values.detach().sum()
+
+
 @contextmanager
 def replayed(forward: Forward) -> Iterator[None]:
     """Repeat the random numbers of a recorded pass; afterwards the stream goes on where it was.
@@ -613,12 +714,30 @@ def replayed(forward: Forward) -> Iterator[None]:
         From `record`.
     """
     device = forward.x.device
-    now = _random_state(device)
-    _set_random_state(forward.random_state, device)
+    now = random_state(device)
+    set_random_state(forward.random_state, device)
     try:
         yield
     finally:
-        _set_random_state(now, device)
+        set_random_state(now, device)
+
+
+def _trial_steps(model: nn.Module, forward: Forward, slopes: Tensor, lr: float) -> Parameters:
+    """Parameters after a step (4.1) for each of the slopes dL/dz (M, n, C), by name: (M, ...)."""
+    theta = parameters(model)
+
+    def backward(slope: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(
+            forward.logits, list(theta.values()), slope, retain_graph=True, materialize_grads=True
+        )
+
+    if torch.is_autocast_enabled(forward.x.device.type):
+        # Under `vmap` a norm layer whose input and weights differ in type has no way back.
+        gradients = [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
+    else:
+        gradients = list(vmap(backward)(slopes))
+    pairs = zip(theta.items(), sum_over_processes(gradients), strict=True)
+    return {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
 
 
 def _places(model: nn.Module) -> dict[str, str]:
@@ -700,25 +819,10 @@ def _difference_tangent(
     # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
-    state = _random_state(x.device)
+    state = random_state(x.device)
     ahead = at(model, theta | {name: theta[name] + epsilon * g for name, g in v.items()})(x)
     if here is not None:
         return (ahead - here) / epsilon
-    _set_random_state(state, x.device)
+    set_random_state(state, x.device)
     behind = at(model, theta | {name: theta[name] - epsilon * g for name, g in v.items()})(x)
     return (ahead - behind) / (2 * epsilon)
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, ...]:
-    state = (torch.get_rng_state(),)
-    if device.type == "cuda":
-        return (*state, torch.cuda.get_rng_state(device))
-    return (*state, torch.mps.get_rng_state()) if device.type == "mps" else state
-
-
-def _set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state[1])

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nlmeta._checks import check_seed
 
-__all__ = ["generator", "seeded"]
+__all__ = ["generator", "random_state", "seeded", "set_random_state"]
 
 
 def _stream(seed: int, purpose: str) -> int:
@@ -66,3 +67,42 @@ def seeded(seed: int, purpose: str, device: torch.device | None = None) -> Itera
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(stream)
         yield
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """Where PyTorch's global generators stand: the CPU's, and that of a device.
+
+    While a CUDA graph is recorded, the GPU's cannot be asked and is left out.
+
+    Parameters
+    ----------
+    device : torch.device
+        Any; what is on no GPU draws from the CPU's alone.
+
+    Returns
+    -------
+    tuple of Tensor
+        For `set_random_state`.
+    """
+    state = (torch.get_rng_state(),)
+    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        return (*state, torch.cuda.get_rng_state(device))
+    return (*state, torch.mps.get_rng_state()) if device.type == "mps" else state
+
+
+def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
+    """Put the global generators back to where they stood.
+
+    Parameters
+    ----------
+    state : tuple of Tensor
+        From `random_state`.
+    device : torch.device
+        The same as there.
+    """
+    torch.set_rng_state(state[0])
+    for own in state[1:]:
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(own, device)
+        else:
+            torch.mps.set_rng_state(own)

@@ -730,3 +730,140 @@ def test_wrong_options_of_a_trial_step_are_refused_by_name():
         trial(problem, "third")
     with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
         trial(problem, "first", lr=-1.0)
+
+
+# trial_gradients: several sets of labels at once
+
+SETS = torch.tensor(
+    [[0, 0, 0, 2, 1, 0, 2], [1, 0, 2, 2, 1, 0, 0], [0, 2, 0, 1, 1, 1, 2], [2, 2, 0, 2, 0, 0, 1]]
+)
+
+
+def trials_at_once(problem, sets=SETS, forward=None, lr=LR):
+    forward = bilevel.record(problem.model, problem.x) if forward is None else forward
+    return bilevel.trial_gradients(
+        problem.model, forward, F.cross_entropy, sets, problem.outer, lr=lr
+    )
+
+
+def trials_in_turn(problem, sets=SETS):
+    """The sum over the sets of what `trial_gradient` gives, and the single gradients."""
+    forward = bilevel.record(problem.model, problem.x)
+    single, values = [], []
+    for y in sets:
+        gradient, value = bilevel.trial_gradient(
+            problem.model, forward, lambda z, y=y: F.cross_entropy(z, y), problem.outer, lr=LR
+        )
+        single.append(gradient)
+        values.append(value)
+    total = {name: sum(gradient[name] for gradient in single) for name in single[0]}
+    return total, sum(values), single
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_trials_at_once_are_the_sum_of_trials_in_turn(kind, layout):
+    """Also with BatchNorm in training mode and with shared parameters: only round-off differs."""
+    problem = Problem(network(kind).to(memory_format=layout))
+    problem.x = problem.x.to(memory_format=layout)
+    want, value, single = trials_in_turn(problem)
+    got, total = trials_at_once(problem)
+    assert gap(got, want) < 1e-13 * size(want)
+    assert_close(total, value, rtol=1e-13, atol=0)
+    assert gap(single[0], single[1]) > 1e-3 * size(want)  # the sets do differ
+    assert not any(g.requires_grad for g in got.values())
+
+
+def test_one_trial_at_once_is_a_trial():
+    problem = Problem(network("BatchNorm"))
+    want, value, _ = trials_in_turn(problem, SETS[2:3])
+    got, total = trials_at_once(problem, SETS[2:3])
+    assert gap(got, want) < 1e-13 * size(want)
+    assert_close(total, value, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "shared tensor"])
+def test_trials_at_once_leave_network_graph_and_random_numbers_as_they_were(kind):
+    problem, fresh = Problem(network(kind)), Problem(network(kind))
+    fresh.model.load_state_dict(problem.model.state_dict())
+    forward = bilevel.record(problem.model, problem.x)
+    logits = fresh.model(fresh.x)
+    own, now = dict(problem.model.named_parameters()), torch.get_rng_state()
+    one, again = (trials_at_once(problem, forward=forward)[0] for _ in range(2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert torch.equal(torch.get_rng_state(), now)
+    for name, value in fresh.model.state_dict().items():
+        assert torch.equal(problem.model.state_dict()[name], value), name
+    assert all(p is own[name] and p.grad is None for name, p in problem.model.named_parameters())
+    F.cross_entropy(forward.logits, problem.y).backward()
+    F.cross_entropy(logits, fresh.y).backward()
+    for p, q in zip(problem.model.parameters(), fresh.model.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+
+
+class PartlyUsed(nn.Module):
+    """With a frozen layer, and with a parameter that nothing depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network("MLP")
+        self.body.body[1].requires_grad_(False)
+        self.idle = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_trials_at_once_pass_over_frozen_and_idle_parameters():
+    problem = Problem(PartlyUsed())
+    want, _, _ = trials_in_turn(problem)
+    got, _ = trials_at_once(problem)
+    assert "body.body.1.weight" not in got
+    assert torch.equal(got["idle"], torch.zeros(2, dtype=torch.float64))
+    assert gap(got, want) < 1e-13 * size(want)
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "GroupNorm"])
+def test_trials_at_once_keep_the_direction_under_bfloat16_autocast(kind):
+    """Against trials in turn in float64; the bound is that of the hypergradient above."""
+    problem = Problem(network(kind))
+    want, _, _ = trials_in_turn(problem)
+    problem.model.float()
+    problem.x, problem.meta_x = problem.x.float(), problem.meta_x.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, _ = trials_at_once(problem)
+    a, b = (torch.cat([g.double().flatten() for g in found.values()]) for found in (want, got))
+    assert all(g.dtype == torch.float32 for g in got.values())
+    assert not torch.allclose(a, b, rtol=1e-5, atol=0)  # autocast was really on
+    assert F.cosine_similarity(a, b, dim=0) > 0.99
+
+
+def test_trials_at_once_refuse_dropout_in_training_with_a_way_out():
+    """In evaluation mode nothing is drawn."""
+    problem = Problem(network("dropout"))
+    now = torch.get_rng_state()
+    with torch.random.fork_rng(devices=[]):
+        forward = bilevel.record(problem.model, problem.x)
+    with pytest.raises(RuntimeError, match="`model` draws random numbers, .* trials_at_once=1"):
+        trials_at_once(problem, forward=forward)
+    assert torch.equal(torch.get_rng_state(), now)
+    problem.model.eval()
+    want, _, _ = trials_in_turn(problem)
+    assert gap(trials_at_once(problem)[0], want) < 1e-13 * size(want)
+
+
+def test_trials_at_once_refuse_a_compiled_network_with_a_way_out():
+    problem = Problem(network("MLP"))
+    problem.model.compile(backend="eager")
+    with pytest.raises(RuntimeError, match="compiled network cannot take several .*_at_once=1"):
+        trials_at_once(problem)
+
+
+@pytest.mark.parametrize("sets", [SETS[0], SETS[:, :6], SETS[:0]], ids=["one", "short", "none"])
+def test_sets_of_another_shape_are_refused(sets):
+    problem = Problem(network("MLP"))
+    shape = str(tuple(sets.shape)).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=f"`labels` has shape {shape}; it must be .M, 7., a set"):
+        trials_at_once(problem, sets)
+    with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
+        trials_at_once(problem, lr=-1.0)

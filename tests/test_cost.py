@@ -6,9 +6,11 @@ Nothing here asserts a time.
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+import replay
 import torch
 from torch.testing import assert_close
 
@@ -24,6 +26,7 @@ from nlmeta.methods import (
     LabelCrossEntropy,
     LogitMultiplier,
     WeightNet,
+    captured,
 )
 from nlmeta.models import MLP, CIFARResNet, SmallCNN
 
@@ -95,6 +98,7 @@ CASES = {
     ),
     "CLID-MU, multipliers": (CLIDMU, literal.LiteralCLIDMU, multipliers),
     "MLNT, first order": (MLNT, literal.LiteralMLNT, mlnt),
+    "MLNT, batched": (MLNT, literal.LiteralMLNT, lambda kind: mlnt(kind, trials_at_once=3)),
     "MLNT, second order": (MLNT, literal.LiteralMLNT, lambda kind: mlnt(kind, order="second")),
     "MLNT, mentor and ramp": (
         MLNT,
@@ -159,6 +163,7 @@ ROWS = {
     ("MLNT", "first order, M=10"),
     ("MLNT", "first order, M=5"),
     ("MLNT", "first order, M=1"),
+    ("MLNT", "first order, M=10, batched"),
     ("MLNT", "literal, second order, M=10"),
     ("MLNT", "second order, M=10"),
     ("MLNT", "second order, M=1"),
@@ -192,6 +197,7 @@ def test_every_method_and_mode_gets_a_whole_row_and_files_keep_it(tmp_path):
         assert 0 < row["seconds"] == row["seconds_median"] < math.inf  # one round
         assert row["time_ratio"] == pytest.approx(row["seconds"] / plain["seconds"])
         assert row["memory_ratio"] == pytest.approx(row["memory_bytes"] / plain["memory_bytes"])
+        assert row["operations"] >= plain["operations"] > 0
     cost.write(rows, tmp_path / "new" / "last.json")
     assert json.loads((tmp_path / "new" / "last.json").read_text()) == rows
     frame = cost.table(cost.read(tmp_path / "new" / "last.json"))
@@ -265,6 +271,7 @@ def test_lean_lookahead_needs_less_memory_and_mlnt_the_same_for_any_number_of_tr
         one, ten = (memory["MLNT", f"{order} order, M={trials}"] for trials in (1, 10))
         assert one > 1
         assert ten < 1.1 * one
+    assert memory["MLNT", "first order, M=10, batched"] > 3 * ten  # ten networks side by side
     literal_second = memory["MLNT", "literal, second order, M=10"]
     assert memory["MLNT", "second order, M=10"] < 0.5 * literal_second
 
@@ -318,3 +325,30 @@ def test_batches_from_memory_and_from_disk_get_whole_rows(tmp_path):
     assert list(tmp_path.iterdir()) == []
     cost.write(rows, tmp_path / "rows.json")
     assert cost.table(cost.read(tmp_path / "rows.json")).shape[0] == 4
+
+
+def test_operations_are_those_that_move_numbers():
+    x = torch.ones(4, requires_grad=True)
+
+    def work():
+        y = (x.view(2, 2) * 3).t()  # one, and two views
+        y.sum().backward()  # the sum; its gradient is ones, expanded (a view), and times three
+
+    assert cost.count_operations(work) == 4
+    assert cost.count_operations(lambda: x.view(2, 2)) == 0
+
+
+def test_a_replayed_step_is_asked_for_once_and_its_places_are_memory(monkeypatch):
+    """With the stand-in for CUDA's graphs; on the CPU those rows are otherwise left out."""
+    names = [("MLC", "jvp, fast"), ("MLC", "jvp, fast, captured")]
+    chosen = [replace(c, device=None) for c in only(*names)]
+    assert [c.mode for c in only(*names) if c.device == "cuda"] == ["jvp, fast, captured"]
+    monkeypatch.setattr(captured, "_CUDAGraph", replay.Graph)
+    monkeypatch.setattr(captured, "_can_record", lambda device: True)
+    noted = []
+    monkeypatch.setattr(replay.Graph, "replay", lambda self: noted.append(len(self.notes)))
+    rows = cost.measure(MLP(16, 3, (8,), seed=0), candidates=chosen, **TINY)
+    plain, recorded = (r for r in rows if r["method"] == "MLC")
+    assert recorded["operations"] < 0.3 * plain["operations"]  # copies, and the optimiser's
+    assert recorded["operations"] + min(noted) > 0.9 * plain["operations"]  # the rest was noted
+    assert recorded["memory_bytes"] > plain["memory_bytes"]

@@ -303,7 +303,9 @@ def clid_mu(kind="weights", **options):
 
 
 def jitter(x, generator):
-    return x + 0.1 * torch.randn(x.shape, generator=generator, device="cpu").to(x)
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device="cpu").to(
+        x, non_blocking=True
+    )
 
 
 def some_transition():
@@ -327,6 +329,9 @@ METHODS = {
         split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0, memory_device="cpu"
     ),
     "mlnt": lambda model: MLNT(model, mlp(4), trial_lr=0.3, meta_weight=2.0, trials=2, seed=2),
+    "mlnt, both sets at once": lambda model: MLNT(
+        model, mlp(4), trial_lr=0.3, meta_weight=2.0, trials=2, trials_at_once=2, seed=2
+    ),
     "mlnt, second order, mentor": lambda model: MLNT(
         model,
         mlp(4),
@@ -407,8 +412,9 @@ def test_automatic_precision_is_bfloat16_where_it_is_native():
         assert got.tolist() != pytest.approx(single.tolist(), rel=1e-6)
 
 
+@pytest.mark.parametrize("unlabelled", [False, True])
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_network_trains_on_images_as_on_the_cpu(on_disk, tmp_path):
+def test_a_network_trains_on_images_as_on_the_cpu(on_disk, unlabelled, tmp_path):
     """Bytes that lie on the device, or files decoded ahead; each image augmented by its numbers."""
     stored = torch.randint(0, 256, (48, 3, 8, 8), generator=generator(0, "x"), dtype=torch.uint8)
     labels = torch.arange(48) % 3
@@ -421,8 +427,10 @@ def test_a_network_trains_on_images_as_on_the_cpu(on_disk, tmp_path):
     made = made.augmented(Compose([RandomCrop(padding=2), RandomFlip(), RandAugment()]))
     losses_of = {}
     for device in ("cpu", DEVICE):
+        views = {"weak": RandomFlip(), "strong": RandAugment(), "cutoff": 0.3}
+        fixmatch = FixMatch(made.train.x, **views, batch_size=8, seed=0)
         result = fit(
-            CrossEntropy(),
+            fixmatch if unlabelled else CrossEntropy(),
             SmallCNN(3, 3, width=4, seed=0),
             made,
             epochs=2,

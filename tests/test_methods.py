@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.testing import assert_close
 
 from nlmeta import EMA, MLC, CrossEntropy, Method, bilevel
 from nlmeta.data import Batch, Samples, draw_batch
 from nlmeta.methods import GeneralisedCrossEntropy
+from nlmeta.methods.average import WeightAverage
 from nlmeta.models import MLP, SmallCNN
 
 N, C = 7, 3
@@ -367,3 +369,26 @@ def test_a_method_works_in_a_loop_of_ones_own():
     for _ in range(20):
         losses.append(method.step(model, optimizer, draw_batch(samples, 5, generator=draw))["loss"])
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_the_average_is_that_of_pytorch(as_tensor):
+    """Bit for bit, its running statistics too; `AveragedModel` is what it stands in for."""
+    model = SmallCNN(1, 3, width=2, hidden=4, seed=0)
+    ours = WeightAverage(model)
+    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for step in range(4):
+        CrossEntropy().step(model, optimizer, Batch(x, torch.arange(8) % 3))
+        share = ours.count(0.7)
+        ours.update(model, torch.tensor(share, dtype=torch.float64) if as_tensor else share)
+        theirs.update_parameters(model)
+        assert ours.n_averaged == theirs.n_averaged == step + 1
+    wanted = dict(theirs.module.state_dict())
+    assert not torch.equal(wanted["body.1.running_mean"], model.body[1].running_mean)
+    for name, value in ours.module.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(value, wanted[name])
+        else:  # a count of batches is copied; an average of counts says nothing
+            assert torch.equal(value, model.state_dict()[name])

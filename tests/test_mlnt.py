@@ -237,6 +237,63 @@ def test_second_order_is_the_slope_of_the_meta_loss_and_first_order_is_not():
     assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.05)  # alpha H v, both but for O(alpha)
 
 
+# Several trials at once
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("kind", ["MLP", "BatchNorm"])
+def test_trials_at_once_give_the_meta_gradient_of_trials_in_turn(kind, at_once):
+    """Five sets, in parts that do and do not divide them: only round-off differs."""
+    model, labels, log_q = network(kind), some_labels(trials=5), some_target()
+    forward = bilevel.record(model, batch().x)
+    want, value = mlnt(model).meta_gradient(model, forward, labels, log_q)
+    method = mlnt(model, trials_at_once=at_once)
+    got, total = method.meta_gradient(model, forward, labels, log_q)
+    assert size(want) > 1e-2
+    assert gap(got, want) < 1e-12 * size(want)
+    assert_close(total, value, rtol=1e-12, atol=0)
+    without_last, _ = method.meta_gradient(model, forward, labels[:4], log_q)
+    assert gap(without_last, want) > 1e-3 * size(want)  # each set counts
+
+
+def test_trials_at_once_with_no_trial_step_try_one_set():
+    """Bit for bit as in turn, since one set alone is tried as ever."""
+    model, log_q = network(), some_target()
+    forward = bilevel.record(model, batch().x)
+    got, want = (
+        mlnt(model, trial_lr=0.0, trials_at_once=k).meta_gradient(
+            model, forward, some_labels(), log_q
+        )[0]
+        for k in (3, 1)
+    )
+    assert size(want) > 1e-2
+    assert same(got, want)
+
+
+@pytest.mark.parametrize("kind", ["MLP", "BatchNorm"])
+@pytest.mark.parametrize("update", ["sum", "two-step"])
+def test_steps_with_trials_at_once_are_those_with_trials_in_turn(update, kind):
+    """Three steps: network, running statistics, teacher and diagnostics, to round-off."""
+    ends = []
+    for at_once in (1, 2):
+        model = network(kind)
+        method, optimizer = mlnt(model, update=update, trials_at_once=at_once), sgd(model)
+        for _ in range(3):
+            numbers = method.step(model, optimizer, batch())
+        teacher = weights(method.teacher.module)
+        ends.append(
+            {**weights(model), **{f"teacher {n}": v for n, v in teacher.items()}, **numbers}
+        )
+    assert gap(*ends) < 1e-11
+    assert gap(weights(network(kind)), weights(model)) > 1e-3
+
+
+def test_trials_at_once_refuse_dropout_with_a_way_out():
+    model = network("dropout")
+    with pytest.raises(RuntimeError, match="`model` draws random numbers, .* trials_at_once=1"):
+        mlnt(model, trials_at_once=2).step(model, sgd(model), batch())
+
+
 # A literal transcription
 
 
@@ -424,7 +481,7 @@ def test_a_teacher_without_memory_and_no_trial_step_ask_for_nothing(kind):
         for _ in range(3):
             method.step(model, optimizer, train)
         forward = bilevel.record(model, train.x)
-        method._move_teacher(model)
+        method._move_teacher(model, torch.device("cpu"))
         log_q, _ = method.target(model, forward)
         gradient, value = method.meta_gradient(model, forward, some_labels(), log_q)
         sizes[decay] = size(gradient), value.item()
@@ -764,7 +821,7 @@ def test_a_stopped_run_continues_to_the_same_numbers_bit_for_bit(tmp_path, updat
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
     columns = ["loss", "test_accuracy"]
     assert parts.history[columns].equals(whole.history[columns])
-    assert torch.equal(theirs["teacher.n_averaged"], torch.tensor(9))  # three epochs of three
+    assert torch.equal(theirs["teacher._extra_state"], torch.tensor(9))  # three epochs of three
 
 
 def test_state_dict_goes_through_a_file_of_tensors_alone(tmp_path):
@@ -895,6 +952,11 @@ def test_it_can_be_wrapped_and_copied():
         ({"update": "both"}, "`update` is 'both'; it must be one of 'sum', 'two-step'"),
         ({"scale": "mean"}, "`scale` is 'mean'; it must be one of 'samples', 'entries'"),
         ({"predict_with": "mentor"}, "`predict_with` is 'mentor'; it must be one of 'teacher'"),
+        ({"trials_at_once": 0}, "`trials_at_once` is 0; it must be at least 1"),
+        (
+            {"trials_at_once": 2, "order": "second"},
+            "`trials_at_once` is 2; it must be 1 for order='second'",
+        ),
         ({"seed": -1}, "`seed` is -1; it must be at least 0"),
     ],
 )

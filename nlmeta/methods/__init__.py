@@ -6,6 +6,7 @@ They all spell their one step alike, ``method.step(model, optimizer, train, meta
 """
 
 from nlmeta.methods.base import Method
+from nlmeta.methods.captured import Captured
 from nlmeta.methods.clid_mu import CLIDMU
 from nlmeta.methods.co_teaching import CoTeaching
 from nlmeta.methods.correction import ForwardCorrection, GoldLossCorrection
@@ -33,6 +34,7 @@ __all__ = [
     "MLC",
     "MLNT",
     "MSLG",
+    "Captured",
     "CoTeaching",
     "CrossEntropy",
     "CrossLayerDivergence",

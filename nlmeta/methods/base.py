@@ -29,6 +29,12 @@ class Method(nn.Module, ABC):
     num_samples: int | None = None
     """Size of the training part for which the method keeps something per sample, if it does."""
 
+    capturable: bool = False
+    """Whether a GPU can repeat `step` without Python, see `Captured`: it waits for no number, what
+    it takes from Python goes through `nlmeta._host.from_host`, and it calls the optimiser's step
+    once, at its end.
+    """
+
     networks: tuple[nn.Module, ...] = ()
     """Further networks that see the batches; `distributed.joint` needs to know them."""
 

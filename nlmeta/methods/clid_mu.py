@@ -55,6 +55,7 @@ class CLIDMU(Method):
     """
 
     needs_meta = True
+    capturable = True
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class ForwardCorrection(Method):
 
     transition: Tensor
 
+    capturable = True
+
     def __init__(self, transition: Tensor) -> None:
         super().__init__()
         check_transition("transition", transition)

@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nlmeta import losses
 from nlmeta._checks import check_rate
 from nlmeta.data.batches import Batch
+from nlmeta.methods.average import WeightAverage
 from nlmeta.methods.base import Method, Wrapper, descend
 
 __all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]
@@ -18,6 +18,8 @@ class CrossEntropy(Method):
     Trained to the end it memorises wrong labels; stopped after few epochs it often does not, which
     makes it the first baseline to beat (chapter 2).
     """
+
+    capturable = True
 
     def step(
         self,
@@ -40,6 +42,8 @@ class GeneralisedCrossEntropy(Method):
     q : float
         In [0, 1]: 0 is cross-entropy, 1 the mean absolute error. Default 0.7, published.
     """
+
+    capturable = True
 
     def __init__(self, *, q: float = 0.7) -> None:
         super().__init__()
@@ -82,9 +86,7 @@ class EMA(Wrapper):
         super().__init__(method)
         check_rate("decay", decay)
         self.decay = decay
-        self.average = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
+        self.average = WeightAverage(model)
 
     def step(
         self,
@@ -95,7 +97,7 @@ class EMA(Wrapper):
     ) -> dict[str, Tensor]:
         """One step of the wrapped method, then one of the average. See `Method.step`."""
         diagnostics = self.method.step(model, optimizer, train, meta)
-        self.average.update_parameters(model)
+        self.average.update(model, self.average.count(self.decay))
         return diagnostics
 
     def warmup_step(
@@ -103,7 +105,7 @@ class EMA(Wrapper):
     ) -> dict[str, Tensor]:
         """One warm-up step of the wrapped method; the average follows it too."""
         diagnostics = self.method.warmup_step(model, optimizer, train)
-        self.average.update_parameters(model)
+        self.average.update(model, self.average.count(self.decay))
         return diagnostics
 
     def predictor(self, model: nn.Module) -> nn.Module:

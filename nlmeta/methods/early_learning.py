@@ -70,6 +70,11 @@ class ELR(Method):
         """t of all samples, shape (N, C)."""
         return self.memory.all_rows()
 
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """Whether the rows are where the network is. See `Method.capturable`."""
+        return not self.memory.stays
+
     def step(
         self,
         model: nn.Module,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_count
+from nlmeta._host import from_host
 from nlmeta.seeding import generator, seeded
 
 __all__ = ["LogitMultiplier", "WeightNet"]
@@ -130,8 +131,11 @@ class LogitMultiplier(nn.Module):
         features = forward.features[: len(labels)].to(self.mean.weight.dtype)
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
         mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()
-        noise = torch.randn(mean.shape, generator=self._noise, device="cpu").to(mean)
-        return (mean + deviation * noise).sigmoid()
+        shape = mean.shape
+        noise = from_host(
+            lambda: torch.randn(shape, generator=self._noise, device="cpu"), mean.device
+        )
+        return (mean + deviation * noise.to(mean.dtype)).sigmoid()
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
         """Cross-entropy of the first n logits times their factors; (8.9)."""

@@ -133,6 +133,8 @@ class LabelMemory(nn.Module):
                 "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
             )
         ids = ids.to(self.logits.device)
+        if ids.device.type != "cpu":  # each step would wait for what a GPU has still to do
+            return ids
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.num_samples:
             raise ValueError(

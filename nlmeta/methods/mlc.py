@@ -69,6 +69,7 @@ class MLC(Method):
     """
 
     needs_meta = True
+    capturable = True
 
     def __init__(
         self,

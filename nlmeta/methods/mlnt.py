@@ -18,10 +18,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nlmeta import _checks, bilevel, losses, seeding
+from nlmeta._host import from_host
 from nlmeta.data.batches import Batch
+from nlmeta.methods.average import WeightAverage
 from nlmeta.methods.base import Method, backward, descend
 from nlmeta.methods.neighbours import neighbour_labels
 from nlmeta.models import with_features
@@ -67,6 +68,11 @@ class MLNT(Method):
         lambda, in what is agreed with; the rest is `feature_network`'s, the mentor. Default 1.
     predict_with : {"teacher", "student"}
         Default ``"teacher"``. The released code takes the better by clean validation data.
+    trials_at_once : int
+        Trial steps that are taken side by side; M or more: all of them. It changes no number but
+        for rounding, and needs the memory of so many trial networks; `bilevel.trial_gradients` says
+        where it may pay. Default 1, ours: one after the other. More than 1 is for
+        ``order="first"``, and for networks without dropout that are not compiled.
     seed : int
         Draws the synthetic labels.
 
@@ -76,6 +82,8 @@ class MLNT(Method):
     step, and the teacher's are averages of the student's (released: each trial step moves them, and
     the teacher fills its own). With dropout these networks drop what the student dropped.
     """
+
+    capturable = True
 
     def __init__(
         self,
@@ -95,6 +103,7 @@ class MLNT(Method):
         ramp_decay: float = 0.99,
         teacher_share: float = 1.0,
         predict_with: Literal["teacher", "student"] = "teacher",
+        trials_at_once: int = 1,
         seed: int,
     ) -> None:
         super().__init__()
@@ -103,22 +112,29 @@ class MLNT(Method):
         rates = {"replaced": replaced, "decay": decay, "ramp_decay": ramp_decay}
         for name, value in {**rates, "teacher_share": teacher_share}.items():
             _checks.check_rate(name, value)
-        for name, count in (("trials", trials), ("neighbours", neighbours)):
+        counts = {"trials": trials, "neighbours": neighbours, "trials_at_once": trials_at_once}
+        for name, count in counts.items():
             _checks.check_count(name, count)
         _checks.check_count("ramp_steps", ramp_steps, minimum=0)
         _checks.check_choice("order", order, bilevel.ORDERS)
         _checks.check_choice("update", update, ("sum", "two-step"))
         _checks.check_choice("scale", scale, ("samples", "entries"))
         _checks.check_choice("predict_with", predict_with, ("teacher", "student"))
+        if trials_at_once > 1 and order == "second":
+            raise ValueError(
+                f"`trials_at_once` is {trials_at_once}; it must be 1 for order='second', whose "
+                "trial steps are taken one after the other"
+            )
         self.trial_lr, self.meta_weight = trial_lr, meta_weight
         self.trials, self.replaced, self.neighbours = trials, replaced, neighbours
         self.order, self.update, self.scale = order, update, scale
         self.ramp_steps, self.decay, self.ramp_decay = ramp_steps, decay, ramp_decay
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
+        self.trials_at_once = trials_at_once
         self.smallest_batch = neighbours + 1
         self.feature_network = deepcopy(feature_network).requires_grad_(False)
         self.networks = (self.feature_network,)  # the teacher runs in the place of `model`
-        self.teacher = AveragedModel(model, use_buffers=True)  # and the number of steps taken
+        self.teacher = WeightAverage(model)  # and the number of steps taken
         self._generator = seeding.generator(seed, "synthetic labels")
 
     def step(
@@ -130,7 +146,7 @@ class MLNT(Method):
     ) -> dict[str, Tensor]:
         """Teacher, trial steps, ordinary step; no meta batch is looked at. See `Method.step`."""
         forward = bilevel.record(model, train.x)
-        weight = self._move_teacher(model)
+        weight = self._move_teacher(model, forward.x.device)
         log_q, features = self.target(model, forward)
         labels = neighbour_labels(
             features,
@@ -160,7 +176,7 @@ class MLNT(Method):
             "loss": loss.detach(),
             "meta_loss": meta_loss,
             "hypergradient": torch.stack([g.norm() for g in gradient.values()]).norm(),
-            "meta_weight": torch.tensor(weight),
+            "meta_weight": weight,
             "labels_changed": (labels != train.y).float().mean(),
         }
 
@@ -169,7 +185,7 @@ class MLNT(Method):
     ) -> dict[str, Tensor]:
         """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
         logits = model(train.x)
-        self._move_teacher(model)
+        self._move_teacher(model, train.x.device)
         loss = F.cross_entropy(logits, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
@@ -185,7 +201,9 @@ class MLNT(Method):
             log_q = bilevel.at(model, average)(forward.x).log_softmax(1)
             mentor, features = with_features(self.feature_network, forward.x)
         if self.teacher_share < 1:
-            shares = log_q.new_tensor([self.teacher_share, 1 - self.teacher_share])[:, None, None]
+            both = self.teacher_share, 1 - self.teacher_share
+            made = from_host(lambda: torch.tensor(both, dtype=torch.float64), log_q.device)
+            shares = made.to(log_q.dtype)[:, None, None]
             log_q = (shares.log() + torch.stack([log_q, mentor.log_softmax(1)])).logsumexp(0)
         return log_q, features
 
@@ -217,11 +235,16 @@ class MLNT(Method):
         sets = labels if self.trial_lr > 0 else labels[:1]
         mean = {name: torch.zeros_like(p) for name, p in bilevel.parameters(model).items()}
         meta_loss = log_q.new_zeros(())
-        for y in sets:
-            trial_loss = partial(F.cross_entropy, target=y)  # (7.2)
-            gradient, value = bilevel.trial_gradient(
-                model, forward, trial_loss, divergence, lr=self.trial_lr, order=self.order
-            )
+        for some in sets.split(self.trials_at_once):
+            if len(some) > 1:
+                gradient, value = bilevel.trial_gradients(
+                    model, forward, F.cross_entropy, some, divergence, lr=self.trial_lr
+                )
+            else:
+                trial_loss = partial(F.cross_entropy, target=some[0])  # (7.2)
+                gradient, value = bilevel.trial_gradient(
+                    model, forward, trial_loss, divergence, lr=self.trial_lr, order=self.order
+                )
             for name, g in gradient.items():
                 mean[name] += g / len(sets)  # (7.5)
             meta_loss += value / len(sets)
@@ -240,9 +263,15 @@ class MLNT(Method):
         """Put the generator back."""
         self._generator.set_state(state.cpu())
 
-    def _move_teacher(self, model: nn.Module) -> float:
+    def _move_teacher(self, model: nn.Module, device: torch.device) -> Tensor:
         """Copy the student in the first step, average later; returns the weight of this step."""
-        u = min(int(self.teacher.n_averaged) / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
-        self.teacher.multi_avg_fn = get_ema_multi_avg_fn(self.decay if u == 1 else self.ramp_decay)
-        self.teacher.update_parameters(model)
-        return self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (7.8)
+        weight, share = from_host(self._begin_step, device)
+        self.teacher.update(model, share)
+        return weight
+
+    def _begin_step(self) -> Tensor:
+        """Count a step. Returns the weight of its meta-gradient and the teacher's share, (2,)."""
+        u = min(self.teacher.n_averaged / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
+        share = self.teacher.count(self.decay if u == 1 else self.ramp_decay)
+        weight = self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (7.8)
+        return torch.tensor([weight, share], dtype=torch.float64, device="cpu")

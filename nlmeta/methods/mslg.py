@@ -125,6 +125,11 @@ class MSLG(Method):
         start.scatter_(1, labels, k)  # in place: no second array of that size
         self.memory = LabelMemory(start, device=memory_device)
 
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """Whether the rows are where the network is. See `Method.capturable`."""
+        return not self.memory.stays
+
     def step(
         self,
         model: nn.Module,

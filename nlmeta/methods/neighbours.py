@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from nlmeta._host import from_host
+
 __all__ = ["neighbour_labels"]
 
 
@@ -57,7 +59,12 @@ def neighbour_labels(
     distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distance.fill_diagonal_(math.inf).topk(neighbours, largest=False).indices  # (n, k)
     count = int(replaced * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
-    place = torch.rand(trials, n, generator=generator, device="cpu").argsort(1)  # (M, n)
-    drawn = torch.randint(neighbours, (trials, n), generator=generator, device="cpu")
-    taken = nearest[torch.arange(n, device=labels.device), drawn.to(labels.device)]  # (M, n)
-    return torch.where((place < count).to(labels.device), labels[taken], labels)
+
+    def draw() -> Tensor:  # which of its neighbours a sample takes after, -1 for none; (M, n)
+        place = torch.rand(trials, n, generator=generator, device="cpu").argsort(1)
+        drawn = torch.randint(neighbours, (trials, n), generator=generator, device="cpu")
+        return torch.where(place < count, drawn, -1)
+
+    chosen = from_host(draw, labels.device)
+    taken = nearest[torch.arange(n, device=labels.device), chosen.clamp_min(0)]  # (M, n)
+    return torch.where(chosen >= 0, labels[taken], labels)

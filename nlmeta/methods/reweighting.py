@@ -42,6 +42,7 @@ class LearningToReweight(Method):
     """
 
     needs_meta = True
+    capturable = True
 
     def __init__(self, *, mode: bilevel.Mode | bilevel.Lookahead = "jvp") -> None:
         super().__init__()

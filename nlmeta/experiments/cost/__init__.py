@@ -8,6 +8,7 @@ the order of passes of the papers' released code.
 from nlmeta.experiments.cost.measure import (
     CANDIDATES,
     Candidate,
+    count_operations,
     measure,
     measure_label_memory,
     peak_bytes,
@@ -21,6 +22,7 @@ __all__ = [
     "PRECISION_RECORD",
     "RECORD",
     "Candidate",
+    "count_operations",
     "measure",
     "measure_batches",
     "measure_decoding",

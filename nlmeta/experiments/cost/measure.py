@@ -34,16 +34,19 @@ from nlmeta.methods import (
     MLC,
     MLNT,
     MSLG,
+    Captured,
     CrossEntropy,
     EveryKth,
     Method,
     WeightNet,
 )
+from nlmeta.methods.captured import WARMUP_STEPS
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 
 __all__ = [
     "CANDIDATES",
     "Candidate",
+    "count_operations",
     "measure",
     "measure_label_memory",
     "peak_bytes",
@@ -76,12 +79,15 @@ class Candidate:
         ``build(model, train)`` returns the method for a network and the batch it is timed on.
     steps : int
         Steps that are timed together; their mean counts. Default 1.
+    device : str, optional
+        The only kind of device that it is for. Default: any.
     """
 
     method: str
     mode: str
     build: Callable[[nn.Module, Batch], Method]
     steps: int = 1
+    device: str | None = None
 
 
 def _mlc(model: nn.Module, train: Batch, *, kind: type[MLC] = MLC, **options: Any) -> Method:
@@ -104,6 +110,10 @@ def _mlnt(model: nn.Module, train: Batch, *, kind: type[MLNT] = MLNT, **options:
 
 def _every_kth(model: nn.Module, train: Batch, *, build: Callable[..., Method], k: int) -> Method:
     return EveryKth(build(model, train), k)
+
+
+def _captured(model: nn.Module, train: Batch, *, build: Callable[..., Method]) -> Method:
+    return Captured(build(model, train))
 
 
 def _num_classes(model: nn.Module) -> int:
@@ -133,6 +143,14 @@ def _candidates() -> list[Candidate]:
         for trials in (10, 5, 1) if order == "first" else (10, 1):
             build = partial(_mlnt, order=order, trials=trials)
             found.append(Candidate("MLNT", f"{order} order, M={trials}", build))
+    batched = partial(_mlnt, trials_at_once=10)
+    found.append(Candidate("MLNT", "first order, M=10, batched", batched))
+    modes = {"plain", "jvp, fast", "fd, fast", "first order, M=10", "first order, M=10, batched"}
+    found += [
+        Candidate(c.method, f"{c.mode}, captured", partial(_captured, build=c.build), device="cuda")
+        for c in found
+        if c.mode in modes
+    ]
     return found
 
 
@@ -157,6 +175,12 @@ class _Runner:
         for _ in range(self.candidate.steps):
             self.method.step(self.model, self.optimizer, *self.batches)
 
+    def warm_up(self) -> None:
+        """A step, or as many as it takes until a recorded one is replayed."""
+        recorded = isinstance(self.method, Captured)
+        for _ in range(WARMUP_STEPS + 2 if recorded else 1):
+            self.step()
+
     def time(self) -> None:
         device = self.batches[0].x.device
         clock = time.process_time if device.type == "cpu" else time.perf_counter
@@ -168,7 +192,13 @@ class _Runner:
 
     def peak_bytes(self) -> int:
         self.optimizer.zero_grad()  # so that gradients count as the step's own
+        if isinstance(self.method, Captured):  # and so do the places of a recording
+            self.method = Captured(self.method.method)
+            return peak_bytes(self.warm_up, self.batches[0].x.device)
         return peak_bytes(self.step, self.batches[0].x.device)
+
+    def operations(self) -> float:
+        return count_operations(self.step) / self.candidate.steps
 
 
 def measure(
@@ -196,7 +226,8 @@ def measure(
     batch : int
         Samples in the training batch and in the meta batch. Default 64. MLNT needs 11.
     candidates : iterable of Candidate
-        Default: all. Cross-entropy must be among them, since everything is a ratio to it.
+        Default: all; those for another kind of device are left out. Cross-entropy must be among
+        them, since everything is a ratio to it.
     rounds : int
         How often each step is timed, after one step to warm up. Default 5.
     device : str or torch.device
@@ -212,26 +243,26 @@ def measure(
         One row for each candidate: ``method``, ``mode``, ``network``, ``device``, ``dtype``,
         ``seconds`` (best round; on the CPU of processor time, summed over threads),
         ``seconds_median``, ``time_ratio`` (best to best),
-        ``memory_bytes`` and ``memory_ratio``; further ``batch``, ``rounds``, ``threads``,
-        ``torch``, ``python``, ``machine``.
+        ``memory_bytes`` and ``memory_ratio``, ``operations`` (see `count_operations`); further
+        ``batch``, ``rounds``, ``threads``, ``torch``, ``python``, ``machine``.
     """
     check_count("rounds", rounds)
     check_count("batch", batch, minimum=2)
-    candidates = list(candidates)
+    device = torch.device(device)
+    candidates = [c for c in candidates if c.device in (None, device.type)]
     methods = [c.method for c in candidates]
     if "cross-entropy" not in methods:
         given = ", ".join(f"{c.method}: {c.mode}" for c in candidates)
         raise ValueError(
             f"`candidates` holds {given}; it must hold cross-entropy, to which ratios are taken"
         )
-    device = torch.device(device)
     say = report or (lambda text: None)
     model = copy.deepcopy(model).to(device)
     train, meta = _random_batches(shape, batch, _num_classes(model), model, seed=seed)
     runners = [_Runner(candidate, model, train, meta) for candidate in candidates]
     say(f"{len(runners)} kinds of step on {network}: one round to warm up, {rounds} are timed")
     for runner in runners:
-        runner.step()
+        runner.warm_up()
     for _ in range(rounds):
         for runner in runners:
             runner.time()
@@ -249,6 +280,7 @@ def measure(
             "time_ratio": min(runner.seconds) / min(runners[plain].seconds),
             "memory_bytes": memory[i],
             "memory_ratio": memory[i] / memory[plain],
+            "operations": runner.operations(),
         }
         for i, runner in enumerate(runners)
     ]
@@ -341,6 +373,42 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     with _LiveBytes() as live:
         work()
     return live.peak
+
+
+def count_operations(work: Callable[[], object]) -> int:
+    """How many operations Python asks a device for while `work` runs.
+
+    Each is at least one kernel on a GPU. Views are left out, for they move no number, and so is
+    what a replayed recording repeats, for which nobody asks.
+
+    Parameters
+    ----------
+    work : callable
+        Called once, without arguments.
+
+    Returns
+    -------
+    int
+    """
+    with _Operations() as asked:
+        work()
+    return asked.count
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -1,0 +1,63 @@
+"""An exponential moving average of a network: what `EMA` predicts with, and MLNT's teacher."""
+
+from copy import deepcopy
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage(nn.Module):
+    """A copy of a network that follows it, average <- average + share * (weights - average).
+
+    Running statistics are averaged as well; whole numbers, such as a count of batches, are copied.
+    With a share of ``1 - decay`` this is `torch.optim.swa_utils.AveragedModel`, but for one thing:
+    that one keeps the count of its steps on the device, and each step waits until it can be read.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, whose shape the average takes. Its values are copied in the first step.
+
+    Attributes
+    ----------
+    module : nn.Module
+        The average.
+    n_averaged : int
+        Steps so far.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.module = deepcopy(model)
+        self.n_averaged = 0
+
+    def count(self, decay: float) -> float:
+        """Count a step. Returns its share: ``1 - decay``, or 1 in the first, which copies."""
+        self.n_averaged += 1
+        return 1.0 if self.n_averaged == 1 else 1 - decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, share: float | Tensor) -> None:
+        """Follow the network by a share in [0, 1], a number or a tensor of shape ()."""
+        ours, theirs = (list(chain(m.parameters(), m.buffers())) for m in (self.module, model))
+        averages, values = ([t for t in ts if t.is_floating_point()] for ts in (ours, theirs))
+        shares: Any = share
+        if isinstance(share, Tensor):
+            of_kind = {kind: share.to(kind) for kind in {t.dtype for t in averages}}
+            shares = [of_kind[t.dtype] for t in averages]
+        torch._foreach_lerp_(averages, values, shares)  # a few kernels for all of them
+        for count, value in zip(ours, theirs, strict=True):
+            if not count.is_floating_point():
+                count.copy_(value)
+
+    def get_extra_state(self) -> Tensor:
+        """The number of steps, for `state_dict`."""
+        return torch.tensor(self.n_averaged, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put the number back."""
+        self.n_averaged = int(state)

@@ -1,0 +1,463 @@
+"""Tests of steps that are recorded once and replayed, with a stand-in for CUDA's graphs.
+
+`replay.Graph` repeats noted operations on fixed places in memory and runs no Python, so what goes
+wrong with a graph goes wrong here: a number baked in, a batch that is not copied, a state that is
+made anew. What only a GPU can tell is in `test_gpu.py`.
+"""
+
+import copy
+import pickle
+import sys
+
+import pytest
+import replay
+import torch
+from torch import nn
+
+from nlmeta import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, data, fit
+from nlmeta._host import Tape, from_host
+from nlmeta.bilevel import Lookahead
+from nlmeta.data import Batch
+from nlmeta.methods import (
+    ELR,
+    Captured,
+    CoTeaching,
+    EveryKth,
+    FixMatch,
+    ForwardCorrection,
+    GeneralisedCrossEntropy,
+    GoldLossCorrection,
+    LearningToReweight,
+    LogitMultiplier,
+    MetaWeightNet,
+    WeightNet,
+    captured,
+)
+from nlmeta.methods.memory import LabelMemory
+from nlmeta.models import MLP, SmallCNN
+
+CPU = torch.device("cpu")
+N, CLASSES = 60, 3
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+X = draw(N, 1, 4, 4)
+Y = (X.flatten(1) @ draw(16, CLASSES, seed=1)).argmax(1)
+META = Batch(draw(9, 1, 4, 4, seed=2), torch.arange(9) % CLASSES)
+
+
+def network(seed=1):
+    return SmallCNN(1, CLASSES, width=2, hidden=4, seed=seed).double()
+
+
+def transition():
+    return (0.7 * torch.eye(CLASSES) + 0.1).double()
+
+
+def mlc(**options):
+    return MLC(CLASSES, **{"virtual_lr": 0.1, "transition_lr": 3.0, **options})
+
+
+def mslg(**options):
+    return MSLG(Y, CLASSES, virtual_lr=0.1, label_lr=50.0, k=4.0, **options)
+
+
+def mlnt(model, **options):
+    chosen = {"trial_lr": 0.3, "meta_weight": 2.0, "trials": 2, "neighbours": 3, "seed": 2}
+    return MLNT(model, network(4), **{**chosen, **options})
+
+
+def clid_mu(head, **options):
+    return CLIDMU(head, **{"head_lr": 1.0, "max_norm": 0.01, **options})
+
+
+METHODS = {
+    "cross-entropy": lambda model: CrossEntropy(),
+    "gce": lambda model: GeneralisedCrossEntropy(),
+    "forward correction": lambda model: ForwardCorrection(transition()),
+    "gold loss correction": lambda model: GoldLossCorrection(transition()),
+    "elr": lambda model: ELR(N, CLASSES),
+    "learning to reweight": lambda model: LearningToReweight(),
+    "meta-weight-net, with adam": lambda model: MetaWeightNet(seed=2, head_lr=0.1),
+    "mlc": lambda model: mlc(),
+    "mlc, forgetful and lean": lambda model: mlc(
+        keep_transition=False, mode=Lookahead(lean=True), space="logit"
+    ),
+    "mlc, exact": lambda model: mlc(mode="exact"),
+    "mlc, differences": lambda model: mlc(mode="fd"),
+    "mslg": lambda model: mslg(),
+    "mslg, last layer": lambda model: mslg(mode=Lookahead(only=("classifier",))),
+    "clid-mu, weights": lambda model: clid_mu(WeightNet(8, seed=2)),
+    "clid-mu, multipliers": lambda model: clid_mu(
+        LogitMultiplier(4, CLASSES, embedding=3, hidden=(6,), seed=2)
+    ),
+    "mlnt": lambda model: mlnt(model),
+    "mlnt, both sets at once": lambda model: mlnt(model, trials_at_once=2),
+    "mlnt, rising weight, mentor": lambda model: mlnt(
+        model, ramp_steps=8, decay=0.9, ramp_decay=0.5, teacher_share=0.4
+    ),
+    "mlnt, second order, two steps": lambda model: mlnt(model, order="second", update="two-step"),
+}
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Steps on the CPU are recorded, by the stand-in, as those on a GPU are by CUDA."""
+    monkeypatch.setattr(captured, "_CUDAGraph", replay.Graph)
+    monkeypatch.setattr(captured, "_can_record", lambda device: True)
+    monkeypatch.setattr(LabelMemory, "_checked", lambda self, ids: ids)  # as on a GPU
+    adam = sys.modules["torch.optim.adam"]  # `torch.optim` hides the module
+    monkeypatch.setattr(adam, "_get_capturable_supported_devices", lambda *_, **__: ["cpu"])
+
+
+def train(method, model, *, steps=10, first=0, optimizer=None, device=CPU):
+    """Steps at falling rates, one of them with a smaller batch. Counts runs of the method."""
+    on_device = [t.to(device) for t in (X, Y, *META[:2])]
+    x, y, meta = *on_device[:2], Batch(*on_device[2:])
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    order = torch.Generator().manual_seed(3)
+    rows = [torch.randperm(N, generator=order)[: 12 if i == 6 else 20] for i in range(20)]
+    inside = method.method if isinstance(method, Captured) else method
+    runs, found, own = [], [], inside.step
+    inside.__dict__["step"] = lambda *given: runs.append(1) or own(*given)
+    for i in range(first, first + steps):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - i / 20)
+        ids = rows[i].to(device)
+        found.append(method.step(model, optimizer, Batch(x[ids], y[ids], ids), meta))
+    del inside.__dict__["step"]
+    return found, runs
+
+
+def everything(model, method):
+    states = {**model.state_dict(), **method.state_dict(prefix="its ")}
+    return {
+        name.replace("its method.", "its "): value
+        for name, value in states.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def assert_same(ones, others):
+    """But for rounding: sums in a kernel may depend on where its numbers lie."""
+    for one, other in zip(ones, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_ten_steps_are_the_same_with_and_without(name, graphs):
+    """Three run as usual, the fourth is recorded, and six more are replayed, but for one batch of
+    another size. For a graph Adam counts its steps in float32, so here it does so in both runs.
+    """
+    models = network(), network()
+    plain, recorded = METHODS[name](models[0]).double(), METHODS[name](models[1]).double()
+    captured._set_capturable(plain, True)
+    want, runs = train(plain, models[0])
+    assert len(runs) == 10
+    got, runs = train(Captured(recorded), models[1])
+    assert len(runs) == 3 + 1 + 1
+    tolerance = {"rtol": 1e-9, "atol": 1e-12}
+    for one, other in zip(got, want, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], check_dtype=False, **tolerance)
+    assert len({value["loss"].item() for value in got}) == 10  # each its own, not one place
+    ends = everything(models[1], recorded), everything(models[0], plain)
+    assert ends[0].keys() == ends[1].keys()
+    for key, value in ends[1].items():
+        torch.testing.assert_close(ends[0][key], value, **tolerance)
+    assert not torch.equal(models[0].classifier.weight, network().classifier.weight)
+
+
+def test_the_methods_tested_here_are_all_that_can_be_recorded():
+    kinds = {type(make(network())) for make in METHODS.values()}
+    assert {kind for kind in kinds if not kind.capturable} == set()
+    everywhere, found = [captured.Method], set()
+    while everywhere:
+        kind = everywhere.pop()
+        everywhere += kind.__subclasses__()
+        if kind.capturable and kind.__module__.startswith("nlmeta.methods"):
+            found.add(kind)
+    assert found == kinds
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        (lambda: CoTeaching(network(2), forget_rate=0.2, ramp_steps=3), "CoTeaching"),
+        (lambda: mslg(memory_device="cpu"), "MSLG"),
+        (lambda: ELR(N, CLASSES, memory_device="cpu"), "ELR"),
+        (lambda: EMA(CrossEntropy(), network(), decay=0.5), "EMA"),
+        (lambda: EveryKth(mlc(), 2), "EveryKth"),
+        (lambda: Captured(mlc()), "Captured"),
+        (
+            lambda: FixMatch(X, weak=min, strong=min, batch_size=3, cutoff=0.5, seed=0),
+            "FixMatch",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(method, names):
+    with pytest.raises(ValueError, match=f"`method` is {names}, whose step cannot be recorded"):
+        Captured(method())
+
+
+def test_on_the_cpu_nothing_is_recorded():
+    models = network(), network()
+    want, _ = train(mlc().double(), models[0])
+    got, runs = train(Captured(mlc()).double(), models[1])
+    assert len(runs) == 10
+    assert got == want
+
+
+def test_an_average_and_rare_meta_steps_go_around(graphs):
+    ends = []
+    for wrap in (lambda method: method, Captured):
+        model = network()
+        method = EMA(EveryKth(wrap(mlc()), 2), model, decay=0.6).double()
+        train(method, model, steps=14)
+        ends.append([*model.parameters(), *method.average.parameters()])
+    assert_same(*ends)
+
+
+def test_warm_up_steps_have_a_recording_of_their_own(graphs):
+    ends = []
+    for wrap in (lambda method: method, Captured):
+        model = network()
+        method = wrap(mlc()).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for i in range(14):
+            given = Batch(X[i : i + 20], Y[i : i + 20])
+            if i % 2:
+                method.step(model, optimizer, given, META)
+            else:
+                method.warmup_step(model, optimizer, given)
+        ends.append([*model.parameters(), *method.parameters()])
+    assert_same(*ends)
+    assert len(method._recordings) == 2
+
+
+@pytest.mark.parametrize("change", ["weights anew", "option", "frozen", "mode", "loaded", "moved"])
+def test_what_has_changed_since_is_recorded_anew(change, graphs):
+    ends = []
+    for wrap in (lambda method: method, Captured):
+        model = network()
+        method = wrap(mlc()).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        train(method, model, steps=6, optimizer=optimizer)
+        kept = copy.deepcopy(method.state_dict())
+        inside = method.method if wrap is Captured else method
+        if change == "weights anew":
+            model.classifier.weight.data = 0.5 * model.classifier.weight.data
+        elif change == "option":
+            inside.transition_lr = 0.5
+        elif change == "frozen":
+            model.classifier.bias.requires_grad_(False)
+        elif change == "mode":
+            model.eval()
+        elif change == "loaded":
+            method.load_state_dict(kept)
+        else:
+            method.float().double()
+        _, runs = train(method, model, steps=6, first=6, optimizer=optimizer)
+        ends.append([*model.parameters(), *method.parameters()])
+    assert len(runs) == 3 + 1 + 1 if change != "loaded" else 3 + 1
+    assert_same(*ends)
+
+
+def test_any_optimiser_takes_the_step_outside(graphs):
+    ends = []
+    for wrap in (lambda method: method, Captured):
+        model = network()
+        groups = [
+            {"params": model.classifier.parameters()},
+            {"params": model.body.parameters()},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=0.01)
+        optimizer.param_groups[1]["lr"] = 0.002
+        train(wrap(mlc()).double(), model, optimizer=optimizer)
+        ends.append(list(model.parameters()))
+    assert_same(*ends)
+
+
+def test_the_learning_rate_that_clid_mu_looks_at_is_that_of_each_step(graphs):
+    """With a constant in its place the head would go elsewhere."""
+    heads = []
+    for schedule in (lambda i: 0.2, lambda i: 0.2 / (i + 1)):
+        for wrap in (lambda method: method, Captured):
+            model, head = network(), WeightNet(8, seed=2).double()
+            method = wrap(clid_mu(head))
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for i in range(8):
+                optimizer.param_groups[0]["lr"] = schedule(i)
+                method.step(model, optimizer, Batch(X[:20], Y[:20]), META)
+            heads.append(head.layers[0].weight)
+    assert_same(heads[0::2], heads[1::2])
+    assert not torch.allclose(heads[0], heads[2], rtol=1e-6)
+
+
+class Dropping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop = MLP(16, 8, (8,), seed=1), nn.Dropout(0.5)
+        self.last = MLP(8, CLASSES, (8,), seed=1)
+
+    def forward(self, x):
+        return self.last(self.drop(self.first(x)))
+
+
+def test_a_network_with_dropout_is_refused(graphs):
+    model = Dropping().double()
+    with pytest.raises(RuntimeError, match="the network draws random numbers, as dropout does"):
+        train(Captured(mlc()).double(), model)
+
+
+def test_a_step_that_looks_at_a_number_is_refused(graphs):
+    def objective(network, meta):
+        loss = nn.functional.cross_entropy(network(meta.x), meta.y)
+        return loss if loss.item() > 0 else -loss
+
+    with pytest.raises(RuntimeError, match="could not be recorded: something in it waits"):
+        train(Captured(mlc(objective=objective)).double(), network())
+
+
+def test_a_step_that_steps_twice_is_refused(graphs):
+    class Twice(CrossEntropy):
+        def step(self, model, optimizer, train, meta=None):
+            super().step(model, optimizer, train)
+            return super().step(model, optimizer, train)
+
+    with pytest.raises(RuntimeError, match="took 2 steps of the optimiser; it must be one"):
+        train(Captured(Twice()), network())
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_records_for_itself(duplicate, graphs):
+    model = network()
+    method = Captured(mlc()).double()
+    train(method, model, steps=5)
+    other_model, other = duplicate((model, method))
+    assert len(method._recordings) == 1
+    assert other._recordings == {}
+    want, _ = train(method, model, steps=5, first=10)
+    got, runs = train(other, other_model, steps=5, first=10)
+    assert len(runs) == 4
+    assert_same([d["loss"] for d in got], [d["loss"] for d in want])
+
+
+def test_a_whole_run_is_the_same_and_resumes(graphs, tmp_path):
+    split = data.load("digits", rate=0.4, seed=1, meta_size=20, validation_size=0, test_size=1500)
+
+    def run(wrap, **options):
+        model = MLP(64, 10, (8,), seed=1)
+        method = wrap(MLC(10, virtual_lr=0.1, transition_lr=3.0))
+        chosen = {"epochs": 4, "warmup_epochs": 1, "seed": 0, "progress": False, "device": "cpu"}
+        return fit(method, model, split, **{**chosen, **options})
+
+    def stop(epoch, model, method):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    want = run(lambda method: method).history
+    whole = run(Captured).history
+    assert whole["loss"].tolist() == pytest.approx(want["loss"].tolist(), rel=1e-4)
+    path = tmp_path / "run.pt"
+    run(Captured, checkpoint=path, on_epoch=stop)
+    resumed = run(Captured, checkpoint=path, resume=True).history
+    assert resumed["loss"].tolist() == pytest.approx(whole["loss"].tolist(), rel=1e-4)
+
+
+def test_what_python_makes_is_lent_in_order_and_made_anew_before_each_replay():
+    generator, counted = torch.Generator().manual_seed(0), []
+
+    def count():
+        counted.append(len(counted))
+        return torch.tensor(len(counted))
+
+    def step():
+        a = from_host(lambda: torch.rand(2, generator=generator), CPU)
+        return a, from_host(count, CPU)
+
+    tape = Tape()
+    with tape.noting():
+        first = step()
+    with tape.lending():
+        lent = step()
+    assert torch.equal(lent[0], first[0])
+    assert counted == [0]
+    tape.refill()
+    with tape.lending():
+        after = step()
+    assert not torch.equal(after[0], first[0])
+    expected = torch.Generator().manual_seed(0)
+    assert torch.equal(first[0], torch.rand(2, generator=expected))
+    assert torch.equal(after[0], torch.rand(2, generator=expected))
+    assert after[1] == 2
+    assert torch.equal(first[1], torch.tensor(1))  # what was lent before has not moved
+
+
+def test_a_step_that_takes_less_from_python_than_before_is_refused():
+    tape = Tape()
+    with tape.noting():
+        from_host(lambda: torch.zeros(1), CPU)
+    with (
+        pytest.raises(RuntimeError, match="took 0 tensors from Python and 1 before"),
+        tape.lending(),
+    ):
+        pass
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", METHODS)
+def test_on_a_gpu_ten_steps_are_the_same_with_and_without(name):
+    """As above with a real graph. Kernels are the same, but sums may come in another order."""
+    device = torch.device("cuda")
+    models = network().to(device), network().to(device)
+    plain, recorded = (METHODS[name](model).double().to(device) for model in models)
+    captured._set_capturable(plain, True)
+    want, runs = train(plain, models[0], device=device)
+    assert len(runs) == 10
+    got, runs = train(Captured(recorded), models[1], device=device)
+    assert len(runs) == 3 + 1 + 1
+    tolerance = {"rtol": 1e-7, "atol": 1e-10}
+    for one, other in zip(got, want, strict=True):
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], check_dtype=False, **tolerance)
+    ends = everything(models[1], recorded), everything(models[0], plain)
+    for key, value in ends[1].items():
+        torch.testing.assert_close(ends[0][key], value, **tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compile": True}, {"channels_last": True}, {"precision": "bfloat16"}],
+    ids=["alone", "compiled", "channels last", "bfloat16"],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLC(10, virtual_lr=0.1, transition_lr=3.0),
+        lambda: clid_mu(WeightNet(8, seed=2), head_optimizer="adam", head_lr=0.01),
+    ],
+    ids=["mlc", "clid-mu"],
+)
+def test_on_a_gpu_a_whole_run_is_the_same_with_and_without(make, options):
+    split = data.load("digits", rate=0.4, seed=1, meta_size=20, validation_size=0, test_size=1500)
+    losses = []
+    for wrap in (lambda method: method, Captured):
+        model = SmallCNN(1, 10, width=4, hidden=8, seed=1)
+        chosen = {"epochs": 6, "warmup_epochs": 1, "seed": 0, "progress": False, "device": "cuda"}
+        history = fit(wrap(make()), model, split, **chosen, **options).history
+        losses.append(history["loss"].tolist())
+    rounding = 0.05 if "precision" in options else 1e-2  # carried on over some thirty steps
+    assert losses[1] == pytest.approx(losses[0], rel=rounding)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_network_with_dropout_is_refused():
+    model = Dropping().double().cuda()
+    with pytest.raises(RuntimeError, match="the network draws random numbers, as dropout does"):
+        train(Captured(mlc()).double().cuda(), model, device=torch.device("cuda"))

@@ -1,0 +1,85 @@
+"""What can be tested of a GPU without one: nothing mixes devices, and nothing waits.
+
+`pretended.py` takes the steps, on a device with nothing behind it. Numbers are for `test_gpu.py`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_gpu import METHODS
+
+HERE = Path(__file__).parent
+ON_THE_CPU = "mslg, labels on the cpu"  # its rows lie there, so each step must wait for their ids
+
+
+@pytest.fixture(scope="module")
+def report():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "pretended.py"],
+        cwd=HERE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
+
+
+def test_no_step_and_no_batch_mixes_devices_or_looks_at_a_number(report):
+    """Each method, MLC and MLNT on each of the networks, and the batches."""
+    assert report.keys() > METHODS.keys()
+    assert len(report) > len(METHODS) + 16
+    errors = {name: tried["error"] for name, tried in report.items() if tried["error"]}
+    assert errors.pop(ON_THE_CPU).startswith("DataDependentOutputException")
+    assert errors == {}
+
+
+def test_no_step_and_no_batch_waits_for_the_device(report):
+    """A copy that blocks would hold Python back until all that was asked for before is done."""
+    assert {name: tried["waits"] for name, tried in report.items() if tried["waits"]} == {}
+
+
+def test_a_wait_or_a_mixture_would_be_seen():
+    """The same machinery on steps that do what is forbidden."""
+    program = """
+import json
+import torch
+from torch import nn
+import pretended
+from nlmeta import CrossEntropy
+pretended.backend_registration._setup_privateuseone_for_python_backend(pretended.DEVICE)
+
+class Looking(CrossEntropy):
+    def step(self, model, optimizer, train, meta=None):
+        return float(super().step(model, optimizer, train)["loss"])
+
+class Mixing(CrossEntropy):
+    def step(self, model, optimizer, train, meta=None):
+        return super().step(model, optimizer, train._replace(y=train.y + torch.arange(64)))
+
+class Waiting(CrossEntropy):
+    def step(self, model, optimizer, train, meta=None):
+        noise = pretended.FROM_CPU(train.x)
+        return super().step(model, optimizer, train._replace(x=train.x + noise))
+
+found = []
+pretended.FROM_CPU = lambda x: torch.zeros(x.shape).to(x.device)
+for kind in (Looking, Mixing, Waiting):
+    run = lambda: pretended.steps(lambda model: kind(), pretended.mlp, (1, 8, 8))
+    found.append(pretended.tried(run))
+print(json.dumps(found))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, timeout=600
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    looking, mixing, waiting = json.loads(run.stdout)
+    assert looking["error"].startswith("DataDependentOutputException")
+    assert "devices" in mixing["error"]
+    assert waiting == {"error": None, "waits": waiting["waits"]}
+    assert len(waiting["waits"]) == 1
