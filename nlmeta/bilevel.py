@@ -208,7 +208,8 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     model : nn.Module
         Any network.
     theta : dict of str to Tensor
-        Parameters by name, as `parameters` gives them. What is missing is taken from `model`.
+        Parameters by name, as `parameters` gives them. What is missing is taken from `model`; so
+        are buffers, unless some are given as well.
 
     Returns
     -------
@@ -221,7 +222,7 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     places = _places(model)
 
     def network(x: Tensor, **options: Any) -> Any:
-        buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
+        buffers = {name: theta.get(name, b).detach().clone() for name, b in model.named_buffers()}
         state = {**theta, **buffers}
         given = {place: state[name] for place, name in places.items() if name in state}
         return functional_call(model, given, (x,), options, tie_weights=False)
@@ -652,9 +653,9 @@ def trial_gradients(
     Notes
     -----
     Fewer and larger operations are for a device that short ones leave idle, as a GPU with a small
-    network. One core of a CPU is busy all the time, and there it brought nothing: dense layers took
-    as long as in turn, the convolutions of a ResNet up to twice as long. On a GPU it was not timed.
-    `nlmeta.experiments.cost` tells what it brings on a device.
+    network; there it was not timed. One core of a CPU is busy all the time, and on it they brought
+    nothing: dense layers took about as long as in turn, the convolutions of a ResNet, ten sets at
+    once, about twice as long. `nlmeta.experiments.cost` tells what they bring on a device.
 
     Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
     scale has a wrong derivative in PyTorch 2.15, without an error.
@@ -677,18 +678,12 @@ def trial_gradients(
     theta_hat = _trial_steps(model, forward, slopes, lr)
     # BatchNorm writes its running statistics, so each network has its own.
     buffers = {name: b.detach().expand(len(labels), *b.shape) for name, b in model.named_buffers()}
-    places = _places(model)
 
-    def outer(theta_hat: Parameters, buffers: Parameters) -> Tensor:
-        def network(x: Tensor, **options: Any) -> Any:
-            state = {**theta_hat, **{name: b.clone() for name, b in buffers.items()}}
-            given = {place: state[name] for place, name in places.items() if name in state}
-            return functional_call(model, given, (x,), options, tie_weights=False)  # as in `at`
-
-        return outer_loss(network)
+    def outer(theta: Parameters) -> Tensor:
+        return outer_loss(at(model, theta))
 
     try:
-        values = vmap(outer, randomness="error")(theta_hat, buffers)  # (M,)
+        values = vmap(outer, randomness="error")({**theta_hat, **buffers})  # (M,)
     except RuntimeError as error:
         if "randomness" not in str(error):
             raise

@@ -24,7 +24,8 @@ those of process 0 after each epoch of `fit`. GroupNorm looks at one sample at a
 of this applies. `torch.nn.SyncBatchNorm` has no forward-mode derivative, so it is no way out.
 
 A plain step sums one array of the size of theta, a step with lookahead three, MLNT's first order
-2 M + 1 for M sets of labels and its second 4 M + 1. All else that is sent has n rows.
+2 M + 1 for M sets of labels, M + 2 where all are tried at once, and its second 4 M + 1. All else
+that is sent has n rows.
 
 With one process every function here does nothing. Left to others: which rows are whose is
 `nlmeta.data`'s, labels kept per sample are `LabelMemory`'s.
@@ -290,11 +291,15 @@ class _Gather(torch.autograd.Function):
     """All rows. Its derivative by the own rows takes their part of the gradient: `_Own`."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
+    def forward(rows: Tensor) -> Tensor:
         every = rows.new_empty(world_size() * len(rows), *rows.shape[1:])
         with _all_here():
             dist.all_gather_into_tensor(every, rows.contiguous())
         return every
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept; `torch.func.vmap` asks for this form."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -304,17 +309,29 @@ class _Gather(torch.autograd.Function):
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
         return _Gather.apply(tangent)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], rows: Tensor) -> tuple[Tensor, int]:
+        return _Gather.apply(rows.movedim(in_dims[0], 1)), 1  # rows stay first
+
 
 class _Own(torch.autograd.Function):
     """The own rows of an array that is the same in every process, and which all rows enter."""
 
     @staticmethod
-    def forward(ctx: Any, every: Tensor) -> Tensor:
+    def forward(every: Tensor) -> Tensor:
         return every[share(len(every))].clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _Gather.apply(gradient)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], every: Tensor) -> tuple[Tensor, int]:
+        return _Own.apply(every.movedim(in_dims[0], 1)), 1
 
 
 class _Sum(torch.autograd.Function):

@@ -238,7 +238,10 @@ def test_warm_up_steps_have_a_recording_of_their_own(graphs):
     assert len(method._recordings) == 2
 
 
-@pytest.mark.parametrize("change", ["weights anew", "option", "frozen", "mode", "loaded", "moved"])
+CHANGES = ("weights anew", "option", "frozen", "mode", "optimiser", "loaded", "moved")
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_has_changed_since_is_recorded_anew(change, graphs):
     ends = []
     for wrap in (lambda method: method, Captured):
@@ -256,6 +259,8 @@ def test_what_has_changed_since_is_recorded_anew(change, graphs):
             model.classifier.bias.requires_grad_(False)
         elif change == "mode":
             model.eval()
+        elif change == "optimiser":
+            optimizer = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1)
         elif change == "loaded":
             method.load_state_dict(kept)
         else:

@@ -137,6 +137,7 @@ METHODS = {
     "CLID-MU, exact": lambda: clid_mu(WeightNet(6, seed=2), mode="exact"),
     "MLNT": mlnt,
     "MLNT, second order": lambda: mlnt(order="second"),
+    "MLNT, trials at once": lambda: mlnt(trials=5, trials_at_once=3),
     "MLNT, two steps": lambda: mlnt(update="two-step"),
     "MLNT, two steps, second order": lambda: mlnt(update="two-step", order="second"),
     "MLNT, a share of the mentor": lambda: mlnt(teacher_share=0.6),

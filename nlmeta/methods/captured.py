@@ -118,6 +118,7 @@ class Captured(Wrapper):
         )
         return (
             [(t.data_ptr(), t.requires_grad) for t in tensors if t is not None],
+            [[id(p) for p in group["params"]] for group in optimizer.param_groups],
             model.training,
             self.method.settings,
             torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type),
