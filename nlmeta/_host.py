@@ -1,4 +1,4 @@
-"""What Python makes anew for every step of training, most of it random numbers.
+"""From the CPU to a device: numbers that Python makes anew for every step, most of them random.
 
 They are drawn on the CPU, so that a seed gives the same numbers on every device. A step that is
 replayed from a recording does not run its Python again (`methods.Captured`). So what a step takes
@@ -12,13 +12,24 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["Tape", "from_host"]
+__all__ = ["Tape", "from_host", "to_device"]
 
 _running: "list[Tape]" = []
 
 
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A copy that does not wait until the device has done what was asked of it before.
+
+    Not on MPS: there PyTorch reads the source later, when it may be gone (pytorch issue 189690).
+    Nor is there float64 on MPS, so such numbers arrive in float32.
+    """
+    if torch.device(device).type == "mps":
+        return tensor.to(device, torch.float32 if tensor.dtype == torch.float64 else tensor.dtype)
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu")
+
+
 def from_host(make: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """What `make` returns, on a device that need not be waited for.
+    """What `make` returns, on a device.
 
     Parameters
     ----------
@@ -32,7 +43,7 @@ def from_host(make: Callable[[], Tensor], device: torch.device) -> Tensor:
     -------
     Tensor
     """
-    return _running[-1].lend(make, device) if _running else _moved(make(), device)
+    return _running[-1].lend(make, device) if _running else to_device(make(), device)
 
 
 class Tape:
@@ -65,17 +76,13 @@ class Tape:
     def refill(self) -> None:
         """Make everything anew, in the order in which the step took it."""
         for make, place in self._places:
-            place.copy_(make(), non_blocking=True)
+            place.copy_(to_device(make(), place.device))
 
     def lend(self, make: Callable[[], Tensor], device: torch.device) -> Tensor:
         """See `from_host`."""
         if self._lent is None:
-            place = _moved(make(), device)
+            place = to_device(make(), device)
             self._places.append((make, place))
             return place.clone()  # so that the step may change what it was given
         self._lent += 1
         return self._places[self._lent - 1][1].clone()
-
-
-def _moved(made: Tensor, device: torch.device) -> Tensor:
-    return made.to(device, non_blocking=True)

@@ -660,7 +660,8 @@ def trial_gradients(
     Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
     scale has a wrong derivative in PyTorch 2.15, without an error.
 
-    Under autocast the recorded pass goes backward once for each set, as in `trial_gradient`.
+    Under autocast, and with channels last, the recorded pass goes backward once for each set, as in
+    `trial_gradient`.
     """
     check_not_negative("lr", lr)
     n = len(forward.logits)
@@ -726,8 +727,11 @@ def _trial_steps(model: nn.Module, forward: Forward, slopes: Tensor, lr: float) 
             forward.logits, list(theta.values()), slope, retain_graph=True, materialize_grads=True
         )
 
-    if torch.is_autocast_enabled(forward.x.device.type):
-        # Under `vmap` a norm layer whose input and weights differ in type has no way back.
+    x = forward.x
+    channels_last = not x.is_contiguous() and x.ndim == 4
+    if torch.is_autocast_enabled(x.device.type) or channels_last:
+        # Under `vmap` a norm layer whose input and weights differ in type has no way back, and
+        # PyTorch has no rule for a change of layout.
         gradients = [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
     else:
         gradients = list(vmap(backward)(slopes))

@@ -31,7 +31,7 @@ from nlmeta.seeding import generator, seeded
 
 __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 PRECISIONS = ("float32", "float64", "bfloat16", "auto")
 SCHEDULES = ("cosine", "constant")
 
@@ -565,7 +565,7 @@ def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dic
     means = {}
     for name in dict.fromkeys(chain.from_iterable(diagnostics)):
         steps = [step for step, d in enumerate(diagnostics, start=1) if name in d]
-        values = torch.stack([diagnostics[step - 1][name] for step in steps]).double().cpu()
+        values = torch.stack([diagnostics[step - 1][name] for step in steps]).cpu().double()
         if not values.isfinite().all():
             first = int((~values.isfinite()).nonzero()[0])
             raise FloatingPointError(

@@ -16,6 +16,7 @@ from torch import int64, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nlmeta import EMA, MLNT, CrossEntropy
 from nlmeta.data import Batch, Batches, Images, Samples, draw_batch
@@ -46,11 +47,15 @@ NETWORKS = {
 
 
 class Waits(TorchDispatchMode):
-    """Notes what a GPU would be waited for: copies between it and the CPU that block."""
+    """Notes what a GPU would be waited for, and what a recorded step would not find again.
+
+    The first are copies between it and the CPU that block. The second are all copies, but for those
+    of `from_host`, and indices that lie on the CPU, which are copied as well.
+    """
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.waits, self.lost = set(), set()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -59,11 +64,22 @@ class Waits(TorchDispatchMode):
         if name in ("_to_copy", "copy_"):
             source = args[1] if name == "copy_" else args[0]
             blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
-            if source.device.type != found.device.type and (blocking or found.device.type == "cpu"):
-                frames = traceback.extract_stack()
-                place = [f for f in frames if "nlmeta/" in f.filename] or frames
-                self.found.append(f"{place[-1].filename}: {place[-1].line}")
+            if source.device.type != found.device.type:
+                if blocking or found.device.type == "cpu":
+                    self.waits.add(_place())
+                if not any(frame.name == "from_host" for frame in traceback.extract_stack()):
+                    self.lost.add(_place())
+        if "index" in name and isinstance(args[0], torch.Tensor) and args[0].device.type == DEVICE:
+            tensors = [t for t in tree_leaves(args[1:]) if isinstance(t, torch.Tensor)]
+            if any(t.device.type == "cpu" for t in tensors):
+                self.lost.add(_place())
         return found
+
+
+def _place():
+    frames = traceback.extract_stack()
+    inside = [f for f in frames if "nlmeta/" in f.filename and "_host" not in f.filename] or frames
+    return f"{inside[-1].filename}: {inside[-1].line}"
 
 
 def moved(module):
@@ -131,15 +147,16 @@ def bytes_of_images():
 
 
 def tried(work):
-    """What went wrong, and what was waited for."""
-    with Waits() as waits:
+    """What went wrong, what was waited for, and what a recording would lose."""
+    error = None
+    with Waits() as seen:
         try:
             work()
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
+        except Exception as raised:
+            frames = traceback.extract_tb(raised.__traceback__)
             place = [f for f in frames if "nlmeta/" in f.filename] or frames
-            return {"error": f"{type(error).__name__}: {error} at {place[-1].line}", "waits": []}
-    return {"error": None, "waits": sorted(set(waits.found))}
+            error = f"{type(raised).__name__}: {raised} at {place[-1].line}"
+    return {"error": error, "waits": sorted(seen.waits), "lost": sorted(seen.lost)}
 
 
 def mlnt(model):

@@ -238,37 +238,47 @@ def test_warm_up_steps_have_a_recording_of_their_own(graphs):
     assert len(method._recordings) == 2
 
 
-CHANGES = ("weights anew", "option", "frozen", "mode", "optimiser", "loaded", "moved")
+CHANGES = ("weights anew", "option", "frozen", "mode", "mode of a part", "optimiser")
+CHANGES += ("head", "rate of the head", "loaded", "loaded inside", "moved")
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_has_changed_since_is_recorded_anew(change, graphs):
+    """A method with an optimiser of its own, whose state a recording holds as well."""
     ends = []
     for wrap in (lambda method: method, Captured):
         model = network()
-        method = wrap(mlc()).double()
+        inside = MetaWeightNet(seed=2, head_lr=0.1).double()
+        captured._set_capturable(inside, True)
+        method = wrap(inside)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         train(method, model, steps=6, optimizer=optimizer)
-        kept = copy.deepcopy(method.state_dict())
-        inside = method.method if wrap is Captured else method
         if change == "weights anew":
             model.classifier.weight.data = 0.5 * model.classifier.weight.data
         elif change == "option":
-            inside.transition_lr = 0.5
+            inside.max_norm = 0.01
         elif change == "frozen":
             model.classifier.bias.requires_grad_(False)
         elif change == "mode":
             model.eval()
+        elif change == "mode of a part":
+            next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).eval()
         elif change == "optimiser":
             optimizer = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1)
-        elif change == "loaded":
-            method.load_state_dict(kept)
-        else:
+        elif change == "head":
+            inside.head.normalise = True
+        elif change == "rate of the head":
+            inside._optimizer.param_groups[0]["lr"] = 0.01
+        elif change == "moved":
             method.float().double()
+        else:
+            part = method if change == "loaded" else inside
+            part.load_state_dict(copy.deepcopy(part.state_dict()))
         _, runs = train(method, model, steps=6, first=6, optimizer=optimizer)
         ends.append([*model.parameters(), *method.parameters()])
-    assert len(runs) == 3 + 1 + 1 if change != "loaded" else 3 + 1
-    assert_same(*ends)
+    assert len(runs) == 3 + 1 + 1
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
 
 
 def test_any_optimiser_takes_the_step_outside(graphs):
@@ -327,14 +337,38 @@ def test_a_step_that_looks_at_a_number_is_refused(graphs):
         train(Captured(mlc(objective=objective)).double(), network())
 
 
-def test_a_step_that_steps_twice_is_refused(graphs):
-    class Twice(CrossEntropy):
-        def step(self, model, optimizer, train, meta=None):
-            super().step(model, optimizer, train)
-            return super().step(model, optimizer, train)
+class Twice(CrossEntropy):
+    def step(self, model, optimizer, train, meta=None):
+        super().step(model, optimizer, train)
+        return super().step(model, optimizer, train)
 
-    with pytest.raises(RuntimeError, match="took 2 steps of the optimiser; it must be one"):
-        train(Captured(Twice()), network())
+
+class After(CrossEntropy):
+    def step(self, model, optimizer, train, meta=None):
+        found = super().step(model, optimizer, train)
+        with torch.no_grad():
+            model.classifier.bias.zero_()
+        return found
+
+
+@pytest.mark.parametrize(("method", "times"), [(Twice(), 2), (After(), 1)])
+def test_a_step_that_does_not_end_with_the_optimisers_is_refused(method, times, graphs):
+    message = f"once, at its end; this one called it {times} times"
+    with pytest.raises(RuntimeError, match=message):
+        train(Captured(method), network())
+
+
+def test_what_could_not_be_recorded_says_so_again(graphs):
+    """Nothing half done is left that would fail in another way, or be replayed."""
+    model, method = (
+        network(),
+        Captured(mlc(objective=lambda f, meta: f(meta.x).sum() * float(Y[0]))),
+    )
+    method.double()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a graph cannot look at a number"):
+            train(method, model)
+        assert method._recordings == {}
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from nlmeta import bilevel, fit
 from nlmeta.data import Batch, load
-from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, EveryKth, WeightNet
+from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, Captured, CrossEntropy, EveryKth, WeightNet
 from nlmeta.models import MLP
 
 SPLIT = partial(load, "digits", noise="symmetric", rate=0.5, meta_size=20, seed=4)
@@ -142,6 +142,11 @@ def test_ema_of_it_and_lean_lookahead_work_together():
     ("method", "k", "message"),
     [
         (CrossEntropy(), 2, "`method` is CrossEntropy; it has no ordinary step of its own"),
+        (
+            Captured(CrossEntropy()),
+            2,
+            "`method` is CrossEntropy; it has no ordinary step of its own",
+        ),
         (MLC(3, virtual_lr=0.1, transition_lr=1.0), 0, "`k` is 0"),
     ],
 )

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_choice, check_count
+from nlmeta._host import to_device
 
 __all__ = [
     "OPERATIONS",
@@ -576,7 +577,7 @@ def _is(operation: Tensor, name: str) -> Tensor:
 
 def _on_device(table: Tensor, device: torch.device) -> Tensor:
     """A small table moved from the CPU without waiting for the device."""
-    return table.to(device, non_blocking=True)
+    return to_device(table, device)
 
 
 def _check_images(x: Tensor) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
+from nlmeta._host import to_device
 from nlmeta.data.images import Images
 from nlmeta.data.split import Samples
 from nlmeta.distributed import check_divisible, share, world_size
@@ -141,7 +142,7 @@ def _take(
     """Batches by their rows, which lie on the CPU and may be drawn only when they are wanted."""
     joint, drawn = tee(rows[: _shared(len(rows))] for rows in batches)
     for ids, x in zip(joint, _inputs(samples.x, drawn, generator), strict=True):
-        there = ids.to(samples.y.device, non_blocking=True)
+        there = to_device(ids, samples.y.device)
         yield Batch(x, samples.y[there], there)
 
 
@@ -151,7 +152,7 @@ def _inputs(
     """Of each joint batch the inputs that belong to this process."""
     if isinstance(x, Tensor):
         for ids in joint:
-            yield x[ids[share(len(ids))].to(x.device, non_blocking=True)]
+            yield x[to_device(ids[share(len(ids))], x.device)]
     else:
         yield from x.batches(_own_rows_and_numbers(joint, x.numbers, generator))
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from nlmeta._checks import check_count
+from nlmeta._host import to_device
 
 __all__ = ["Augmentation", "ImageFiles", "Images", "channel_statistics"]
 
@@ -266,10 +267,7 @@ class Images:
 
     def raw(self, rows: slice | Tensor) -> Tensor:
         """The bytes of some images: uint8, (m, channels, height, width), on the device."""
-        rows = self._rows(rows)
-        if isinstance(self.stored, Tensor):
-            return self.stored[rows]
-        return self.stored[rows].to(self.device, non_blocking=True)
+        return to_device(self.stored[self._rows(rows)], self.device)
 
     def standardised(self, raw: Tensor) -> Tensor:
         """Floats of bytes that lie on the device, both (m, channels, height, width)."""
@@ -332,21 +330,25 @@ class Images:
             waiting: deque[tuple[Future[Tensor], Tensor]] = deque()
             try:
                 for rows, u in batches:
-                    waiting.append((pool.submit(self.raw, rows), u))
+                    waiting.append((pool.submit(self.stored.__getitem__, self._rows(rows)), u))
                     if len(waiting) > AHEAD:
                         decoded, numbers = waiting.popleft()
-                        yield self._for_training(decoded.result(), numbers)
+                        yield self._for_training(self._here(decoded), numbers)
                 while waiting:
                     decoded, numbers = waiting.popleft()
-                    yield self._for_training(decoded.result(), numbers)
+                    yield self._for_training(self._here(decoded), numbers)
             finally:  # a loop that is left early does not wait for images that nobody wants
                 for decoded, _ in waiting:
                     decoded.cancel()
 
+    def _here(self, decoded: Future[Tensor]) -> Tensor:
+        # Not in the thread that decodes, which knows nothing of the stream in use here.
+        return to_device(decoded.result(), self.device)
+
     def _for_training(self, raw: Tensor, u: Tensor) -> Tensor:
         if self.augmentation is None or not self.drawn:
             return self.standardised(self._at_rest(raw))
-        return self.standardised(self.augmentation(raw, u.to(raw.device, non_blocking=True)))
+        return self.standardised(self.augmentation(raw, to_device(u, raw.device)))
 
     def _at_rest(self, raw: Tensor) -> Tensor:
         return raw if self.augmentation is None else self.augmentation.at_rest(raw)
@@ -365,7 +367,7 @@ class Images:
             rows = rows.nonzero().flatten()
         if isinstance(self.stored, ImageFiles):
             return rows.cpu()
-        return rows.to(self.stored.device, non_blocking=rows.device.type == "cpu")
+        return to_device(rows, self.stored.device)
 
 
 def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

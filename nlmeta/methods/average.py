@@ -49,7 +49,7 @@ class WeightAverage(nn.Module):
         if isinstance(share, Tensor):
             of_kind = {kind: share.to(kind) for kind in {t.dtype for t in averages}}
             shares = [of_kind[t.dtype] for t in averages]
-        torch._foreach_lerp_(averages, values, shares)  # a few kernels for all of them
+        torch._foreach_lerp_(averages, values, shares)  # few kernels, if the share is a number
         for count, value in zip(ours, theirs, strict=True):
             if not count.is_floating_point():
                 count.copy_(value)

@@ -40,14 +40,17 @@ class Captured(Wrapper):
     Raises
     ------
     ValueError
-        The step of `method` cannot be recorded.
+        `method` is none of those that can be recorded.
+    RuntimeError
+        In a step: it draws random numbers on the GPU, as dropout does, which cannot be repeated
+        within a recording; it looks at a number; or there are several processes.
 
     Notes
     -----
     A replay repeats kernels on fixed places in memory. So batches are copied there first, and what
-    a step takes from Python, like the draws of MLNT, is made anew and copied there as well. Where
-    parameters, options or a loaded state have moved, the step is recorded anew. Random numbers of
-    the GPU, as dropout draws them, cannot be repeated within a recorded step: an error says so.
+    a method takes from Python, like the draws of MLNT, is made anew and copied there as well. Where
+    parameters, options or a loaded state have moved, the step is recorded anew. What a network or
+    an objective of your own decides in Python is not known here: it stays as it was when recorded.
     """
 
     def __init__(self, method: Method) -> None:
@@ -61,6 +64,7 @@ class Captured(Wrapper):
             )
         self._recordings: dict[Any, _Recording] = {}
         self._surroundings: Any = None
+        self._states: list[Any] = []  # of the method's own optimisers; loading makes new ones
 
     def step(
         self,
@@ -99,27 +103,32 @@ class Captured(Wrapper):
             return take(model, optimizer, *batches)
         if world_size() > 1:
             raise RuntimeError("Captured works in one process; leave it out under torchrun")
-        surroundings = self._seen(model, optimizer, device)
-        if surroundings != self._surroundings:
-            self._recordings, self._surroundings = {}, surroundings
+        seen, states = self._seen(model, optimizer, device), [o.state for o in _own(self.method)]
+        if seen != self._surroundings or [*map(id, states)] != [*map(id, self._states)]:
+            self._recordings, self._surroundings, self._states = {}, seen, states
         sizes = [(t.shape, t.dtype, t.stride()) for t in _tensors(batches)]
         kind = (name, *sizes)
         if kind not in self._recordings:
             self._recordings[kind] = _Recording(device)
-        return self._recordings[kind].step(take, model, optimizer, batches)
+        try:
+            return self._recordings[kind].step(take, model, optimizer, batches)
+        except BaseException:
+            del self._recordings[kind]  # it may be half done
+            raise
 
     def _seen(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Any:
         """All that a recording takes as given."""
-        modules = chain(model.modules(), self.method.modules())
+        modules = [*model.modules(), *self.method.modules()]
         tensors = chain.from_iterable(
             (*m._parameters.values(), *m._buffers.values()) for m in modules
         )
         return (
             [(t.data_ptr(), t.requires_grad) for t in tensors if t is not None],
             [[id(p) for p in group["params"]] for group in optimizer.param_groups],
-            model.training,
+            [m.training for m in modules],
+            [_options(group) for own in _own(self.method) for group in own.param_groups],
             self.method.settings,
             torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type),
         )
@@ -133,7 +142,8 @@ class Captured(Wrapper):
         super()._load_from_state_dict(*args)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_recordings": {}}  # a copy records for itself
+        fresh: dict[str, Any] = {"_recordings": {}, "_surroundings": None, "_states": []}
+        return {**self.__dict__, **fresh}  # a copy records for itself
 
 
 class _Recording:
@@ -151,12 +161,14 @@ class _Recording:
         optimizer: torch.optim.Optimizer,
         batches: tuple[Batch | None, ...],
     ) -> dict[str, Tensor]:
+        if self.steps < WARMUP_STEPS:
+            found = self._rehearse(take, model, optimizer, batches)
+        else:
+            if self.steps == WARMUP_STEPS:
+                self._record(take, model, optimizer, batches)
+            found = self._replay(optimizer, batches)
         self.steps += 1
-        if self.steps <= WARMUP_STEPS:
-            return self._rehearse(take, model, optimizer, batches)
-        if self.steps == WARMUP_STEPS + 1:
-            self._record(take, model, optimizer, batches)
-        return self._replay(optimizer, batches)
+        return found
 
     def _rehearse(
         self,
@@ -168,8 +180,18 @@ class _Recording:
         """A step as usual. Notes what it takes from Python."""
         self.tape = Tape()
         before = random_state(self.device)
-        with self.graph.warming_up(), self.tape.noting():
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        versions: list[list[int]] = []
+        hook = optimizer.register_step_post_hook(
+            lambda *_: versions.append([p._version for p in parameters])
+        )
+        with hook, self.graph.warming_up(), self.tape.noting():
             found = take(model, optimizer, *batches)
+        if versions != [[p._version for p in parameters]]:
+            raise RuntimeError(
+                "a step that is recorded must call the optimiser's step once, at its end; this one "
+                f"called it {len(versions)} times, or changed parameters afterwards"
+            )
         pairs = zip(before, random_state(self.device), strict=True)
         if not all(torch.equal(one, other) for one, other in pairs):
             raise RuntimeError(
@@ -193,17 +215,17 @@ class _Recording:
         try:
             with self.graph.recording(), self.tape.lending():
                 self.found = take(model, stand_in, *self.batches)
+        except torch.OutOfMemoryError as error:
+            error.add_note("Captured keeps the memory of a whole step for each size of batch")
+            raise
         except RuntimeError as error:
             raise RuntimeError(
                 "the step could not be recorded: something in it waits for the GPU, moves numbers "
-                f"to or from the CPU, or changes from step to step. Leave Captured out. {error}"
+                "to or from the CPU, or changes from step to step. Leave Captured out, in a new "
+                f"process. {error.__context__ or error}"
             ) from error
         finally:
             torch.clear_autocast_cache()
-        if stand_in.steps != 1:
-            raise RuntimeError(
-                f"the recorded step took {stand_in.steps} steps of the optimiser; it must be one"
-            )
         self.lrs = stand_in.lrs
         self.gradients = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
 
@@ -236,15 +258,14 @@ class _StandIn:
         ]
         pairs = zip(optimizer.param_groups, self.lrs, strict=True)
         self.param_groups = [{**group, "lr": lr} for group, lr in pairs]
-        self.steps = 0
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None
 
     def step(self) -> None:
-        self.steps += 1
+        pass
 
 
 class _CUDAGraph:
@@ -287,17 +308,24 @@ def _tensors(batches: tuple[Batch | None, ...]) -> list[Tensor]:
     return [t for batch in batches if batch is not None for t in batch if t is not None]
 
 
+def _own(method: Method) -> list[torch.optim.Optimizer]:
+    """The optimisers of what the method learns beside the network."""
+    values = chain.from_iterable(vars(module).values() for module in method.modules())
+    return [value for value in values if isinstance(value, torch.optim.Optimizer)]
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
 def _set_capturable(method: Method, wanted: bool) -> None:
     """Whether the method's own optimisers count their steps on the GPU, as Adam must for a graph.
 
     A graph would otherwise repeat the bias correction of the step in which it was recorded.
     """
-    for module in method.modules():
-        for optimizer in vars(module).values():
-            if not isinstance(optimizer, torch.optim.Optimizer):
-                continue
-            groups = [g for g in optimizer.param_groups if g.get("capturable", wanted) != wanted]
-            for group in groups:
-                group["capturable"] = wanted
-            if groups:
-                optimizer.load_state_dict(optimizer.state_dict())  # moves the count of steps
+    for optimizer in _own(method):
+        groups = [g for g in optimizer.param_groups if g.get("capturable", wanted) != wanted]
+        for group in groups:
+            group["capturable"] = wanted
+        if groups:
+            optimizer.load_state_dict(optimizer.state_dict())  # moves the count of steps

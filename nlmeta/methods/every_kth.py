@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, Wrapper
+from nlmeta.methods.captured import Captured
 
 __all__ = ["EveryKth"]
 
@@ -27,9 +28,10 @@ class EveryKth(Wrapper):
     def __init__(self, method: Method, k: int) -> None:
         super().__init__(method)
         check_count("k", k)
-        if type(method).ordinary_step is Method.ordinary_step:
+        inside = method.method if isinstance(method, Captured) else method
+        if type(inside).ordinary_step is Method.ordinary_step:
             raise ValueError(
-                f"`method` is {type(method).__name__}; it has no ordinary step "
+                f"`method` is {type(inside).__name__}; it has no ordinary step "
                 "of its own; an average goes around: EMA(EveryKth(method, k), model, decay=...)"
             )
         self.k = k

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_count, check_not_negative, check_rate
+from nlmeta._host import to_device
 from nlmeta.data import images
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
@@ -148,7 +149,7 @@ class FixMatch(Method):
             unlabelled = (sure * F.cross_entropy(logits, pseudo, reduction="none")).mean()  # (8.12)
             loss = loss + self.unlabelled_weight * unlabelled
             diagnostics["unlabelled_loss"] = unlabelled.detach()
-            diagnostics["accepted"] = sure.double().mean()
+            diagnostics["accepted"] = sure.to(unlabelled.dtype).mean()
         descend(optimizer, loss)
         return {"loss": loss.detach(), **diagnostics}
 
@@ -189,7 +190,7 @@ class FixMatch(Method):
         order = torch.randperm(len(self.unlabelled), generator=self._random, device="cpu")
         rows = order[: self.batch_size]
         if isinstance(self.unlabelled, Tensor):
-            x = self.unlabelled[rows.to(self.unlabelled.device, non_blocking=True)]
+            x = self.unlabelled[to_device(rows, self.unlabelled.device)]
         else:
             x = self.unlabelled.raw(rows)
         return self._view(self.weak, x), self._view(self.strong, x)
@@ -206,7 +207,7 @@ class FixMatch(Method):
         if isinstance(self.unlabelled, Tensor):
             return augment(x, self._random)
         u = torch.rand(len(x), augment.numbers, generator=self._random, device="cpu")
-        return self.unlabelled.standardised(augment(x, u.to(x.device, non_blocking=True)))
+        return self.unlabelled.standardised(augment(x, to_device(u, x.device)))
 
     def _labelled(self, x: Tensor) -> Tensor:
         """What the network sees of labelled and meta samples; of images that is settled before."""

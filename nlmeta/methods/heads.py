@@ -42,15 +42,16 @@ class WeightNet(nn.Module):
     def __init__(self, hidden: int = 100, *, normalise: bool = True, seed: int) -> None:
         super().__init__()
         check_count("hidden", hidden)
-        self.settings = {
-            "name": "WeightNet",
-            "hidden": hidden,
-            "normalise": normalise,
-            "seed": seed,
-        }
+        self.hidden, self.seed = hidden, seed
         self.normalise = normalise
         with seeded(seed, "head"):
             self.layers = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Name and options, for records and checkpoints."""
+        options = {"hidden": self.hidden, "normalise": self.normalise, "seed": self.seed}
+        return {"name": "WeightNet", **options}
 
     def weights(self, sample_losses: Tensor) -> Tensor:
         """w for losses of shape (n,), each in (0, 1), before they are normalised; (8.1)."""

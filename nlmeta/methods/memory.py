@@ -133,7 +133,9 @@ class LabelMemory(nn.Module):
                 "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
             )
         ids = ids.to(self.logits.device)
-        if ids.device.type != "cpu":  # each step would wait for what a GPU has still to do
+        if ids.device.type != "cpu":  # to look at them, each step would wait for the device
+            known = ((ids >= 0) & (ids < self.num_samples)).all()
+            torch._assert_async(known, f"`train.ids` must lie in 0 to {self.num_samples - 1}")
             return ids
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.num_samples:

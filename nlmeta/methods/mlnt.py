@@ -132,7 +132,7 @@ class MLNT(Method):
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
         self.trials_at_once = trials_at_once
         self.smallest_batch = neighbours + 1
-        self.feature_network = deepcopy(feature_network).requires_grad_(False)
+        self.feature_network = deepcopy(feature_network).requires_grad_(False).eval()
         self.networks = (self.feature_network,)  # the teacher runs in the place of `model`
         self.teacher = WeightAverage(model)  # and the number of steps taken
         self._generator = seeding.generator(seed, "synthetic labels")

@@ -378,7 +378,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 def count_operations(work: Callable[[], object]) -> int:
     """How many operations Python asks a device for while `work` runs.
 
-    Each is at least one kernel on a GPU. Views are left out, for they move no number, and so is
+    On a GPU each is a kernel, or some. Views are left out, for they move no number, and so is
     what a replayed recording repeats, for which nobody asks.
 
     Parameters
