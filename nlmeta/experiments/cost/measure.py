@@ -190,15 +190,18 @@ class _Runner:
         wait_for(device)
         self.seconds.append((clock() - start) / self.candidate.steps)
 
-    def peak_bytes(self) -> int:
+    def bytes_and_operations(self) -> tuple[int, float]:
         self.optimizer.zero_grad()  # so that gradients count as the step's own
-        if isinstance(self.method, Captured):  # and so do the places of a recording
-            self.method = Captured(self.method.method)
-            return peak_bytes(self.warm_up, self.batches[0].x.device)
-        return peak_bytes(self.step, self.batches[0].x.device)
+        device, counted = self.batches[0].x.device, list[int]()
 
-    def operations(self) -> float:
-        return count_operations(self.step) / self.candidate.steps
+        def count() -> None:
+            counted.append(count_operations(self.step))
+
+        if isinstance(self.method, Captured):  # the places of a recording are memory too
+            count()
+            self.method = Captured(self.method.method)
+            return peak_bytes(self.warm_up, device), counted[0]
+        return peak_bytes(count, device), counted[0] / self.candidate.steps
 
 
 def measure(
@@ -266,8 +269,8 @@ def measure(
     for _ in range(rounds):
         for runner in runners:
             runner.time()
-    say("memory")
-    memory = [runner.peak_bytes() for runner in runners]
+    say("memory and operations")
+    memory, operations = zip(*[runner.bytes_and_operations() for runner in runners], strict=True)
     plain = methods.index("cross-entropy")
     own = {"network": network, "batch": batch, "rounds": rounds, **surroundings(model)}
     return [
@@ -280,7 +283,7 @@ def measure(
             "time_ratio": min(runner.seconds) / min(runners[plain].seconds),
             "memory_bytes": memory[i],
             "memory_ratio": memory[i] / memory[plain],
-            "operations": runner.operations(),
+            "operations": operations[i],
         }
         for i, runner in enumerate(runners)
     ]
