@@ -7,6 +7,7 @@ This is what a reader on Colab has: one notebook and the installed package. nbva
 comparison; afterwards its report is read, since a chapter that was not collected fails nothing.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from chapters import ROOT, choose
 
+TOOLS = Path(__file__).parent
 CELL_SECONDS = 300
+RUN_SECONDS = 3600  # of all chapters together; what takes longer hangs
 
 
 def passed_cells(report: Path) -> dict[str, int]:
@@ -43,8 +46,16 @@ def run(chapters: list[Path], root: Path = ROOT) -> int:
         command += [f"--nbval-cell-timeout={CELL_SECONDS}", "-n", "2", "--dist", "loadfile"]
         command += [f"--nbval-sanitize-with={root / 'book/_tools/sanitize.cfg'}"]
         command += ["--durations=15", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command += ["-p", "ipc_kernels"]
+        paths = os.pathsep.join(filter(None, [str(TOOLS), os.environ.get("PYTHONPATH")]))
         command += ["--rootdir", str(place), str(place)]
-        status = subprocess.run(command, cwd=place, check=False).returncode
+        status = subprocess.run(
+            command,
+            cwd=place,
+            check=False,
+            timeout=RUN_SECONDS,
+            env={**os.environ, "PYTHONPATH": paths},
+        ).returncode
         cells = passed_cells(report) if report.exists() else {}
     missing = [chapter.stem for chapter in chapters if not cells.get(chapter.stem)]
     if missing:
@@ -60,5 +71,5 @@ def run(chapters: list[Path], root: Path = ROOT) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(run(choose(sys.argv[1:])))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, subprocess.TimeoutExpired) as error:
         sys.exit(str(error))
