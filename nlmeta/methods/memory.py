@@ -45,6 +45,9 @@ class LabelMemory(nn.Module):
     With W processes each keeps every W-th row: process r those with ``id % W == r``. Then every
     process takes part in `read`, `write` and `all_rows`, and in `state_dict`, which holds all rows.
 
+    Ids that lie on a GPU are held to their range by an assertion there, which ends the process, and
+    are not searched for repeats.
+
     Parameters
     ----------
     logits : Tensor, shape (N, C)
@@ -133,7 +136,8 @@ class LabelMemory(nn.Module):
                 "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
             )
         ids = ids.to(self.logits.device)
-        if ids.device.type != "cpu":  # to look at them, each step would wait for the device
+        if ids.device.type not in ("cpu", "mps"):
+            # To look at them, each step would wait for the device. (MPS has no such assertion.)
             known = ((ids >= 0) & (ids < self.num_samples)).all()
             torch._assert_async(known, f"`train.ids` must lie in 0 to {self.num_samples - 1}")
             return ids
