@@ -660,8 +660,8 @@ def trial_gradients(
     Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
     scale has a wrong derivative in PyTorch 2.15, without an error.
 
-    Under autocast, and with channels last, the recorded pass goes backward once for each set, as in
-    `trial_gradient`.
+    Under autocast the recorded pass goes backward once for each set, as in `trial_gradient`; so it
+    does where PyTorch has no rule for channels last (GroupNorm in 2.11).
     """
     check_not_negative("lr", lr)
     n = len(forward.logits)
@@ -727,14 +727,21 @@ def _trial_steps(model: nn.Module, forward: Forward, slopes: Tensor, lr: float) 
             forward.logits, list(theta.values()), slope, retain_graph=True, materialize_grads=True
         )
 
-    x = forward.x
-    channels_last = not x.is_contiguous() and x.ndim == 4
-    if torch.is_autocast_enabled(x.device.type) or channels_last:
-        # Under `vmap` a norm layer whose input and weights differ in type has no way back, and
-        # PyTorch has no rule for a change of layout.
-        gradients = [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
+    def in_turn() -> list[Tensor]:
+        return [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
+
+    if torch.is_autocast_enabled(forward.x.device.type):
+        # Under `vmap` a norm layer whose input and weights differ in type has no way back.
+        gradients = in_turn()
     else:
-        gradients = list(vmap(backward)(slopes))
+        try:
+            gradients = list(vmap(backward)(slopes))
+        except RuntimeError as error:
+            # A layer that asks how its input lies in memory, as GroupNorm in PyTorch 2.11 with
+            # channels last, gets no answer under `vmap`.
+            if "memory_format" not in str(error):
+                raise
+            gradients = in_turn()
     pairs = zip(theta.items(), sum_over_processes(gradients), strict=True)
     return {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
 

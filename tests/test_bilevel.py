@@ -774,6 +774,31 @@ def test_trials_at_once_are_the_sum_of_trials_in_turn(kind, layout):
     assert not any(g.requires_grad for g in got.values())
 
 
+class AsksForTheLayout(nn.Module):
+    """Its way back asks how a gradient lies in memory, which `vmap` cannot answer."""
+
+    def forward(self, x):
+        def look(gradient):
+            if gradient.ndim == 4:
+                gradient.clone(memory_format=torch.channels_last)
+
+        if x.requires_grad:
+            x.register_hook(look)
+        return x
+
+
+def test_a_layer_that_asks_for_the_layout_goes_backward_once_for_each_set():
+    """As GroupNorm does in PyTorch 2.11 with channels last."""
+    problem = Problem(network("GroupNorm").insert(1, AsksForTheLayout()))
+    theta, slopes = list(problem.model.parameters()), torch.ones(4, 7, 3)
+    logits = problem.model(problem.x)
+    with pytest.raises(RuntimeError, match="memory_format"):
+        torch.func.vmap(lambda slope: torch.autograd.grad(logits, theta, slope))(slopes)
+    want, _, _ = trials_in_turn(problem)
+    got, _ = trials_at_once(problem)
+    assert gap(got, want) < 1e-13 * size(want)
+
+
 def test_one_trial_at_once_is_a_trial():
     problem = Problem(network("BatchNorm"))
     want, value, _ = trials_in_turn(problem, SETS[2:3])
