@@ -13,8 +13,10 @@ from torch import Tensor
 
 __all__ = [
     "check_choice",
+    "check_class_indices",
     "check_count",
     "check_labels",
+    "check_labels_in_step",
     "check_not_negative",
     "check_positive",
     "check_rate",
@@ -69,12 +71,7 @@ def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
 
 def check_labels(name: str, labels: Tensor, num_classes: int) -> None:
     """Require class indices: an int64 tensor of shape (n,) with entries in 0 to C-1."""
-    _check_tensor(name, labels, "int64 class indices of shape (n,)")
-    if labels.dtype != torch.int64 or labels.ndim != 1:
-        raise ValueError(
-            f"`{name}` is {labels.dtype} of shape {tuple(labels.shape)}; "
-            "labels are torch.int64 of shape (n,)"
-        )
+    check_class_indices(name, labels)
     outside = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(outside):
         first = int(outside[0])
@@ -82,6 +79,26 @@ def check_labels(name: str, labels: Tensor, num_classes: int) -> None:
             f"`{name}` holds {int(labels[first])} at position {first}; "
             f"labels must lie in 0 to {num_classes - 1}"
         )
+
+
+def check_class_indices(name: str, labels: Tensor) -> None:
+    """Require an int64 tensor of shape (n,), without a look at its entries."""
+    _check_tensor(name, labels, "int64 class indices of shape (n,)")
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        raise ValueError(
+            f"`{name}` is {labels.dtype} of shape {tuple(labels.shape)}; "
+            "labels are torch.int64 of shape (n,)"
+        )
+
+
+def check_labels_in_step(name: str, labels: Tensor, num_classes: int) -> None:
+    """`check_labels`, but a device is asked to assert it, so that no training step waits for it."""
+    if labels.device.type in ("cpu", "mps"):  # MPS has no such assertion
+        check_labels(name, labels, num_classes)
+        return
+    check_class_indices(name, labels)
+    known = ((labels >= 0) & (labels < num_classes)).all()
+    torch._assert_async(known, f"`{name}` must lie in 0 to {num_classes - 1}")
 
 
 def check_same_length(first: str, a: Sized, second: str, b: Sized) -> None:

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlmeta._checks import check_choice, check_not_negative, check_rate, check_same_length
+from nlmeta._checks import (
+    check_choice,
+    check_labels_in_step,
+    check_not_negative,
+    check_rate,
+    check_same_length,
+)
 
 __all__ = [
     "Direction",
@@ -95,6 +101,9 @@ def transition_cross_entropy(
             f"`transition` has shape {tuple(transition.shape)}; "
             f"logits of {num_classes} classes need {(num_classes, num_classes)}"
         )
+    # Indexing would take -1 for the last class, and one label for all samples.
+    check_labels_in_step("labels", labels, num_classes)
+    check_same_length("logits", logits, "labels", labels)
     logits = logits.to(torch.promote_types(logits.dtype, transition.dtype))
     transition = transition.to(logits.dtype)
     if space == "logit":

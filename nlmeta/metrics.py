@@ -148,10 +148,10 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     Raises
     ------
     ValueError
-        If the two differ in length.
+        If the two differ in length, or there is more than one label for each sample.
     """
     _checks.check_same_length("predictions", predictions, "labels", labels)
-    return _share(_classes(predictions) == labels)
+    return _share(_classes(predictions) == _one_each("labels", labels))
 
 
 def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
@@ -174,7 +174,7 @@ def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
     Raises
     ------
     ValueError
-        If the three differ in length.
+        If the three differ in length, or there is more than one label for each sample.
     """
     if true is None:
         return math.nan
@@ -203,7 +203,7 @@ def label_recovery(predictions: Tensor, given: Tensor, true: Tensor | None) -> d
     Raises
     ------
     ValueError
-        If the three differ in length.
+        If the three differ in length, or there is more than one label for each sample.
     """
     if true is None:
         return {"recovered": math.nan, "destroyed": math.nan}
@@ -277,22 +277,31 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
     # 1e-3 lets softmax in float32 and on many classes pass; logits are further off.
     _checks.check_rows_sum_to_one("probabilities", probabilities, tolerance=1e-3)
     confidence, predicted = probabilities.detach().double().max(1)  # (N,), (N,)
-    surplus = confidence - (predicted == labels).double()  # its sum over a bin is the bin's gap
+    right = predicted == _one_each("labels", labels)
+    surplus = confidence - right.double()  # its sum over a bin is the bin's gap
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bin m is ((m-1)/M, m/M]
     gaps = torch.zeros(bins, dtype=torch.float64, device=index.device).index_add(0, index, surplus)
     return (gaps.abs().sum() / len(labels)).item()
 
 
 def _classes(predictions: Tensor) -> Tensor:
-    return predictions.argmax(1) if predictions.ndim == 2 else predictions
+    return predictions.argmax(1) if predictions.ndim == 2 else _one_each("predictions", predictions)
+
+
+def _one_each(name: str, classes: Tensor) -> Tensor:
+    """A class for each sample; (N, 1) and (N,) would be compared as every one with every other."""
+    if classes.ndim != 1:
+        raise ValueError(f"`{name}` has shape {tuple(classes.shape)}; it must be (N,)")
+    return classes
 
 
 def _split(predictions: Tensor, given: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted classes and the mask of the wrong given labels, both (N,)."""
     _checks.check_same_length("predictions", predictions, "given", given)
     _checks.check_same_length("given", given, "true", true)
-    return _classes(predictions), given != true
+    return _classes(predictions), _one_each("given", given) != _one_each("true", true)
 
 
 def _share(hits: Tensor) -> float:
-    return hits.double().mean().item()
+    # The count divided once: a GPU's mean multiplies by 1/N, which differs in the last digit.
+    return hits.sum().item() / len(hits) if len(hits) else math.nan

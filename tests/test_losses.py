@@ -325,6 +325,23 @@ def test_refuses_a_matrix_of_another_number_of_classes():
         transition_cross_entropy(draw_logits(), torch.zeros_like(LABELS), torch.ones(1, 1))
 
 
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (LABELS.clone().index_fill_(0, torch.tensor([1]), -1), "`labels` holds -1 at position 1;"),
+        (LABELS.clone().index_fill_(0, torch.tensor([1]), 9), "`labels` holds 9 at position 1;"),
+        (LABELS[:, None], f"`labels` is torch.int64 of shape ({len(LABELS)}, 1); labels are"),
+        (LABELS.to(torch.uint8), "`labels` is torch.uint8 of shape"),
+        (LABELS[:1], f"`logits` holds {len(LABELS)} samples and `labels` 1; they must be the"),
+    ],
+    ids=["negative", "too large", "a column", "bytes", "one for all"],
+)
+@pytest.mark.parametrize("space", ["probability", "logit"])
+def test_refuses_labels_that_indexing_would_take(space, labels, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        transition_cross_entropy(draw_logits(), labels, LOPSIDED, space=space)
+
+
 def test_refuses_options_by_position():
     with pytest.raises(TypeError, match="positional"):
         transition_cross_entropy(draw_logits(), LABELS, LOPSIDED, "logit")

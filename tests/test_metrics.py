@@ -128,6 +128,25 @@ def test_transition_error_is_nan_when_a_class_was_never_seen():
     assert math.isnan(metrics.transition_error(counted, torch.eye(2)))
 
 
+COLUMN = torch.tensor([[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("labels", lambda: metrics.accuracy(torch.tensor([0, 1]), COLUMN)),
+        ("predictions", lambda: metrics.accuracy(COLUMN[..., None], torch.tensor([0, 1]))),
+        ("given", lambda: metrics.memorised(torch.tensor([0, 1]), COLUMN, torch.tensor([1, 1]))),
+        ("true", lambda: metrics.label_recovery(*torch.tensor([[0, 1], [1, 1]]), COLUMN)),
+        ("labels", lambda: metrics.calibration_error(torch.eye(2), COLUMN)),
+    ],
+)
+def test_refuses_labels_in_a_column(name, call):
+    """They would be compared with every prediction, not with their own."""
+    with pytest.raises(ValueError, match=rf"`{name}` has shape \(2, 1.*; it must be \(N,\)"):
+        call()
+
+
 def two_classes(*first):
     return torch.tensor([[p, 1 - p] for p in first], dtype=torch.float64)
 

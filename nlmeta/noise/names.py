@@ -292,7 +292,7 @@ def describe(
         "kind": kind,
         "convention": CONVENTIONS[kind],
         "nominal_rate": rate,
-        "actual_rate": changed.double().mean().item(),
+        "actual_rate": changed.sum().item() / len(changed),
         "seed": seed,
         "num_classes": num_classes,
         "num_samples": len(given_labels),
