@@ -14,8 +14,10 @@ process, and are not summed.
 
 A script for ``torchrun --nproc-per-node=2 script.py`` calls `start` first, before anything is made,
 and then `nlmeta.fit` as always, with the same arguments in every process. Around a loop of your
-own, `joint` does what is needed: ``with joint(model, *method.networks):``. Its batches hold the own
-rows of the inputs, ``x[share(n)]``, with all n labels and ids.
+own, first `broadcast` the network and the method, unless their first weights come from the same
+seed, and take the steps inside ``with joint(model, *method.networks):``. Draw the same batches in
+every process; each holds the own rows of the inputs, ``x[share(n)]``, with all n labels and ids.
+`torch.nn.parallel.DistributedDataParallel` is not needed, and may not be around the network.
 
 Dropout draws differ between processes. So do BatchNorm's statistics: a process normalises by those
 of its own n / W rows, as if the batch were smaller. The gradients are exact for that network, but
@@ -47,6 +49,7 @@ from nlmeta._checks import check_positive
 __all__ = [
     "broadcast",
     "check_divisible",
+    "check_joint",
     "gather",
     "gather_objects",
     "joint",
@@ -59,6 +62,9 @@ __all__ = [
 ]
 
 FROM_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+_joined: list[bool] = []  # an entry for each block of `joint` around what runs now
 
 
 def start(*, timeout_s: float = 120.0) -> None:
@@ -265,6 +271,22 @@ def broadcast(*modules: nn.Module) -> None:
             tensor.detach().copy_(values)
 
 
+def check_joint() -> None:
+    """Require `joint` where there are several processes.
+
+    Raises
+    ------
+    RuntimeError
+        A process would take a loss of its own rows alone, and the sum of such gradients is not the
+        joint batch's.
+    """
+    if world_size() > 1 and not _joined:
+        raise RuntimeError(
+            f"there are {world_size()} processes, and the networks' outputs are not gathered; take "
+            "steps inside `with nlmeta.distributed.joint(model, *method.networks):`"
+        )
+
+
 @contextmanager
 def joint(*networks: nn.Module) -> Iterator[None]:
     """Inside the block the outputs of these networks are gathered, see `gather`.
@@ -280,9 +302,11 @@ def joint(*networks: nn.Module) -> Iterator[None]:
         return
     hook = torch.compiler.disable(_gather_output)  # a compiled network ends before it
     handles = [network.register_forward_hook(hook) for network in dict.fromkeys(networks)]
+    _joined.append(True)
     try:
         yield
     finally:
+        _joined.pop()
         for handle in handles:
             handle.remove()
 

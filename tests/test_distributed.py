@@ -298,6 +298,12 @@ def refusals(rank):
         with distributed.joint(model):
             model(split().train.x[:2])
 
+    def alone():
+        model = Network(seed=1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        given = split().train
+        CrossEntropy().step(model.double(), optimizer, Batch(given.x[:2], given.y[:2]))
+
     few = Samples(split().train.x[:1], split().train.y[:1])
     few = dataclasses.replace(
         split(), train=few, true_labels=few.y, indices={**split().indices, "train": few.y}
@@ -315,6 +321,7 @@ def refusals(rank):
         "seeds": message(ValueError, lambda: run(CrossEntropy(), seed=rank)),
         "FixMatch": message(RuntimeError, lambda: run(fixmatch())),
         "output": message(TypeError, unusual),
+        "not joint": message(RuntimeError, alone),
     }
 
 
@@ -603,6 +610,8 @@ REFUSALS = {
     "share": "`n` is 3; 2 processes need a multiple of 2",
     "seeds": "all processes must run the same: `seed` is ",
     "FixMatch": "FixMatch runs in one process, not in 2",
+    "not joint": "there are 2 processes, and the networks' outputs are not gathered; take steps "
+    "inside `with nlmeta.distributed.joint(model, *method.networks):`",
     "output": "Unusual returned a dict; with several processes a network must return a tensor",
 }
 

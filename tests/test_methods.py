@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from nlmeta import EMA, MLC, CrossEntropy, Method, bilevel
 from nlmeta.data import Batch, Samples, draw_batch
-from nlmeta.methods import GeneralisedCrossEntropy
+from nlmeta.methods import MLNT, EveryKth, GeneralisedCrossEntropy
 from nlmeta.methods.average import WeightAverage
 from nlmeta.models import MLP, SmallCNN
 
@@ -392,3 +392,10 @@ def test_the_average_is_that_of_pytorch(as_tensor):
             assert torch.equal(value, wanted[name])
         else:  # a count of batches is copied; an average of counts says nothing
             assert torch.equal(value, model.state_dict()[name])
+
+
+@pytest.mark.parametrize("wrap", [lambda m: EMA(m, network(), decay=0.5), lambda m: EveryKth(m, 2)])
+def test_a_wrapper_names_the_networks_of_its_method(wrap):
+    """`distributed.joint` must know them."""
+    method = MLNT(network(), network(seed=2), trial_lr=0.1, meta_weight=1.0, seed=3)
+    assert wrap(method).networks == method.networks == (method.feature_network,)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta.data.batches import Batch
-from nlmeta.distributed import sum_over_processes
+from nlmeta.distributed import check_joint, sum_over_processes
 
 __all__ = ["Method"]
 
@@ -51,9 +51,15 @@ class Method(nn.Module, ABC):
         Parameters
         ----------
         model : nn.Module
-            The network, in training mode; returns logits of shape (n, C).
+            The network, in training mode; returns logits of shape (n, C). It draws random numbers
+            from PyTorch's global generators alone, and does without activation checkpointing, see
+            `bilevel.at`. One compiled by ``torch.compile`` in a loop of your own needs
+            ``torch._functorch.config.donated_buffer = False`` before its first call, since passes
+            are shared; `fit` sees to that.
         optimizer : torch.optim.Optimizer
-            Over the network's parameters.
+            Over the network's parameters; freeze those that it leaves out by ``requires_grad_``,
+            for all that require a gradient take part in virtual and trial steps. To clip the
+            gradient of the ordinary step: ``optimizer.register_step_pre_hook``.
         train : Batch
             Inputs, given labels and sample ids.
         meta : Batch, optional
@@ -100,12 +106,16 @@ class Method(nn.Module, ABC):
         return {"name": type(self).__name__, **plain}
 
     def predictor(self, model: nn.Module) -> nn.Module:
-        """The network to predict with: `model` itself unless the method keeps a better one."""
+        """The network to predict with: `model` itself unless the method keeps a better one.
+
+        That one has a mode of its own. `metrics.predict` sees to it; else call its ``eval``.
+        """
         return model
 
 
 def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
+    check_joint()
     optimizer.zero_grad()
     loss.backward()
     reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -128,6 +138,7 @@ class Wrapper(Method):
         self.needs_meta = method.needs_meta
         self.smallest_batch = method.smallest_batch
         self.num_samples = method.num_samples
+        self.networks = method.networks
 
     def warmup_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
