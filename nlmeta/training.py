@@ -418,7 +418,9 @@ class _Run:
 
     def load(self, path: Path) -> None:
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            # Loading moves what belongs on the device, and leaves Adam's count of steps in Python,
+            # where it is not waited for.
+            state = torch.load(path, map_location="cpu", weights_only=True)
             known = isinstance(state, dict) and state.get("format") == CHECKPOINT_FORMAT
         except Exception as error:  # torch raises many kinds for a file that is not its own
             reason = str(error).partition("\n")[0]  # further lines advise to trust the file

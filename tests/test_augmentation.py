@@ -482,6 +482,7 @@ def test_a_gpu_gives_the_bytes_of_the_cpu(augmentation):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # once, that it is a prototype
 @augmentations
 def test_augmenting_does_not_wait_for_the_gpu(augmentation):
     x, u = noise(50, 3, 12, 12).cuda(), uniform(50, augmentation).cuda()

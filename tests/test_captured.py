@@ -470,6 +470,7 @@ def test_on_a_gpu_ten_steps_are_the_same_with_and_without(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # advice of the compiler's
 @pytest.mark.parametrize(
     "options",
     [{}, {"compile": True}, {"channels_last": True}, {"precision": "bfloat16"}],

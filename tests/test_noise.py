@@ -345,7 +345,6 @@ def test_more_samples_leave_the_labels_of_the_first_ones():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_labels_on_a_gpu_are_corrupted_as_on_the_cpu():
     labels = torch.arange(300) % 3
     want = noise.corrupt(labels, LOPSIDED, generator=seeded(14))

@@ -474,7 +474,6 @@ def test_refuses_to_inject_without_what_the_kind_needs_or_with_more():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_noise_of_inputs_and_predictions_on_a_gpu_is_that_on_the_cpu():
     want = part_dependent()
     got = part_dependent(NORMALISED.cuda(), DIGITS.cuda())

@@ -6,6 +6,7 @@ book's, Python takes longer to ask than the GPU to compute. A graph asks for all
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -221,8 +222,9 @@ class _Recording:
         except RuntimeError as error:
             raise RuntimeError(
                 "the step could not be recorded: something in it waits for the GPU, moves numbers "
-                "to or from the CPU, or changes from step to step. Leave Captured out, in a new "
-                f"process. {error.__context__ or error}"
+                "to or from the CPU, or changes from step to step; or a loss computed before is "
+                "still kept, with its graph. Leave Captured out, in a new process. "
+                f"{error.__context__ or error}"
             ) from error
         finally:
             torch.clear_autocast_cache()
@@ -273,7 +275,7 @@ class _CUDAGraph:
 
     def __init__(self, device: torch.device) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        self.stream = torch.cuda.Stream(device)
+        self.stream = _side_stream(device)
 
     @contextmanager
     def warming_up(self) -> Iterator[None]:
@@ -293,6 +295,12 @@ class _CUDAGraph:
     def replay(self) -> None:
         """Run the kernels, on the current stream."""
         self.graph.replay()
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all recordings: cuBLAS keeps tens of MB for each stream that it ever worked on."""
+    return torch.cuda.Stream(device)
 
 
 def _can_record(device: torch.device) -> bool:
@@ -324,6 +332,8 @@ def _set_capturable(method: Method, wanted: bool) -> None:
     A graph would otherwise repeat the bias correction of the step in which it was recorded.
     """
     for optimizer in _own(method):
+        # A rehearsal is no capture, and Adam would warn of that.
+        vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
         groups = [g for g in optimizer.param_groups if g.get("capturable", wanted) != wanted]
         for group in groups:
             group["capturable"] = wanted

@@ -199,8 +199,13 @@ class _Runner:
 
         if isinstance(self.method, Captured):  # the places of a recording are memory too
             count()
+            self.optimizer.zero_grad()
             self.method = Captured(self.method.method)
             return peak_bytes(self.warm_up, device), counted[0]
+        if device.type == "cuda":  # to be watched makes PyTorch choose other operations
+            count()
+            self.optimizer.zero_grad()
+            return peak_bytes(self.step, device), counted[0] / self.candidate.steps
         return peak_bytes(count, device), counted[0] / self.candidate.steps
 
 
