@@ -142,7 +142,9 @@ class Forward(NamedTuple):
     logits : Tensor, shape (n, C)
         The network's output, attached to its parameters.
     random_state : tuple of Tensor
-        State of the global generators before the pass, so that dropout can be repeated.
+        State of PyTorch's global generators before the pass, so that dropout can be repeated. A
+        network that draws from elsewhere (`random`, NumPy, a generator of its own) is another one
+        in every pass, and its hypergradients are wrong.
     features : Tensor, shape (n, D), optional
         What the last linear layer saw, detached, where it was asked for.
     """
@@ -215,6 +217,11 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     -------
     callable
         ``f(x, **options)`` with the output of ``model(x, **options)``.
+
+    Notes
+    -----
+    The network may not use activation checkpointing (`torch.utils.checkpoint`). On its way back it
+    would run again at the network's own parameters, and the gradient would be a wrong one.
     """
 
     # PyTorch's own handling of tied weights leaves a network that uses one layer twice at the given
@@ -225,7 +232,8 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
         buffers = {name: theta.get(name, b).detach().clone() for name, b in model.named_buffers()}
         state = {**theta, **buffers}
         given = {place: state[name] for place, name in places.items() if name in state}
-        return functional_call(model, given, (x,), options, tie_weights=False)
+        with _no_casts_kept(model, x.device):
+            return functional_call(model, given, (x,), options, tie_weights=False)
 
     return network
 
@@ -761,7 +769,29 @@ def _places(model: nn.Module) -> dict[str, str]:
 
 
 def _is_compiled(model: nn.Module) -> bool:
-    return getattr(model, "_compiled_call_impl", None) is not None
+    """Whether it, or a part of it, went through `model.compile()` or `torch.compile(model)`."""
+    return any(
+        getattr(part, "_compiled_call_impl", None) is not None or "_orig_mod" in part._modules
+        for part in model.modules()
+    )
+
+
+@contextmanager
+def _no_casts_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Autocast keeps its casts of parameters until it ends; those of one pass are not used again.
+
+    They would take the memory of one more network for each trial step. And it knows them by the
+    tensor, not by its values: a parameter that moved would still count with the old ones.
+    """
+    kept = torch.is_autocast_cache_enabled()
+    if not (kept and torch.is_autocast_enabled(device.type)) or _is_compiled(model):
+        yield  # a compiled pass makes its own casts, and would be compiled anew for the change
+        return
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(kept)
 
 
 @contextmanager
@@ -769,9 +799,9 @@ def _plain_arithmetic(model: nn.Module, mode: str, device: torch.device) -> Iter
     """Without compilation, and for a difference without TensorFloat-32.
 
     Compilers of older PyTorch drop the tangents of dual numbers without a word. TensorFloat-32,
-    which cuDNN uses unasked, keeps ten bits, and a difference of two passes would be rounding.
+    which cuDNN uses unasked and matrix products on demand, keeps ten bits, and a difference of two
+    passes would be rounding.
     """
-    cudnn = torch.backends.cudnn
     stance: AbstractContextManager[Any] = nullcontext()
     if _is_compiled(model):
         stance = torch.compiler.set_stance("force_eager")
@@ -779,9 +809,16 @@ def _plain_arithmetic(model: nn.Module, mode: str, device: torch.device) -> Iter
         if mode == "jvp" or device.type != "cuda":
             yield
             return
-        same = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
-        with cudnn.flags(**same, allow_tf32=False):
+        cudnn: Any = torch.backends.cudnn  # its types do not know of `conv`
+        kinds = cudnn.conv, torch.backends.cuda.matmul
+        before = [kind.fp32_precision for kind in kinds]
+        try:
+            for kind in kinds:
+                kind.fp32_precision = "ieee"
             yield
+        finally:
+            for kind, was in zip(kinds, before, strict=True):
+                kind.fp32_precision = was
 
 
 def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nlmeta import bilevel
 from nlmeta.bilevel import Lookahead
@@ -772,6 +773,39 @@ def test_trials_at_once_are_the_sum_of_trials_in_turn(kind, layout):
     assert_close(total, value, rtol=1e-13, atol=0)
     assert gap(single[0], single[1]) > 1e-3 * size(want)  # the sets do differ
     assert not any(g.requires_grad for g in got.values())
+
+
+class Casts(TorchDispatchMode):
+    """Keeps an eye on the bfloat16 copies that autocast makes of matrices of this shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.made = shape, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and made.shape == self.shape:
+            self.made.append(weakref.ref(made))
+        return made
+
+    def alive(self):
+        return sum(copy() is not None for copy in self.made)
+
+
+def test_casts_of_trial_networks_do_not_outlive_their_pass():
+    """So the memory of many trials is that of one, under autocast too."""
+    problem = Problem(network("MLP"))
+    problem.model.float()
+    problem.x, problem.meta_x = problem.x.float(), problem.meta_x.float()
+    matrix = problem.model.body[1].weight
+    with torch.autocast("cpu", dtype=torch.bfloat16), Casts(matrix.shape) as casts:
+        forward = bilevel.record(problem.model, problem.x)
+        recorded = casts.alive()
+        for _ in range(5):
+            trial(problem, "first", forward=forward)
+            assert casts.alive() == recorded
+    assert recorded == 1
+    assert len(casts.made) >= 6
 
 
 class AsksForTheLayout(nn.Module):

@@ -677,3 +677,64 @@ def test_settings_hold_the_head_and_every_option():
         "objective": "CrossLayerDivergence(temperature=0.5, gradient='released')",
         "mode": repr(bilevel.Lookahead("jvp")),
     }
+
+
+@both_heads
+def test_under_autocast_the_network_trains_with_the_head_that_has_moved(make):
+    """Autocast's casts of the head's weights are older than (8.6)."""
+    train, meta = problem(dtype=torch.float32)
+
+    def loss(head_lr, cache=True):
+        model = network("MLP").float()
+        method = CLIDMU(make(), head_lr=head_lr, max_norm=1.0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=cache):
+            return method.step(model, sgd(model), train, meta)["loss"].item()
+
+    assert loss(20.0) == loss(20.0, cache=False)
+    assert abs(loss(20.0) - loss(0.0)) > 1e-3
+
+
+def test_the_heads_step_follows_its_option():
+    """Also in the midst of training, and after a checkpoint of another one was loaded."""
+    train, meta = problem()
+    model, method, other = network(), clid_mu(weight_net()), clid_mu(weight_net())
+    method.step(model, sgd(model), train, meta)
+    other.load_state_dict(method.state_dict())
+    for each in (method, other):
+        each.head_lr = 0.0
+        each._optimizer.param_groups[0]["weight_decay"] = 0.0
+        before = [p.detach().clone() for p in each.head.parameters()]
+        each.step(model, sgd(model), train, meta)
+        assert all(torch.equal(p, b) for p, b in zip(each.head.parameters(), before, strict=True))
+
+
+def test_a_loaded_state_does_not_share_the_heads_moments():
+    train, meta = problem()
+    model, options = network(), {"head_optimizer": "adam", "head_lr": 0.01}
+    one, other = clid_mu(weight_net(), **options), clid_mu(weight_net(), **options)
+    one.step(model, sgd(model), train, meta)
+    other.load_state_dict(one.state_dict())
+    before = copy.deepcopy(other._optimizer.state_dict())
+    one.step(model, sgd(model), train, meta)
+    for key, state in other._optimizer.state_dict()["state"].items():
+        assert state["exp_avg"].abs().max() > 0
+        for name, value in state.items():
+            assert torch.equal(value, before["state"][key][name])
+
+
+@both_heads
+def test_fewer_labels_than_samples_are_refused(make):
+    train, meta = problem()
+    short, model = train._replace(y=train.y[:5]), network()
+    text = "`train.x` holds 8 samples and `train.y` 5; they must be the same ones"
+    with pytest.raises(ValueError, match=text):
+        clid_mu(make()).step(model, sgd(model), short, meta)
+    with pytest.raises(ValueError, match=text):
+        clid_mu(make()).ordinary_step(model, sgd(model), short)
+
+
+def test_a_multiplier_for_features_of_another_width_is_refused():
+    train, meta = problem()
+    model, head = network(), LogitMultiplier(7, 3, embedding=4, hidden=(9,), seed=1)
+    with pytest.raises(ValueError, match="`num_features` is 7, but the network's features have 8"):
+        clid_mu(head).step(model, sgd(model), train, meta)

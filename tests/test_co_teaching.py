@@ -245,3 +245,34 @@ def test_refuses_a_peer_of_another_shape_in_the_first_step(peer):
 def test_refuses_wrong_options_by_name(options, text, error):
     with pytest.raises(error, match=text):
         method(**options)
+
+
+def test_a_layer_that_is_held_fixed_is_so_in_the_peer():
+    """Its running statistics stay, in both networks."""
+    model, peer = (SmallCNN(1, 3, width=4, hidden=8, seed=seed).double() for seed in (1, 2))
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms[0].eval()
+    both = CoTeaching(peer, forget_rate=0.4, ramp_steps=0)
+    train(both, model, 2)
+    twins = [m for m in both.peer.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m.num_batches_tracked.item() for m in norms] == [0] + [2] * (len(norms) - 1)
+    assert [m.num_batches_tracked.item() for m in twins] == [0] + [2] * (len(norms) - 1)
+
+
+def test_an_optimiser_with_a_parameter_of_another_network_is_refused():
+    model = network()
+    optimizer = torch.optim.SGD([*model.parameters(), nn.Parameter(torch.ones(1))], lr=0.1)
+    with pytest.raises(ValueError, match="`optimizer` holds a parameter that is not the network's"):
+        method().step(model, optimizer, batch())
+
+
+def test_a_loaded_state_does_not_share_its_moments():
+    one, model = method(), network()
+    train(one, model, 2)
+    other, twin = method(), copy.deepcopy(model)
+    other.load_state_dict(one.state_dict())
+    want = copy.deepcopy(other), copy.deepcopy(twin)
+    train(one, model, 3)
+    train(want[0], want[1], 1)
+    train(other, twin, 1)
+    assert_same(other.peer, want[0].peer)

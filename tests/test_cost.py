@@ -122,11 +122,9 @@ def trained(method, steps=2):
 
 def without_meta_step(method):
     """The same method, which learns nothing."""
-    for name in ("transition_lr", "label_lr", "meta_weight"):
+    for name in ("transition_lr", "label_lr", "meta_weight", "head_lr"):
         if hasattr(method, name):
             setattr(method, name, 0.0)
-    if isinstance(method, CLIDMU):
-        method._optimizer.param_groups[0]["lr"] = 0.0
     return method
 
 

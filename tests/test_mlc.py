@@ -478,3 +478,8 @@ def test_wrong_options_are_refused_by_name(options, message):
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="`num_classes` is 1; it must be at least 2"):
         MLC(1, virtual_lr=0.1, transition_lr=1.0)
+
+
+def test_an_initial_matrix_that_is_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="`initial` is a list; it must be a tensor, "):
+        MLC(2, virtual_lr=0.1, transition_lr=1.0, initial=[[1.0, 0.0], [0.0, 1.0]])

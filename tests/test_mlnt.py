@@ -996,3 +996,39 @@ def test_a_share_of_the_mentor_needs_no_teacher():
     mixed = 0.25 * targets[1.0] + 0.75 * targets[0.0]
     assert_close(targets[0.25], mixed, rtol=1e-14, atol=0)
     assert (targets[0.0] - targets[1.0]).abs().max() > 1e-2
+
+
+def test_under_autocast_cross_entropy_is_taken_where_the_meta_step_led():
+    """(7.7) moves the network within the step; autocast's casts of its weights are older."""
+    train = batch(dtype=torch.float32)
+
+    def loss(weight, cache=True):
+        model = network().float()
+        method = mlnt(model, update="two-step", meta_weight=weight).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=cache):
+            return method.step(model, sgd(model), train)["loss"].item()
+
+    assert loss(20.0) == loss(20.0, cache=False)
+    assert abs(loss(20.0) - loss(0.0)) > 1e-2
+
+
+def test_the_meta_step_leaves_alone_what_the_optimiser_leaves_out():
+    """Of both updates, on the same parameters: a group that is not trained does not move."""
+    for update in ("sum", "two-step"):
+        model = network()
+        first, *others = model.parameters()
+        before, moved = first.detach().clone(), others[-1].detach().clone()
+        mlnt(model, update=update).step(model, torch.optim.SGD(others, lr=0.1), batch())
+        assert torch.equal(first, before), update
+        assert not torch.equal(others[-1], moved)
+
+
+def test_neighbours_of_bfloat16_features_are_those_of_their_values_in_float32():
+    phi = features()(batch().x, return_features=True)[1].detach().bfloat16()
+    sizes = {"trials": 4, "replaced": 0.5, "neighbours": 4}
+    got, want = (
+        neighbour_labels(f, batch().y, generator=generator(8, "labels"), **sizes)
+        for f in (phi, phi.float())
+    )
+    assert torch.equal(got, want)
+    assert (got != batch().y).any()

@@ -7,8 +7,15 @@ import torch
 from torch.testing import assert_close
 
 from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, fit, training
+from nlmeta.data import Batch
 from nlmeta.methods import WeightNet
 from nlmeta.models import SmallCNN
+
+
+@pytest.fixture(autouse=True)
+def _compiled_anew():
+    """PyTorch compiles one function for eight backends and no more."""
+    torch.compiler.reset()
 
 
 @functools.cache
@@ -85,8 +92,9 @@ def test_the_network_is_compiled_in_training_and_not_afterwards():
     assert passes
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["model.compile", "torch.compile"])
 @pytest.mark.parametrize("mode", ["jvp", "fd"])
-def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode):
+def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode, wrapped):
     """A compiler that loses the tangent would return zeros, and no error."""
     passes = []
 
@@ -99,10 +107,13 @@ def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode):
 
     x = split().train.x[:8].double()
     plain, compiled = cnn().double(), cnn().double()
-    compiled.compile(backend=backend)
-    v = {name: torch.ones_like(p) for name, p in bilevel.parameters(plain).items()}
+    if wrapped:
+        compiled = torch.compile(compiled, backend=backend)
+    else:
+        compiled.compile(backend=backend)
     found = []
     for model in (plain, compiled):
+        v = {name: torch.ones_like(p) for name, p in bilevel.parameters(model).items()}
         forward = bilevel.record(model, x)
         before = len(passes)
         found.append(bilevel.tangent(model, forward, v, mode=mode))
@@ -148,6 +159,19 @@ def test_a_compiled_network_is_refused_where_it_would_be_differentiated_twice(na
     given = {"epochs": 1, "seed": 0, "device": "cpu", "progress": False, "compile": "aot_eager"}
     with pytest.raises(RuntimeError, match="a compiled network cannot be differentiated twice"):
         fit(TWICE[name](), cnn(), split(), **given)
+
+
+@pytest.mark.parametrize("place", ["the network", "a part of it"])
+def test_a_network_that_came_compiled_is_refused_there_too(place):
+    model = cnn()
+    if place == "the network":
+        model = torch.compile(model, backend="aot_eager")
+    else:
+        model.body = torch.compile(model.body, backend="aot_eager")
+    batch = Batch(split().train.x[:8], split().train.y[:8])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="a compiled network cannot be differentiated twice"):
+        TWICE["exact"]().step(model, optimizer, batch, batch)
 
 
 def test_wrong_values_of_compile_are_refused_by_name():

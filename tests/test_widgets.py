@@ -9,10 +9,12 @@ import sys
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from nlmeta import noise, plots, widgets
+from nlmeta import noise, plots, seeding, widgets
 
 mpl.use("Agg")
 
@@ -168,6 +170,24 @@ def test_frames_of_a_transition_matrix_are_small():
     )
     assert max(len(png) for png in figure.pngs) < 15_000
     assert plt.get_fignums() == []
+
+
+def test_a_grey_heat_map_stays_grey_beside_a_red_one():
+    """A palette that follows the frequent colours gives rare greys the red of the other map."""
+
+    def two_maps(value):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(5.2, 2.7))
+        cells = torch.rand(40, 40, generator=seeding.generator(0, "two heat maps")).numpy()
+        left.imshow(0.1 * cells**4, cmap="Greys", vmin=0, vmax=0.15)
+        right.imshow(1 - value * cells, cmap="RdBu_r", vmin=-1, vmax=1)
+        return figure
+
+    for png in make(draw=two_maps, values=[0.5, 0.4], start=None).pngs:
+        pixels = np.array(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        colour = pixels.max(axis=2) - pixels.min(axis=2)  # 0 for a grey
+        half = pixels.shape[1] // 2
+        assert colour[:, half:].max() > 100
+        assert colour[:, :half].max() < 13  # 6 of 255 is what a channel may be off
 
 
 def test_refuses_too_many_or_too_few_values():

@@ -14,13 +14,14 @@ The choice of checkpoints by the divergence is in `nlmeta.procedures`. The defau
 released code, commit 5cd0608, for weights; the paper's own text was not at hand.
 """
 
+from copy import deepcopy
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel
-from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta._checks import check_choice, check_not_negative, check_positive, check_same_length
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
@@ -41,7 +42,7 @@ class CLIDMU(Method):
         0 the head stays as it was initialised.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the learning rate that the network's optimiser
-        has at that moment, as released.
+        has at that moment (the first of its groups of parameters), as released.
     head_optimizer : {"sgd", "adam"}
         Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
@@ -98,7 +99,7 @@ class CLIDMU(Method):
         """Virtual step, step of the head, ordinary step: all from one forward pass. See
         `Method.step`.
         """
-        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        forward = self._record(model, train)
         diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
         forward = bilevel.renewed(model, forward, self.mode)
         loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
@@ -109,7 +110,7 @@ class CLIDMU(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
-        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        forward = self._record(model, train)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
@@ -151,8 +152,11 @@ class CLIDMU(Method):
             parameter.grad = gradient.to(parameter.dtype)
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.head_lr
         self._optimizer.step()  # (8.6)
         self._optimizer.zero_grad()
+        torch.clear_autocast_cache()  # it holds casts of the head as it was
         return {"meta_loss": hyper.outer_loss, "hypergradient": length}
 
     def head_gradient(
@@ -185,6 +189,11 @@ class CLIDMU(Method):
             correction = self.head(forward, labels)
         return self.head.loss(forward.logits, labels, correction)
 
+    def _record(self, model: nn.Module, train: Batch) -> bilevel.Forward:
+        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        check_same_length("train.x", forward.logits, "train.y", train.y)
+        return forward
+
     def _apply(self, fn: Any, recurse: bool = True) -> "CLIDMU":
         # What `.to`, `.cuda` and `.double` go through. Loading casts moments to the head's type.
         super()._apply(fn, recurse)
@@ -197,4 +206,4 @@ class CLIDMU(Method):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Put the head's optimiser back."""
-        self._optimizer.load_state_dict(state)
+        self._optimizer.load_state_dict(deepcopy(state))  # it would share the moments

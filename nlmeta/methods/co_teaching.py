@@ -39,9 +39,10 @@ class CoTeaching(Method):
     Notes
     -----
     The peer's optimiser is of the kind and the settings of the first network's at each step, its
-    learning rate among them. Warm-up trains both and does not count for t. The number of samples is
-    rounded to the nearest; the released code (commit 49fa8e5) rounds down, and divides each mean
-    loss by that number once more, which Adam, its optimiser, hardly feels.
+    learning rate among them; hooks of the first one's, as for clipping, do not reach it. Warm-up
+    trains both and does not count for t. The number of samples is rounded to the nearest; the
+    released code (commit 49fa8e5) rounds down, and divides each mean loss by that number once more,
+    which Adam, its optimiser, hardly feels.
     """
 
     def __init__(self, peer: nn.Module, *, forget_rate: float, ramp_steps: int) -> None:
@@ -79,7 +80,9 @@ class CoTeaching(Method):
     ) -> dict[str, Tensor]:
         peer_optimizer = self._follow(model, optimizer)
         logits = model(train.x)
-        peer_logits = self.peer.train(model.training)(train.x)
+        for part, twin in zip(model.modules(), self.peer.modules(), strict=True):
+            twin.training = part.training  # layer by layer: some may be frozen
+        peer_logits = self.peer(train.x)
         count = max(round(used * len(train.y)), 1)
         own, others = (small_losses(z, train.y, count) for z in (logits, peer_logits))
         loss = F.cross_entropy(logits[others], train.y[others])
@@ -117,7 +120,7 @@ class CoTeaching(Method):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Put them back."""
-        self._steps, self._loaded = state["steps"], state["optimizer"]
+        self._steps, self._loaded = state["steps"], deepcopy(state["optimizer"])
         self._optimizer = None
 
 
@@ -154,6 +157,11 @@ def _twin(
             f"{type(model).__name__}; both must have the same names and shapes"
         )
     names = {id(p): name for name, p in model.named_parameters()}
+    if any(id(p) not in names for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            "`optimizer` holds a parameter that is not the network's; the peer's optimiser is made "
+            "like it, parameter by parameter, so it must hold the network's alone"
+        )
     groups = [
         {**group, "params": [theirs[names[id(p)]] for p in group["params"]]}
         for group in optimizer.param_groups

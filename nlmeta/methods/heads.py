@@ -129,6 +129,11 @@ class LogitMultiplier(nn.Module):
                 "`forward` was recorded without features; LogitMultiplier looks at them: "
                 "bilevel.record(model, x, features=True)"
             )
+        found, wanted = forward.features.shape[1], self.settings["num_features"]
+        if found != wanted:
+            raise ValueError(
+                f"`num_features` is {wanted}, but the network's features have {found} entries each"
+            )
         features = forward.features[: len(labels)].to(self.mean.weight.dtype)
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
         mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()

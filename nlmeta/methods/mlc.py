@@ -60,7 +60,8 @@ class MLC(Method):
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
         How the hypergradient is computed. Default ``"jvp"``.
     initial : Tensor of shape (C, C), optional
-        T at the start. Default: the identity.
+        T at the start. Default: the identity, which every step of ``keep_transition=False`` starts
+        from whatever this is.
 
     Attributes
     ----------
@@ -94,6 +95,8 @@ class MLC(Method):
         check_choice("space", space, ("probability", "logit"))
         check_choice("normalise", normalise, ("row", "column"))
         check_choice("reduction", reduction, ("mean", "sum"))
+        if initial is not None and not isinstance(initial, Tensor):
+            raise TypeError(f"`initial` is a {type(initial).__name__}; it must be a tensor, (C, C)")
         start = torch.eye(num_classes) if initial is None else initial.detach().clone()
         if start.shape != (num_classes, num_classes):
             raise ValueError(

@@ -159,9 +159,11 @@ class MLNT(Method):
         gradient, meta_loss = self.meta_gradient(model, forward, labels, log_q)
         theta = bilevel.parameters(model)
         if self.update == "two-step":
+            theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
             with torch.no_grad():
                 for name, p in theta.items():
-                    p -= weight * gradient[name]  # (7.7)
+                    if id(p) in theirs:  # what the optimiser leaves out stays where it is
+                        p -= weight * gradient[name]  # (7.7)
             with bilevel.replayed(forward):  # the same pass again, so running statistics stay
                 loss = F.cross_entropy(bilevel.at(model, theta)(train.x), train.y)
             descend(optimizer, loss)

@@ -55,6 +55,8 @@ def neighbour_labels(
             f"the batch has {n} samples; with `neighbours` {neighbours} it needs {neighbours + 1}. "
             "Choose a batch size that leaves no smaller last batch, or fewer neighbours"
         )
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()  # which is what distances are computed for
     # Without the matrix product, whose rounding would mix up what is near.
     distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distance.fill_diagonal_(math.inf).topk(neighbours, largest=False).indices  # (n, k)

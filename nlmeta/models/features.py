@@ -31,7 +31,8 @@ def with_features(network: Callable[..., Any], x: Tensor) -> tuple[Tensor, Tenso
     """
     asked = (
         "`model` cannot hand out its features; its `forward` must take `return_features=True` and "
-        "then return (logits, features), as the networks in nlmeta.models do"
+        "then return (logits, features), of shapes (n, C) and (n, D), as the networks in "
+        "nlmeta.models do"
     )
     try:
         output = network(x, return_features=True)

@@ -36,16 +36,17 @@ def distillation_loss(
 ) -> Tensor:
     r"""Cross-entropy of the labels, and of a teacher's predictions at a temperature.
 
-    With z the student's logits, v the teacher's, a the weight and tau the temperature it is the
-    mean over the batch of
+    With z the student's logits, z' the teacher's, omega the weight and tau the temperature it is
+    the mean over the batch of
 
-    a H(y, softmax(z)) + (1 - a) tau^2 H(softmax(v / tau), softmax(z / tau)),
+    omega H(y, softmax(z)) + (1 - omega) tau^2 H(softmax(z' / tau), softmax(z / tau)),
 
     where H is the cross-entropy (3.13).
 
-    At tau = 1 this is the cross-entropy of the mixed target a y + (1 - a) softmax(v), at a = 1
-    plain cross-entropy. Without the factor tau^2 the gradient of the second term by z would shrink
-    like 1 / tau^2 (Hinton et al., 2015). The released code of Algan & Ulusoy has no such factor.
+    At tau = 1 this is the cross-entropy of the mixed target omega y + (1 - omega) softmax(z'), at
+    omega = 1 plain cross-entropy. Without the factor tau^2 the gradient of the second term by z
+    would shrink like 1 / tau^2 (Hinton et al., 2015). The released code of Algan & Ulusoy has no
+    such factor.
 
     Parameters
     ----------
@@ -54,11 +55,11 @@ def distillation_loss(
     labels : Tensor of int64, shape (n,)
         y.
     teacher_logits : Tensor, shape (n, C)
-        v; no gradient goes there.
+        z'; no gradient goes there.
     temperature : float
         tau, positive. The higher it is, the more the small probabilities count.
     label_weight : float
-        a, in [0, 1].
+        omega, in [0, 1].
 
     Returns
     -------
@@ -104,7 +105,7 @@ def distilled_predictions(
         With clean training labels: ``noise="none"``. Meta and validation part are not used, the
         test part is evaluated as `nlmeta.fit` does it.
     temperature, label_weight
-        tau and a of `distillation_loss`. Defaults 16 and 0.1, released.
+        tau and omega of `distillation_loss`. Defaults 16 and 0.1, released.
     trained_share : float
         Share of the training samples, in (0, 1], that the networks are trained on. Default 0.5,
         released. With 1 the student is asked about labels that it has learned by heart.
