@@ -405,10 +405,19 @@ def test_options_of_speed_change_nothing_but_speed(name, options):
     assert fast.history["loss"].tolist() == pytest.approx(plain.history["loss"].tolist(), rel=1e-8)
 
 
+@pytest.fixture
+def _no_tf32():
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    yield
+    convolutions.fp32_precision = before
+
+
+@pytest.mark.usefixtures("_no_tf32")
 @pytest.mark.parametrize("name", ["mlc", "clid-mu, weights", "mlnt"])
-def test_channels_last_in_float32_changes_nothing_but_speed(name, monkeypatch):
+def test_channels_last_in_float32_changes_nothing_but_speed(name):
     """In float64, as above, cuDNN has no kernels for this layout and goes back to the other."""
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
     losses = []
     for options in ({}, {"channels_last": True}):
         model = SmallCNN(1, 10, width=4, hidden=8, seed=1)
