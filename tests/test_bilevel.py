@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nlmeta import bilevel
 from nlmeta.bilevel import Lookahead
 from nlmeta.data import load
+from nlmeta.losses import transition_cross_entropy
 from nlmeta.models import MLP, SmallCNN
 
 LR = 0.3
@@ -830,6 +831,27 @@ def test_a_layer_that_asks_for_the_layout_goes_backward_once_for_each_set():
         torch.func.vmap(lambda slope: torch.autograd.grad(logits, theta, slope))(slopes)
     want, _, _ = trials_in_turn(problem)
     got, _ = trials_at_once(problem)
+    assert gap(got, want) < 1e-13 * size(want)
+
+
+@pytest.mark.parametrize("space", ["probability", "logit"])
+def test_trials_at_once_take_a_loss_with_a_transition_matrix(space):
+    """Its check of the labels cannot look at them under `vmap`."""
+    problem = Problem(network("MLP"))
+    forward = bilevel.record(problem.model, problem.x)
+    matrix = problem.transition.detach()
+
+    def loss(logits, labels):
+        return transition_cross_entropy(logits, labels, matrix, space=space)
+
+    got, _ = bilevel.trial_gradients(problem.model, forward, loss, SETS, problem.outer, lr=LR)
+    in_turn = [
+        bilevel.trial_gradient(
+            problem.model, forward, lambda z, y=y: loss(z, y), problem.outer, lr=LR
+        )[0]
+        for y in SETS
+    ]
+    want = {name: sum(gradient[name] for gradient in in_turn) for name in got}
     assert gap(got, want) < 1e-13 * size(want)
 
 
