@@ -11,6 +11,8 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+from nlmeta._torch import assert_on_device, is_wrapped_by_vmap
+
 __all__ = [
     "check_choice",
     "check_class_indices",
@@ -94,13 +96,13 @@ def check_class_indices(name: str, labels: Tensor) -> None:
 def check_labels_in_step(name: str, labels: Tensor, num_classes: int) -> None:
     """`check_labels`, but a device is asked to assert it, so that no training step waits for it."""
     check_class_indices(name, labels)
-    if torch._C._functorch.is_functorch_wrapped_tensor(labels):  # under `vmap` nobody can look
+    if is_wrapped_by_vmap(labels):
         return
     if labels.device.type in ("cpu", "mps"):  # MPS has no such assertion
         check_labels(name, labels, num_classes)
         return
     known = ((labels >= 0) & (labels < num_classes)).all()
-    torch._assert_async(known, f"`{name}` must lie in 0 to {num_classes - 1}")
+    assert_on_device(known, f"`{name}` must lie in 0 to {num_classes - 1}")
 
 
 def check_same_length(first: str, a: Sized, second: str, b: Sized) -> None:

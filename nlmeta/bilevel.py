@@ -26,6 +26,10 @@ mode         what it does                                    error         cost 
 ``"exact"``  differentiates (4.1) itself                     round-off     1 double backward
 ===========  ==============================================  ============  ==================
 
+A difference compares whole passes, so it sees what the other two do not: whatever a network holds
+fixed for its gradient by ``detach`` or ``no_grad``, and the jumps behind a straight-through
+gradient. For such a network ``"fd"`` is off by an error that no step size mends, and warns of it.
+
 The modes ``"jvp"`` and ``"fd"`` are what the methods use; ``"exact"`` is the form of the papers'
 code, kept as the reference that the tests compare with. Chapter 4 derives all of this by hand.
 `Lookahead` says more than a mode: which layers look ahead, and whether memory is worth more than
@@ -39,11 +43,12 @@ else is as with one, see `nlmeta.distributed`.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -51,8 +56,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta._torch import full_float32, is_compiled, move
 from nlmeta.distributed import sum_over_processes, world_size
-from nlmeta.models.features import with_features
+from nlmeta.models.copies import check_initialised, copy_of
+from nlmeta.models.outputs import check_inputs, logits_of, with_features
 from nlmeta.seeding import random_state, set_random_state
 
 __all__ = [
@@ -80,6 +87,9 @@ Mode = Literal["jvp", "fd", "exact"]
 MODES = ("jvp", "fd", "exact")
 Order = Literal["first", "second"]
 ORDERS = ("first", "second")
+HELD_FIXED = 1e-4  # ReLUs that change sides leave up to 3e-6 of a step of 1e-7 in float64
+
+_compared: "WeakSet[nn.Module]" = WeakSet()  # networks of which a difference was compared
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,9 @@ class Lookahead:
         For ``mode="fd"``, see `tangent`. Default 1e-2.
     one_sided : bool
         For ``mode="fd"``: the difference to the recorded logits, one forward less, with an error of
-        first order in place of the second. On a GPU set ``torch.backends.cudnn.allow_tf32`` to
-        False for it, since the recorded pass must be as exact as the other. Default False.
+        first order in place of the second. On a GPU switch TensorFloat-32 off for it, by
+        ``torch.backends.cudnn.conv.fp32_precision = "ieee"`` and likewise in ``cudnn.rnn`` and
+        ``cuda.matmul``, since the recorded pass must be as exact as the other. Default False.
     """
 
     mode: Mode = "jvp"
@@ -190,6 +201,7 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
     dict of str to Tensor
     """
     theta: Parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    check_initialised("model", model)
     if not theta:
         raise ValueError("`model` has no trainable parameter; a virtual step needs at least one")
     if only is None:
@@ -203,7 +215,9 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
 def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     """The network as a function, with parameters `theta` in the place of its own.
 
-    Buffers (running statistics) are copied for each call, so calling it leaves `model` as it was.
+    Calling it leaves `model` as it was. Buffers (running statistics) are copied for each call, and
+    so is the batch. Attributes that the network sets on its way, such as a count or an activation
+    that it keeps, are put back; what it changes in place in such an attribute is not.
 
     Parameters
     ----------
@@ -232,8 +246,8 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
         buffers = {name: theta.get(name, b).detach().clone() for name, b in model.named_buffers()}
         state = {**theta, **buffers}
         given = {place: state[name] for place, name in places.items() if name in state}
-        with _no_casts_kept(model, x.device):
-            return functional_call(model, given, (x,), options, tie_weights=False)
+        with _no_casts_kept(model, x.device), _attributes_put_back(model):
+            return functional_call(model, given, (x.clone(),), options, tie_weights=False)
 
     return network
 
@@ -262,6 +276,7 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     ValueError
         The batch lies on another device than the network.
     """
+    check_inputs(x)
     place = next(iter(parameters(model).values())).device
     if x.device != place:
         raise ValueError(
@@ -271,7 +286,7 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     if features:
         logits, seen = with_features(model, x)
         return Forward(x, logits, state, seen.detach())
-    return Forward(x, model(x), state)
+    return Forward(x, logits_of(model, x), state)
 
 
 def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forward:
@@ -296,7 +311,7 @@ def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forwa
     if not Lookahead.of(mode).lean:
         return forward
     with replayed(forward):
-        return forward._replace(logits=at(model, parameters(model))(forward.x))
+        return forward._replace(logits=logits_of(at(model, parameters(model)), forward.x))
 
 
 def virtual_step(
@@ -338,7 +353,7 @@ def virtual_step(
     RuntimeError
         `create_graph` with a network compiled by `torch.compile`.
     """
-    if create_graph and _is_compiled(model):
+    if create_graph and is_compiled(model):
         raise RuntimeError(
             "a compiled network cannot be differentiated twice, which mode='exact' and MLNT's "
             "second order need; leave `compile` out, or use mode='jvp' or order='first'"
@@ -351,7 +366,7 @@ def virtual_step(
         create_graph=create_graph,
         materialize_grads=True,
     )
-    pairs = zip(theta.items(), sum_over_processes(gradients), strict=True)
+    pairs = zip(theta.items(), sum_over_processes(_dense(gradients)), strict=True)
     if create_graph:
         moved = {name: p - lr * g for (name, p), g in pairs}
     else:
@@ -383,9 +398,11 @@ def outer_gradient(
     value : Tensor, shape ()
         The outer loss, detached.
     """
-    value = outer_loss(at(model, theta_hat))
-    moved = {name: p for name, p in theta_hat.items() if p.requires_grad}
-    gradients = torch.autograd.grad(value, list(moved.values()), materialize_grads=True)
+    # Leaves, so that the gradient ends there and does not go back through the step.
+    leaves = {name: p.detach().requires_grad_(p.requires_grad) for name, p in theta_hat.items()}
+    value = outer_loss(at(model, leaves))
+    moved = {name: p for name, p in leaves.items() if p.requires_grad}
+    gradients = _gradients_at(model, moved, value)
     return dict(zip(moved, sum_over_processes(gradients), strict=True)), value.detach()
 
 
@@ -421,6 +438,13 @@ def tangent(
     Tensor, shape (n, C)
         z_dot, detached, at least float32.
 
+    Warns
+    -----
+    RuntimeWarning
+        ``mode="fd"``, the first time that it meets this network: the network holds something fixed
+        for its gradient, so the difference is another tangent than the modes ``"jvp"`` and
+        ``"exact"`` take.
+
     Raises
     ------
     RuntimeError
@@ -435,6 +459,7 @@ def tangent(
             z_dot = _dual_tangent(model, theta, direction, forward.x)
         else:
             here = forward.logits.detach() if one_sided else None
+            _warn_of_what_is_held_fixed(model, forward, direction)
             z_dot = _difference_tangent(model, theta, direction, forward.x, here, fd_step)
     return z_dot.to(torch.promote_types(z_dot.dtype, torch.float32))
 
@@ -529,12 +554,18 @@ def hypergradient(
         if theta_hat is not None:
             raise ValueError("`theta_hat` is given; mode='exact' differentiates the virtual step")
         loss = inner_loss(forward.logits)
-        theta_hat = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
-        value = outer_loss(at(model, theta_hat))
-        gradients = torch.autograd.grad(
-            value, list(meta_parameters), retain_graph=True, materialize_grads=True
-        )
-        return Hypergradient(gradients, value.detach())
+        step = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
+        v, value = outer_gradient(model, step, outer_loss)
+        with _second_derivatives():
+            gradients = torch.autograd.grad(
+                [step[name] for name in v],
+                list(meta_parameters),
+                # Each process starts from its share, as the way back through the step sums them.
+                grad_outputs=[g / world_size() for g in v.values()],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        return Hypergradient(gradients, value)
     if theta_hat is None:
         loss = inner_loss(forward.logits)
         theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
@@ -603,13 +634,14 @@ def trial_gradient(
     theta = parameters(model)
     # theta_hat is a function of theta with derivative I - lr H, which is symmetric. Each process
     # starts from its share of v, since their gradients are summed, in here and at the end.
-    gradients = torch.autograd.grad(
-        list(theta_hat.values()),
-        list(theta.values()),
-        grad_outputs=[g / world_size() for g in v.values()],
-        retain_graph=True,
-        materialize_grads=True,
-    )
+    with _second_derivatives():
+        gradients = torch.autograd.grad(
+            list(theta_hat.values()),
+            list(theta.values()),
+            grad_outputs=[g / world_size() for g in v.values()],
+            retain_graph=True,
+            materialize_grads=True,
+        )
     return dict(zip(theta, sum_over_processes(gradients), strict=True)), value
 
 
@@ -678,7 +710,7 @@ def trial_gradients(
             f"`labels` has shape {tuple(labels.shape)}; it must be (M, {n}), a set of labels in "
             "each of at least one row"
         )
-    if _is_compiled(model):
+    if is_compiled(model):
         raise RuntimeError(
             "a compiled network cannot take several trial steps at once; leave `compile` out, or "
             "take one after the other: MLNT with trials_at_once=1"
@@ -701,7 +733,7 @@ def trial_gradients(
             "not repeat those of the recorded pass; take one after the other: MLNT with "
             "trials_at_once=1"
         ) from error
-    gradients = torch.autograd.grad(values.sum(), list(theta_hat.values()), materialize_grads=True)
+    gradients = _gradients_at(model, theta_hat, values.sum())
     sums = sum_over_processes([g.sum(0) for g in gradients])
     return dict(zip(theta_hat, sums, strict=True)), values.detach().sum()
 
@@ -768,12 +800,53 @@ def _places(model: nn.Module) -> dict[str, str]:
     }
 
 
-def _is_compiled(model: nn.Module) -> bool:
-    """Whether it, or a part of it, went through `model.compile()` or `torch.compile(model)`."""
-    return any(
-        getattr(part, "_compiled_call_impl", None) is not None or "_orig_mod" in part._modules
-        for part in model.modules()
-    )
+def _gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Tensor]:
+    """Gradients by the parameters of a pass that was to be taken at `theta`, and was."""
+    own = {name: p for name, p in parameters(model).items() if name in theta}
+    both = [*theta.values(), *own.values()]  # those of the network cost nothing if they are unused
+    gradients = torch.autograd.grad(value, both, allow_unused=True)
+    for name, gradient in zip(own, gradients[len(theta) :], strict=True):
+        if gradient is not None:
+            raise RuntimeError(
+                f"`model` uses its own {name!r} in a pass at other parameters, so gradients would "
+                "be wrong: the network reaches it through a list, a closure or a cache, where no "
+                "pass can replace it. Use it through the module that owns it"
+            )
+    pairs = zip(theta.values(), gradients, strict=False)
+    return _dense(torch.zeros_like(p) if g is None else g for p, g in pairs)
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    try:
+        yield
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "`model` uses an operation that cannot be differentiated twice, which mode='exact' and "
+            "MLNT's second order need; use mode='jvp', mode='fd' or order='first'. PyTorch says: "
+            f"{error}"
+        ) from error
+
+
+def _dense(gradients: Iterable[Tensor]) -> list[Tensor]:
+    """An embedding may give sparse gradients, of which dual numbers and processes know nothing."""
+    return [g.to_dense() if g.is_sparse else g for g in gradients]
+
+
+@contextmanager
+def _attributes_put_back(model: nn.Module) -> Iterator[None]:
+    """What a pass sets on the modules is of a network at other parameters, and goes with it."""
+    if is_compiled(model):
+        yield  # the compiler keeps accounts there
+        return
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for now, then in before:
+            for name in now.keys() - then.keys():
+                del now[name]
+            now.update((name, value) for name, value in then.items() if now.get(name) is not value)
 
 
 @contextmanager
@@ -784,7 +857,7 @@ def _no_casts_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
     tensor, not by its values: a parameter that moved would still count with the old ones.
     """
     kept = torch.is_autocast_cache_enabled()
-    if not (kept and torch.is_autocast_enabled(device.type)) or _is_compiled(model):
+    if not (kept and torch.is_autocast_enabled(device.type)) or is_compiled(model):
         yield  # a compiled pass makes its own casts, and would be compiled anew for the change
         return
     torch.set_autocast_cache_enabled(False)
@@ -803,22 +876,14 @@ def _plain_arithmetic(model: nn.Module, mode: str, device: torch.device) -> Iter
     passes would be rounding.
     """
     stance: AbstractContextManager[Any] = nullcontext()
-    if _is_compiled(model):
+    if is_compiled(model):
         stance = torch.compiler.set_stance("force_eager")
     with stance:
         if mode == "jvp" or device.type != "cuda":
             yield
             return
-        cudnn: Any = torch.backends.cudnn  # its types do not know of `conv`
-        kinds = cudnn.conv, torch.backends.cuda.matmul
-        before = [kind.fp32_precision for kind in kinds]
-        try:
-            for kind in kinds:
-                kind.fp32_precision = "ieee"
+        with full_float32():
             yield
-        finally:
-            for kind, was in zip(kinds, before, strict=True):
-                kind.fp32_precision = was
 
 
 def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:
@@ -833,7 +898,7 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
             for name, g in v.items()
         }
         try:
-            logits, z_dot = forward_ad.unpack_dual(at(model, duals)(x))
+            logits, z_dot = forward_ad.unpack_dual(logits_of(at(model, duals), x))
         except NotImplementedError as error:
             raise NotImplementedError(
                 "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
@@ -858,14 +923,58 @@ def _difference_tangent(
             "mode='fd' under autocast would return rounding errors: the difference of two "
             "half-precision forwards; use mode='jvp', or leave autocast"
         )
-    length = torch.stack([g.square().sum() for g in v.values()]).sum().sqrt()
+    length = torch.stack([g.abs().square().sum() for g in v.values()]).sum().sqrt()
     # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
     state = random_state(x.device)
-    ahead = at(model, theta | {name: theta[name] + epsilon * g for name, g in v.items()})(x)
+    ahead = logits_of(at(model, theta | _moved(theta, v, epsilon)), x)
     if here is not None:
         return (ahead - here) / epsilon
     set_random_state(state, x.device)
-    behind = at(model, theta | {name: theta[name] - epsilon * g for name, g in v.items()})(x)
+    behind = logits_of(at(model, theta | _moved(theta, v, -epsilon)), x)
     return (ahead - behind) / (2 * epsilon)
+
+
+def _moved(theta: Parameters, v: Parameters, step: Tensor) -> Parameters:
+    return {name: theta[name] + step * g for name, g in v.items()}
+
+
+def _warn_of_what_is_held_fixed(model: nn.Module, forward: Forward, v: Parameters) -> None:
+    """Compare the difference with a gradient, once for each network, on a copy in float64.
+
+    There a short step leaves nothing of curvature and rounding, so what differs is a ``detach`` or
+    the like. With J_fd v the difference and u any cotangent, <u, J_fd v> = <J^T u, v>. A few rows
+    of the batch tell it.
+    """
+    if model in _compared or world_size() > 1 or forward.x.device.type == "mps":
+        return
+    _compared.add(model)
+    try:
+        twin = copy_of(model)
+    except TypeError:
+        return
+    move(twin, forward.x.device, torch.float64)
+    x = forward.x[:16]
+    x = x.double() if x.is_floating_point() else x
+    theta = parameters(twin)
+    wide = {name: g.to(theta[name].dtype) for name, g in v.items()}
+    try:
+        with replayed(forward), torch.enable_grad():
+            z = logits_of(at(twin, theta), x)
+            u = torch.ones_like(z).cumsum(0).sin()  # as good as any, and the same each time
+            slopes = torch.autograd.grad(z, [theta[name] for name in v], u, materialize_grads=True)
+        with replayed(forward):
+            z_dot = _difference_tangent(twin, theta, wide, x, None, 1e-7)
+    except RuntimeError:  # not in float64; the tangent itself says what is wrong otherwise
+        return
+    expected = sum((g.conj() * w).real.sum() for g, w in zip(slopes, wide.values(), strict=True))
+    gap = float(abs((u * z_dot).sum() - expected) / (u.norm() * z_dot.norm()))
+    if gap > HELD_FIXED:
+        warnings.warn(
+            f"{type(model).__name__} holds something fixed for its gradient, by `detach`, "
+            "`no_grad` or a straight-through estimate, and mode='fd' sees through that: its "
+            "tangent is another one than a gradient's. Use mode='jvp'",
+            RuntimeWarning,
+            stacklevel=2,
+        )

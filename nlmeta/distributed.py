@@ -45,6 +45,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nlmeta._checks import check_positive
+from nlmeta._torch import all_gather_rows
 
 __all__ = [
     "broadcast",
@@ -176,7 +177,7 @@ def gather(rows: Tensor) -> Tensor:
     code = torch.tensor([zlib.crc32(kind.encode())], device="cpu")
     codes = torch.empty(world_size(), dtype=code.dtype, device="cpu")
     with _all_here():
-        dist.all_gather_into_tensor(codes, code)
+        all_gather_rows(codes, code)
     if (codes != code).any():  # so in every process, and all come here
         raise ValueError(
             "`rows` must have the same shape and type in every process; in the order of their "
@@ -318,7 +319,7 @@ class _Gather(torch.autograd.Function):
     def forward(rows: Tensor) -> Tensor:
         every = rows.new_empty(world_size() * len(rows), *rows.shape[1:])
         with _all_here():
-            dist.all_gather_into_tensor(every, rows.contiguous())
+            all_gather_rows(every, rows.contiguous())
         return every
 
     @staticmethod

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import _checks
+from nlmeta.models.outputs import logits_of
 
 __all__ = [
     "accuracy",
     "calibration_error",
     "evaluate",
+    "floating_type",
     "label_recovery",
     "memorised",
     "predict",
@@ -67,37 +69,56 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     Returns
     -------
     Tensor
-        (N, C), on the device of `x`.
+        (N, C), on the device of `x`. Without samples (0, 0): the model is not called, so nobody
+        knows C.
 
     Raises
     ------
+    TypeError
+        If the model returns something else than a tensor, such as a dictionary.
     ValueError
-        If `batch_size` is below 1.
+        If `batch_size` is below 1, or what the model returns is not of shape (n, C).
     """
     if batch_size is None:
         numbers = math.prod(x.shape[1:])
         batch_size = min(LARGEST_PASS, max(1, NUMBERS_IN_A_PASS // max(1, numbers)))
     _checks.check_count("batch_size", batch_size)
-    like = next(model.parameters(), None)
     # `model.train(was_training)` would wake up layers that the caller had frozen.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
-            starts = range(0, max(len(x), 1), batch_size)
-            batches = (x[start : start + batch_size] for start in starts)
-            return torch.cat([model(_as_of(batch, like)).to(x.device) for batch in batches])
+            batches = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
+            logits = [logits_of(model, _as_of(batch, model)).to(x.device) for batch in batches]
+            return torch.cat(logits) if logits else torch.empty((0, 0), device=x.device)
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def _as_of(batch: Tensor, like: Tensor | None) -> Tensor:
-    """On the device of a parameter; floats in its type, words as they are."""
+def floating_type(model: nn.Module) -> torch.dtype | None:
+    """Give the type of the floats that a model computes with: that of its first such parameter.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any. The type of a complex parameter is that of its parts.
+
+    Returns
+    -------
+    torch.dtype or None
+        None where the model has no such parameter.
+    """
+    types = (p.dtype.to_real() for p in model.parameters())
+    return next((kind for kind in types if kind.is_floating_point), None)
+
+
+def _as_of(batch: Tensor, model: nn.Module) -> Tensor:
+    """On the device of a model; floats in its type, words as they are."""
+    like = next(model.parameters(), None)
     if like is None:
         return batch
-    both_floats = batch.is_floating_point() and like.is_floating_point()
-    return batch.to(like.device, like.dtype if both_floats else batch.dtype)
+    return batch.to(like.device, floating_type(model) if batch.is_floating_point() else None)
 
 
 def evaluate(
@@ -285,7 +306,11 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
 
 
 def _classes(predictions: Tensor) -> Tensor:
-    return predictions.argmax(1) if predictions.ndim == 2 else _one_each("predictions", predictions)
+    if predictions.ndim != 2:
+        return _one_each("predictions", predictions)
+    if len(predictions) == 0:  # nothing has no largest entry
+        return torch.empty(0, dtype=torch.int64, device=predictions.device)
+    return predictions.argmax(1)
 
 
 def _one_each(name: str, classes: Tensor) -> Tensor:

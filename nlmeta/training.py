@@ -5,6 +5,7 @@ learning rate, warm-up, evaluation after each epoch, a history, checkpoints that
 same numbers, and a clean stop on Ctrl-C. A method works without it: its `step` goes into any loop.
 """
 
+import hashlib
 import math
 import os
 import time
@@ -13,27 +14,31 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch._functorch import config as functorch_config
 from tqdm import tqdm
 
 from nlmeta import distributed, metrics
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
-from nlmeta.data import Batch, Batches, Images, Samples, Split
+from nlmeta._torch import compiled, move
+from nlmeta.data import Batch, Batches, ImageFiles, Images, Samples, Split
 from nlmeta.data.batches import draw_batches
 from nlmeta.methods import Method
+from nlmeta.models.copies import check_initialised
 from nlmeta.seeding import generator, seeded
 
 __all__ = ["Result", "choose_device", "fit", "progress_wanted"]
 
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 PRECISIONS = ("float32", "float64", "bfloat16", "auto")
 SCHEDULES = ("cosine", "constant")
+ANSWERS = 8  # samples whose logits stand in a checkpoint
+CHANGED = 0.01  # of the largest such logit: far above what another machine rounds
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,11 @@ class Result:
         With whatever it learned beside the network.
     history : pandas.DataFrame
         A row an epoch: ``epoch``, ``lr``, the method's diagnostics as means over the epoch's steps
-        (``loss``, ...), ``test_accuracy``, ``train_accuracy`` (share of the *given* training
-        labels that are predicted), ``memorised`` (the same among wrong labels only; not a number
-        where none is wrong or nobody knows; neither if training images stay on disk, which would
-        all be decoded once more), what `on_epoch` returned, ``seconds``.
+        (``loss``, ...), ``test_accuracy`` (not a number without a test part), ``train_accuracy``
+        (share of the *given* training labels that are predicted), ``memorised`` (the same among
+        wrong labels only; not a number where none is wrong or nobody knows; neither if training
+        images stay on disk, which would all be decoded once more), what `on_epoch` returned,
+        ``seconds``.
     finished : bool
         False if the run was stopped by Ctrl-C. The network is then as it was at that moment, maybe
         inside an epoch; the checkpoint holds the last whole epoch, and continues from there.
@@ -69,7 +75,10 @@ class Result:
 
     @property
     def accuracy(self) -> float:
-        """Clean test accuracy after the last epoch. Never that of the best one."""
+        """Clean test accuracy after the last epoch. Never that of the best one.
+
+        It is not a number where the split has no test part.
+        """
         if "test_accuracy" not in self.history:
             raise ValueError("the run was stopped before anything was evaluated")
         return float(self.history["test_accuracy"].iloc[-1])
@@ -106,7 +115,8 @@ def fit(
     method : Method
         Takes the steps.
     model : nn.Module
-        Returns logits of shape (n, C). Trained in place.
+        Returns logits of shape (n, C). Trained in place, in training mode. Where it comes in that
+        mode with parts in evaluation mode, as frozen norm layers are, these stay in it.
     split : Split
         The data. What is in memory is moved to the device as a whole; images on disk are decoded
         ahead of each batch. Training images are augmented as `Split.augmented` says.
@@ -204,17 +214,23 @@ def fit(
     if precision == "auto":
         precision = _native_precision(device)
     dtype = torch.float64 if precision == "float64" else torch.float32
+    check_initialised("model", model)
     split = split.to(device, dtype)
-    model.to(device, dtype)
+    move(model, device, dtype)
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    method.to(device, dtype)
+    move(method, device, dtype)
+    if not model.training:
+        model.train()
 
+    path = None if checkpoint is None else Path(checkpoint)
+    parts = ("train", "meta", "test")
     settings: dict[str, Any] = {
         "method": method.settings,
         "network": f"{type(model).__name__}, {_size(model)} parameters",
+        "layers": _layers(model),
         "split": split.digest,
-        "inputs": {part: _inputs(getattr(split, part)) for part in ("train", "meta", "test")},
+        "inputs": {part: _inputs(getattr(split, part), whole=path is not None) for part in parts},
         "epochs": epochs,
         "seed": seed,
         "warmup_epochs": warmup_epochs,
@@ -234,7 +250,6 @@ def fit(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
     )
     run = _Run(model, method, optimizer, split, settings, device, on_epoch)
-    path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     _check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if path is not None and there and not resume:
@@ -253,7 +268,7 @@ def fit(
             try:
                 for epoch in range(len(run.rows) + 1, epochs + 1):
                     started = time.perf_counter()
-                    with _compiled(model, compile), distributed.joint(model, *networks):
+                    with compiled(model, compile), distributed.joint(model, *networks):
                         row = run.train_epoch(epoch)
                     distributed.broadcast(model, method)  # statistics differ until here
                     if epoch % evaluate_every == 0 or epoch == epochs:
@@ -348,6 +363,7 @@ class _Run:
         self.model, self.method, self.optimizer = model, method, optimizer
         self.split, self.settings, self.device = split, settings, device
         self.rows: list[dict[str, float]] = []
+        self.modes = [(part, part.training) for part in model.modules()]
         names = ("batches", "meta batches")
         self.generators = {name: generator(settings["seed"], name) for name in names}
         self.batches = Batches(
@@ -360,7 +376,8 @@ class _Run:
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training part; the first row entries of the history."""
         steps = len(self.batches)
-        self.model.train()
+        for part, mode in self.modes:  # `train` would wake up layers that the caller had frozen
+            part.training = mode
         diagnostics = []
         pairs = zip(self.batches, self._meta_batches(epoch, steps), strict=True)
         for i, (train, meta) in enumerate(pairs):
@@ -406,6 +423,7 @@ class _Run:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random_state": random_state,
+            "answers": self.answers(),
         }
         if hasattr(self.on_epoch, "state_dict"):
             state["on_epoch"] = self.on_epoch.state_dict()
@@ -415,6 +433,12 @@ class _Run:
             torch.save(state, unfinished)
             unfinished.replace(path)  # in one go, so that a crash leaves the old file whole
         distributed.gather_objects(None)  # nobody goes on before the file is there
+
+    def answers(self) -> Tensor:
+        """Logits of the first training samples: what a network with these weights computes."""
+        with seeded(0, "answers", self.device):  # nothing is drawn from the run's own stream
+            first = self.split.train.x[slice(ANSWERS)]
+            return metrics.predict(self.model, first).to("cpu", torch.float64)
 
     def load(self, path: Path) -> None:
         try:
@@ -433,12 +457,11 @@ class _Run:
                 f"`checkpoint` {str(path)!r} is not a checkpoint of this version of `nlmeta.fit`"
             )
         theirs = state["settings"]
-        for name, ours in self.settings.items():
-            if theirs.get(name) != ours:
-                raise ValueError(
-                    f"`checkpoint` {str(path)!r} is of another run: there `{name}` is "
-                    f"{theirs.get(name)!r}, here {ours!r}"
-                )
+        for name, there, here in _differences(theirs, self.settings):
+            raise ValueError(
+                f"`checkpoint` {str(path)!r} is of another run: there `{name}` is {there!r}, here "
+                f"{here!r}"
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.method.load_state_dict(state["method"])
@@ -447,6 +470,13 @@ class _Run:
             raise ValueError(
                 f"`checkpoint` {str(path)!r} is of another network: {error}"
             ) from error
+        before, now = state["answers"].double(), self.answers().double()
+        if (now - before).abs().max() > CHANGED * before.abs().max():
+            raise ValueError(
+                f"`checkpoint` {str(path)!r} is of another network: at the weights that it holds, "
+                "the one here gives other logits for the same samples. What it computes has "
+                "changed, an activation function for example"
+            )
         if hasattr(self.on_epoch, "load_state_dict"):
             if "on_epoch" not in state:
                 raise ValueError(
@@ -496,10 +526,48 @@ def _check_split(split: Split, method: Method, meta_batch_size: int | None) -> N
             )
 
 
-def _inputs(samples: Samples) -> str:
-    """What inputs are beside their rows and labels, which the digest has: size, scale, change."""
+def _inputs(samples: Samples, *, whole: bool) -> str:
+    """What inputs are beside their rows and labels, which the digest has: size, scale, change.
+
+    As a whole: and the numbers themselves, or, of images on disk, the names of their files.
+    """
     x = samples.x
-    return repr(x.to("cpu", torch.float32)) if isinstance(x, Images) else str(tuple(x.shape))
+    said = repr(x.to("cpu", torch.float32)) if isinstance(x, Images) else str(tuple(x.shape))
+    if not whole:
+        return said
+    stored = x.stored if isinstance(x, Images) else x
+    if isinstance(stored, ImageFiles):
+        numbers = "\n".join(stored.names).encode()
+    else:
+        numbers = stored.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return f"{said}, SHA-256 {hashlib.sha256(numbers).hexdigest()}"
+
+
+def _layers(model: nn.Module) -> dict[str, str]:
+    """Of each module what its weights do not tell: rates, activation functions, what is frozen."""
+    told = float | str | FunctionType | BuiltinFunctionType
+    layers = {}
+    for name, module in model.named_modules():
+        options = [
+            f"{option}={getattr(value, '__name__', value)}"
+            for option, value in vars(module).items()
+            if isinstance(value, told) and not option.startswith("_")
+        ]
+        frozen = [n for n, p in module.named_parameters(recurse=False) if not p.requires_grad]
+        state = ["in evaluation mode"] * (not module.training) + [f"{n} frozen" for n in frozen]
+        said = filter(None, [module.extra_repr(), *options, *state])
+        layers[name or "network"] = f"{type(module).__name__}({', '.join(said)})"
+    return layers
+
+
+def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two mappings differ, level by level: the place, and what each has there."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in dict.fromkeys((*ours, *theirs)):
+            place = f"{name}.{key}" if name else str(key)
+            yield from _differences(theirs.get(key), ours.get(key), place)
+    elif theirs != ours:
+        yield name, theirs, ours
 
 
 def _size(model: nn.Module) -> int:
@@ -509,12 +577,11 @@ def _size(model: nn.Module) -> int:
 def _check_alike(settings: dict[str, Any]) -> None:
     """Require that all processes were asked for the same run."""
     for number, theirs in enumerate(distributed.gather_objects(settings)):
-        for name, ours in settings.items():
-            if theirs[name] != ours:
-                raise ValueError(
-                    f"all processes must run the same: `{name}` is {theirs[name]!r} in process "
-                    f"{number}, {ours!r} in process {distributed.rank()}"
-                )
+        for name, there, here in _differences(theirs, settings):
+            raise ValueError(
+                f"all processes must run the same: `{name}` is {there!r} in process {number}, "
+                f"{here!r} in process {distributed.rank()}"
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -535,22 +602,6 @@ def _native_precision(device: torch.device) -> Literal["bfloat16", "float32"]:
     """bfloat16 where the card does not emulate it: since compute capability 8."""
     native = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
     return "bfloat16" if native else "float32"
-
-
-@contextmanager
-def _compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
-    """The network compiled, and afterwards as it was. It stays the same object with its names."""
-    if backend is False:
-        yield
-        return
-    # A graph that serves the virtual and the ordinary step goes backward twice; its buffers may
-    # not be given away after the first time.
-    with functorch_config.patch(donated_buffer=False):
-        model.compile(**({} if backend is True else {"backend": backend}))
-        try:
-            yield
-        finally:
-            model._compiled_call_impl = None
 
 
 def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -579,7 +630,7 @@ def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dic
 
 
 def _evaluate(predictor: nn.Module, split: Split) -> dict[str, float]:
-    test = _finite_logits(predictor, split.test)
+    test = _finite_logits(predictor, split.test)  # of no samples without a test part
     measured = {"test_accuracy": metrics.accuracy(test, split.test.y)}
     if isinstance(split.train.x, Images) and split.train.x.on_disk:
         return measured

@@ -848,7 +848,8 @@ def test_state_dict_goes_through_a_file_of_tensors_alone(tmp_path):
 def test_a_checkpoint_of_other_options_is_refused(tmp_path, changed):
     path = tmp_path / "run.pt"
     train_on_digits(digits(), epochs=1, checkpoint=path)
-    with pytest.raises(ValueError, match="is of another run: there `method` is"):
+    (option,) = changed
+    with pytest.raises(ValueError, match=f"is of another run: there `method.{option}` is"):
         train_on_digits(digits(), epochs=1, checkpoint=path, resume=True, method_options=changed)
 
 

@@ -809,8 +809,8 @@ def test_refuses_a_pickle_with_code_and_does_not_run_it(write, tmp_path):
         ("warmup_epochs", {"warmup_epochs": 1}),
         ("precision", {"precision": "bfloat16"}),
         ("split", {"split": split(seed=4)}),
-        ("method", {"method": mlc(q_floor=0.5)}),
-        ("method", {"method": CrossEntropy()}),
+        ("method.q_floor", {"method": mlc(q_floor=0.5)}),
+        ("method.name", {"method": CrossEntropy()}),
     ],
 )
 def test_refuses_the_checkpoint_of_another_run_and_names_the_setting(name, other, tmp_path):
@@ -835,7 +835,7 @@ def test_refuses_the_checkpoint_of_a_network_of_the_same_size_and_other_layers(t
     """As many parameters, so only the layers themselves can tell."""
     path = tmp_path / "run.pt"
     run(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Identity()), checkpoint=path)
-    text = f"`checkpoint` {str(path)!r} is of another network: "
+    text = f"`checkpoint` {str(path)!r} is of another run: there `layers.1` is 'Linear("
     model = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(64, 10))
     assert_refused_and_untouched(path, text, model=model, resume=True)
 

@@ -62,8 +62,7 @@ def log_probabilities(
             "Without either, pass `probabilities`"
         )
     network = run.predictor if isinstance(run, Result) else run
-    dtype = next((p.dtype for p in network.parameters()), None)
-    x = split.train.to(split.train.y.device, dtype).x
+    x = split.train.to(split.train.y.device, metrics.floating_type(network)).x
     logits = metrics.predict(network, x).detach().cpu().double()
     if tuple(logits.shape) != shape:
         raise ValueError(

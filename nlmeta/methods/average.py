@@ -1,11 +1,12 @@
 """An exponential moving average of a network: what `EMA` predicts with, and MLNT's teacher."""
 
-from copy import deepcopy
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nlmeta._torch import update_averages
+from nlmeta.models import copy_of
 
 __all__ = ["WeightAverage"]
 
@@ -32,7 +33,7 @@ class WeightAverage(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.module = deepcopy(model)
+        self.module = copy_of(model)
         self.n_averaged = 0
 
     def count(self, decay: float) -> float:
@@ -44,14 +45,10 @@ class WeightAverage(nn.Module):
     def update(self, model: nn.Module, share: float | Tensor) -> None:
         """Follow the network by a share in [0, 1], a number or a tensor of shape ()."""
         ours, theirs = (list(chain(m.parameters(), m.buffers())) for m in (self.module, model))
-        averages, values = ([t for t in ts if t.is_floating_point()] for ts in (ours, theirs))
-        shares: Any = share
-        if isinstance(share, Tensor):
-            of_kind = {kind: share.to(kind) for kind in {t.dtype for t in averages}}
-            shares = [of_kind[t.dtype] for t in averages]
-        torch._foreach_lerp_(averages, values, shares)  # few kernels, if the share is a number
+        averages, values = ([t for t in ts if _is_averaged(t)] for ts in (ours, theirs))
+        update_averages(averages, values, share)
         for count, value in zip(ours, theirs, strict=True):
-            if not count.is_floating_point():
+            if not _is_averaged(count):
                 count.copy_(value)
 
     def get_extra_state(self) -> Tensor:
@@ -61,3 +58,7 @@ class WeightAverage(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Put the number back."""
         self.n_averaged = int(state)
+
+
+def _is_averaged(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()

@@ -2,18 +2,23 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import is_dataclass
+from functools import cache
+from inspect import Parameter, signature
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlmeta._torch import HookedModule
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import check_joint, sum_over_processes
+from nlmeta.models import logits_of
 
 __all__ = ["Method"]
 
 
-class Method(nn.Module, ABC):
+class Method(HookedModule, ABC):
     """A way to take one training step.
 
     A method is a module so that whatever it learns beside the network (a transition matrix, an
@@ -75,7 +80,7 @@ class Method(nn.Module, ABC):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """One step of plain cross-entropy, for the epochs before the method begins."""
-        loss = F.cross_entropy(model(train.x), train.y)
+        loss = F.cross_entropy(logits_of(model, train.x), train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
@@ -94,7 +99,7 @@ class Method(nn.Module, ABC):
     def settings(self) -> dict[str, object]:
         """The method's name and its plain options, for records and checkpoints."""
         plain: dict[str, object] = {}
-        for name, value in {**vars(self), **self._modules}.items():
+        for name, value in {**vars(self), **dict(self.named_children())}.items():
             if name.startswith("_") or name == "training":
                 continue
             if isinstance(value, (bool, int, float, str)):
@@ -116,11 +121,24 @@ class Method(nn.Module, ABC):
 def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
     check_joint()
+    kind: Any = type(optimizer)
+    if _needs_closure(kind):
+        raise TypeError(
+            f"`optimizer` is {kind.__name__}, whose step evaluates the loss several "
+            "times by itself; a method takes one gradient a step: use SGD, Adam or their like"
+        )
     optimizer.zero_grad()
     loss.backward()
     reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
         p.grad = gradient
+
+
+@cache
+def _needs_closure(optimizer: type[Any]) -> bool:
+    """Whether its step evaluates the loss itself, as that of LBFGS does."""
+    closure = signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is Parameter.empty
 
 
 class Wrapper(Method):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._host import Tape
+from nlmeta._torch import no_capture_warning, version
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
 from nlmeta.methods.base import Method, Wrapper
@@ -123,10 +124,10 @@ class Captured(Wrapper):
         """All that a recording takes as given."""
         modules = [*model.modules(), *self.method.modules()]
         tensors = chain.from_iterable(
-            (*m._parameters.values(), *m._buffers.values()) for m in modules
+            (*m.parameters(recurse=False), *m.buffers(recurse=False)) for m in modules
         )
         return (
-            [(t.data_ptr(), t.requires_grad) for t in tensors if t is not None],
+            [(t.data_ptr(), t.requires_grad) for t in tensors],
             [[id(p) for p in group["params"]] for group in optimizer.param_groups],
             [m.training for m in modules],
             [_options(group) for own in _own(self.method) for group in own.param_groups],
@@ -134,13 +135,14 @@ class Captured(Wrapper):
             torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type),
         )
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "Captured":
-        self._recordings = {}  # what `.to` moves is no longer where a recording looks for it
-        return super()._apply(fn, recurse)
-
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """What `.to` moves is no longer where a recording looks for it."""
         self._recordings = {}
-        super()._load_from_state_dict(*args)
+
+    def loading(self, state: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """A recording is of the state that goes."""
+        self._recordings = {}
+        return state
 
     def __getstate__(self) -> dict[str, Any]:
         fresh: dict[str, Any] = {"_recordings": {}, "_surroundings": None, "_states": []}
@@ -184,11 +186,11 @@ class _Recording:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         versions: list[list[int]] = []
         hook = optimizer.register_step_post_hook(
-            lambda *_: versions.append([p._version for p in parameters])
+            lambda *_: versions.append([version(p) for p in parameters])
         )
         with hook, self.graph.warming_up(), self.tape.noting():
             found = take(model, optimizer, *batches)
-        if versions != [[p._version for p in parameters]]:
+        if versions != [[version(p) for p in parameters]]:
             raise RuntimeError(
                 "a step that is recorded must call the optimiser's step once, at its end; this one "
                 f"called it {len(versions)} times, or changed parameters afterwards"
@@ -332,8 +334,7 @@ def _set_capturable(method: Method, wanted: bool) -> None:
     A graph would otherwise repeat the bias correction of the step in which it was recorded.
     """
     for optimizer in _own(method):
-        # A rehearsal is no capture, and Adam would warn of that.
-        vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
+        no_capture_warning(optimizer)
         groups = [g for g in optimizer.param_groups if g.get("capturable", wanted) != wanted]
         for group in groups:
             group["capturable"] = wanted

@@ -14,6 +14,7 @@ The choice of checkpoints by the divergence is in `nlmeta.procedures`. The defau
 released code, commit 5cd0608, for weights; the paper's own text was not at hand.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -194,11 +195,9 @@ class CLIDMU(Method):
         check_same_length("train.x", forward.logits, "train.y", train.y)
         return forward
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "CLIDMU":
-        # What `.to`, `.cuda` and `.double` go through. Loading casts moments to the head's type.
-        super()._apply(fn, recurse)
+    def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Loading casts the optimiser's moments to the head's type."""
         self._optimizer.load_state_dict(self._optimizer.state_dict())
-        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the head's optimiser, for `state_dict`."""

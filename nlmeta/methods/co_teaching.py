@@ -5,6 +5,7 @@ NeurIPS 2018. Samples of small loss tend to have a right label. A network that p
 itself would pile up its own mistakes; a second one with other first weights errs elsewhere.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from nlmeta._checks import check_count, check_rate
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
+from nlmeta.models import copy_of, logits_of
 
 __all__ = ["CoTeaching"]
 
@@ -49,7 +51,7 @@ class CoTeaching(Method):
         super().__init__()
         check_rate("forget_rate", forget_rate)
         check_count("ramp_steps", ramp_steps, minimum=0)
-        self.peer = deepcopy(peer)
+        self.peer = copy_of(peer)
         self.networks = (self.peer,)
         self.forget_rate = forget_rate
         self.ramp_steps = ramp_steps
@@ -79,10 +81,10 @@ class CoTeaching(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch, *, used: float
     ) -> dict[str, Tensor]:
         peer_optimizer = self._follow(model, optimizer)
-        logits = model(train.x)
+        logits = logits_of(model, train.x)
         for part, twin in zip(model.modules(), self.peer.modules(), strict=True):
             twin.training = part.training  # layer by layer: some may be frozen
-        peer_logits = self.peer(train.x)
+        peer_logits = logits_of(self.peer, train.x)
         count = max(round(used * len(train.y)), 1)
         own, others = (small_losses(z, train.y, count) for z in (logits, peer_logits))
         loss = F.cross_entropy(logits[others], train.y[others])
@@ -106,12 +108,10 @@ class CoTeaching(Method):
             ours.update({name: value for name, value in theirs.items() if name != "params"})
         return self._optimizer
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "CoTeaching":
-        # What `.to`, `.cuda` and `.double` go through. Loading casts moments to the peer's type.
-        super()._apply(fn, recurse)
+    def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Loading casts the optimiser's moments to the peer's type."""
         if self._optimizer is not None:
             self._optimizer.load_state_dict(self._optimizer.state_dict())
-        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """Steps taken and the state of the peer's optimiser, for `state_dict`."""

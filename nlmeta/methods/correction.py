@@ -14,6 +14,7 @@ from nlmeta import distributed, losses
 from nlmeta._checks import check_transition
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
+from nlmeta.models import logits_of
 
 __all__ = ["ForwardCorrection", "GoldLossCorrection"]
 
@@ -53,7 +54,8 @@ class ForwardCorrection(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """One step; the meta batch is not looked at. See `Method.step`."""
-        loss = losses.transition_cross_entropy(model(train.x), train.y, self.transition)
+        logits = logits_of(model, train.x)
+        loss = losses.transition_cross_entropy(logits, train.y, self.transition)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
@@ -89,7 +91,7 @@ class GoldLossCorrection(ForwardCorrection):
     ) -> dict[str, Tensor]:
         """One step on the noisy and the trusted samples together. See `Method.step`."""
         meta = require_meta(self, meta)
-        logits = model(torch.cat([train.x, meta.x]))  # (n + m, C)
+        logits = logits_of(model, torch.cat([train.x, meta.x]))  # (n + m, C)
         noisy, trusted = distributed.split(logits, [len(train.y), len(meta.y)])
         corrected = losses.transition_cross_entropy(
             noisy, train.y, self.transition, reduction="sum"

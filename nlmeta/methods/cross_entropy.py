@@ -8,6 +8,7 @@ from nlmeta._checks import check_rate
 from nlmeta.data.batches import Batch
 from nlmeta.methods.average import WeightAverage
 from nlmeta.methods.base import Method, Wrapper, descend
+from nlmeta.models import logits_of
 
 __all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]
 
@@ -58,7 +59,7 @@ class GeneralisedCrossEntropy(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """One step; the meta batch is not looked at. See `Method.step`."""
-        loss = losses.generalised_cross_entropy(model(train.x), train.y, q=self.q)
+        loss = losses.generalised_cross_entropy(logits_of(model, train.x), train.y, q=self.q)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 

@@ -14,6 +14,7 @@ from nlmeta._checks import check_count, check_not_negative, check_rate
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
 from nlmeta.methods.memory import LabelMemory
+from nlmeta.models import logits_of
 
 __all__ = ["ELR"]
 
@@ -83,7 +84,7 @@ class ELR(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """The targets move, then the network; no meta batch is looked at. See `Method.step`."""
-        logits = model(train.x)
+        logits = logits_of(model, train.x)
         p = losses.clamped_probabilities(logits.detach())  # (n, C)
         before = self.memory.read(train.ids, like=p)
         targets = self.beta * before + (1 - self.beta) * p / p.sum(1, keepdim=True)

@@ -24,6 +24,7 @@ from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
 from nlmeta.methods.base import Method, descend
 from nlmeta.methods.clid_mu import CLIDMU
+from nlmeta.models import logits_of
 from nlmeta.seeding import generator
 
 __all__ = ["Augmentation", "FixMatch"]
@@ -176,7 +177,8 @@ class FixMatch(Method):
             Whether their probability is at least the cutoff.
         """
         with torch.no_grad():
-            logits = bilevel.at(model, {})(x)  # its own parameters, and copies of its statistics
+            own = bilevel.at(model, {})  # its own parameters, and copies of its statistics
+            logits = logits_of(own, x)
         confidence, labels = logits.softmax(1).max(1)
         return labels, confidence >= self.cutoff
 
@@ -213,13 +215,11 @@ class FixMatch(Method):
         """What the network sees of labelled and meta samples; of images that is settled before."""
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FixMatch":
-        """`to` and its like; images go where their mean goes."""
-        super()._apply(fn, recurse)
+    def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Images go where their mean goes."""
         if isinstance(self.unlabelled, images.Images):
             mean = fn(self.unlabelled.mean)
             self.unlabelled = self.unlabelled.to(mean.device, mean.dtype)
-        return self
 
 
 def _check_view(name: str, view: object, unlabelled: Tensor | images.Images) -> None:

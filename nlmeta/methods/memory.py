@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nlmeta._torch import HookedModule, assert_on_device
 from nlmeta.distributed import rank, sum_over_processes, world_size
 
 __all__ = ["LabelMemory", "rows_on_disk"]
@@ -39,7 +40,7 @@ def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: in
     )
 
 
-class LabelMemory(nn.Module):
+class LabelMemory(HookedModule):
     """A row of label logits for each training sample, addressed by sample id.
 
     With W processes each keeps every W-th row: process r those with ``id % W == r``. Then every
@@ -72,10 +73,6 @@ class LabelMemory(nn.Module):
         self.sharded = self.processes > 1  # so that `distributed.broadcast` leaves it alone
         own = logits[self._own].clone() if self.sharded else logits
         self.register_buffer("logits", own if device is None else own.to(device))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "LabelMemory":
-        # What `.to`, `.cuda` and `.double` go through.
-        return self if self.stays else super()._apply(fn, recurse)
 
     def read(self, ids: Tensor | None, *, like: Tensor) -> Tensor:
         """Rows of the samples with these ids, (n, C), in device and floating type of `like`."""
@@ -110,16 +107,17 @@ class LabelMemory(nn.Module):
     def _own(self) -> slice:
         return slice(rank(), None, self.processes)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
+    def saving(self, state: dict[str, Any], prefix: str) -> None:
+        """The rows of all processes are saved."""
         if self.sharded:
-            destination[prefix + "logits"] = self.all_rows()
+            state[prefix + "logits"] = self.all_rows()
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        rows = state_dict.get(prefix + "logits")
+    def loading(self, state: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """Of these each process loads its own."""
+        rows = state.get(prefix + "logits")
         if self.sharded and rows is not None and len(rows) == self.num_samples:
-            state_dict = {**state_dict, prefix + "logits": rows[self._own]}
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            return {**state, prefix + "logits": rows[self._own]}
+        return state
 
     def _check_processes(self) -> None:
         if self.sharded and world_size() != self.processes:
@@ -139,7 +137,7 @@ class LabelMemory(nn.Module):
         if ids.device.type not in ("cpu", "mps"):
             # To look at them, each step would wait for the device. (MPS has no such assertion.)
             known = ((ids >= 0) & (ids < self.num_samples)).all()
-            torch._assert_async(known, f"`train.ids` must lie in 0 to {self.num_samples - 1}")
+            assert_on_device(known, f"`train.ids` must lie in 0 to {self.num_samples - 1}")
             return ids
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.num_samples:

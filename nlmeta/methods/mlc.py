@@ -24,6 +24,7 @@ from nlmeta._checks import check_choice, check_count, check_not_negative, check_
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
+from nlmeta.models import logits_of
 
 __all__ = ["MLC", "normalise_transition"]
 
@@ -150,7 +151,7 @@ class MLC(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with T as it is, (5.6). See `Method.ordinary_step`."""
-        loss = self.loss(model(train.x), train.y, self.transition.detach())
+        loss = self.loss(logits_of(model, train.x), train.y, self.transition.detach())
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 

@@ -11,7 +11,6 @@ the authors' first commit (91eac84, 2018), and the last (40f163d, 2020) where `o
 """
 
 import math
-from copy import deepcopy
 from functools import partial
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from nlmeta.data.batches import Batch
 from nlmeta.methods.average import WeightAverage
 from nlmeta.methods.base import Method, backward, descend
 from nlmeta.methods.neighbours import neighbour_labels
-from nlmeta.models import with_features
+from nlmeta.models import copy_of, logits_of, with_features
 
 __all__ = ["MLNT"]
 
@@ -132,7 +131,7 @@ class MLNT(Method):
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
         self.trials_at_once = trials_at_once
         self.smallest_batch = neighbours + 1
-        self.feature_network = deepcopy(feature_network).requires_grad_(False).eval()
+        self.feature_network = copy_of(feature_network).requires_grad_(False).eval()
         self.networks = (self.feature_network,)  # the teacher runs in the place of `model`
         self.teacher = WeightAverage(model)  # and the number of steps taken
         self._generator = seeding.generator(seed, "synthetic labels")
@@ -165,7 +164,7 @@ class MLNT(Method):
                     if id(p) in theirs:  # what the optimiser leaves out stays where it is
                         p -= weight * gradient[name]  # (7.7)
             with bilevel.replayed(forward):  # the same pass again, so running statistics stay
-                loss = F.cross_entropy(bilevel.at(model, theta)(train.x), train.y)
+                loss = F.cross_entropy(logits_of(bilevel.at(model, theta), train.x), train.y)
             descend(optimizer, loss)
         else:
             loss = F.cross_entropy(forward.logits, train.y)
@@ -186,7 +185,7 @@ class MLNT(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
-        logits = model(train.x)
+        logits = logits_of(model, train.x)
         self._move_teacher(model, train.x.device)
         loss = F.cross_entropy(logits, train.y)
         descend(optimizer, loss)
@@ -200,7 +199,7 @@ class MLNT(Method):
         average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
         self.feature_network.eval()  # also where `train` was called on the method
         with torch.no_grad(), bilevel.replayed(forward):
-            log_q = bilevel.at(model, average)(forward.x).log_softmax(1)
+            log_q = logits_of(bilevel.at(model, average), forward.x).log_softmax(1)
             mentor, features = with_features(self.feature_network, forward.x)
         if self.teacher_share < 1:
             both = self.teacher_share, 1 - self.teacher_share
@@ -231,7 +230,7 @@ class MLNT(Method):
 
         def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
             return losses.soft_label_divergence(
-                network(forward.x), log_q, direction="label-first", scale=self.scale
+                logits_of(network, forward.x), log_q, direction="label-first", scale=self.scale
             )
 
         sets = labels if self.trial_lr > 0 else labels[:1]

@@ -22,6 +22,7 @@ from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
+from nlmeta.models import logits_of
 
 __all__ = ["MSLG"]
 
@@ -158,7 +159,7 @@ class MSLG(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step on the labels as they are, (6.6). See `Method.ordinary_step`."""
-        logits = model(train.x)
+        logits = logits_of(model, train.x)
         loss = self.ordinary_loss(logits, self.memory.read(train.ids, like=logits))
         descend(optimizer, loss)
         return {"loss": loss.detach()}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlmeta import losses
 from nlmeta.data.batches import Batch
-from nlmeta.models import with_features
+from nlmeta.models import logits_of, with_features
 
 __all__ = [
     "CrossLayerDivergence",
@@ -56,7 +56,7 @@ class LabelCrossEntropy:
 
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """See `Objective`."""
-        return F.cross_entropy(network(meta.x), meta.y)
+        return F.cross_entropy(logits_of(network, meta.x), meta.y)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LabelAbsoluteError:
 
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """See `Objective`."""
-        return losses.mean_absolute_error(network(meta.x), meta.y)
+        return losses.mean_absolute_error(logits_of(network, meta.x), meta.y)
 
 
 @dataclass(frozen=True)
@@ -109,4 +109,4 @@ class PredictionEntropy:
 
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """See `Objective`."""
-        return losses.entropy(network(meta.x))
+        return losses.entropy(logits_of(network, meta.x))

@@ -7,7 +7,8 @@ and from PyTorch's own in their linear layers.
 
 from nlmeta.models.base import Network
 from nlmeta.models.convolutional import CNN8, VGG19BN
-from nlmeta.models.features import with_features
+from nlmeta.models.copies import copy_of
+from nlmeta.models.outputs import logits_of, with_features
 from nlmeta.models.resnet import CIFARResNet, PreActResNet, resnet50
 from nlmeta.models.small import MLP, SmallCNN
 from nlmeta.models.text import TextMLP
@@ -23,6 +24,8 @@ __all__ = [
     "TextMLP",
     "VGG19BN",
     "WideResNet",
+    "copy_of",
+    "logits_of",
     "resnet50",
     "with_features",
 ]

@@ -85,7 +85,7 @@ def _run(recipe: Recipe, load_split: Callable[[int], Split], seed: int) -> list[
 
 def _measure(predictor: nn.Module, split: Split) -> dict[str, float]:
     like = next(predictor.parameters())
-    split = split.to(like.device, like.dtype)
+    split = split.to(like.device, metrics.floating_type(predictor))
     test = metrics.predict(predictor, split.test.x)
     train = metrics.predict(predictor, split.train.x)
     return {

@@ -20,6 +20,7 @@ from nlmeta._checks import check_count, check_positive, check_rate
 from nlmeta.data import Batch, Samples, Split
 from nlmeta.methods import CrossEntropy, Method
 from nlmeta.methods.base import descend
+from nlmeta.models import logits_of
 from nlmeta.seeding import generator
 from nlmeta.training import fit
 
@@ -175,7 +176,7 @@ class _Distillation(Method):
     ) -> dict[str, Tensor]:
         """One step; the meta batch is not looked at. See `Method.step`."""
         loss = distillation_loss(
-            model(train.x),
+            logits_of(model, train.x),
             train.y,
             self.logits[train.ids],
             temperature=self.temperature,
@@ -187,6 +188,5 @@ class _Distillation(Method):
 
 def _logits(network: nn.Module, samples: Samples) -> Tensor:
     """Logits of all samples, (n, C), in the network's floating type."""
-    like = next(network.parameters())
-    x = samples.to(samples.y.device, like.dtype).x
+    x = samples.to(samples.y.device, metrics.floating_type(network)).x
     return metrics.predict(network, x)

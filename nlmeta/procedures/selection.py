@@ -6,7 +6,6 @@ values are kept, and their logits are added up. A score is any function of a net
 Nothing here looks at the test part, and `Result.accuracy` stays that of the last epoch.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from nlmeta import losses, metrics
 from nlmeta._checks import check_count
 from nlmeta.data.images import Images
 from nlmeta.methods import Method
-from nlmeta.models import with_features
+from nlmeta.models import copy_of, logits_of, with_features
 from nlmeta.seeding import generator
 
 __all__ = ["Ensemble", "KeepEpochs", "Score", "divergence_score"]
@@ -80,7 +79,7 @@ class _Divergence(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits, features = with_features(self.network, x)
-        return losses.cross_layer_divergence(features, logits, **self.options)[None]  # (1,)
+        return losses.cross_layer_divergence(features, logits, **self.options).view(1, 1)
 
 
 class Ensemble(nn.Module):
@@ -100,7 +99,7 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, C)."""
-        return torch.stack([member(x) for member in self.members]).sum(0)
+        return torch.stack([logits_of(member, x) for member in self.members]).sum(0)
 
 
 class KeepEpochs:
@@ -134,7 +133,7 @@ class KeepEpochs:
         self.keep = keep
         self.last = last
         self.values: dict[str, dict[int, float]] = {name: {} for name in scores}
-        self._shape = copy.deepcopy(model)
+        self._shape = copy_of(model)
         self._epochs: list[int] = []
         self._states: dict[int, dict[str, Any]] = {}
 
@@ -203,7 +202,7 @@ class KeepEpochs:
             raise ValueError("no epoch was scored yet; hand this object to `fit` as `on_epoch`")
         networks = []
         for epoch in epochs:
-            network = copy.deepcopy(self._shape).eval()
+            network = copy_of(self._shape).eval()
             # Assigned and not copied into, so that float64 stays float64.
             network.load_state_dict(_on_cpu(self._states[epoch]), assign=True)
             networks.append(network)
