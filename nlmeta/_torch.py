@@ -14,8 +14,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._functorch import config as functorch_config
 
+# Sees every operation that is called for, with all tensors in its arguments; the count of
+# operations and the memory of `nlmeta.experiments.cost` rest on them. No public way has both.
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
 __all__ = [
     "HookedModule",
+    "TorchDispatchMode",
     "all_gather_rows",
     "assert_on_device",
     "compiled",
@@ -25,6 +31,7 @@ __all__ = [
     "keep_donated_buffers",
     "move",
     "no_capture_warning",
+    "tree_leaves",
     "update_averages",
     "version",
 ]
@@ -97,8 +104,9 @@ def compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
 def full_float32() -> Iterator[None]:
     """Without TensorFloat-32, which keeps ten bits, in convolutions, recurrent layers and products.
 
-    PyTorch has an older switch, `allow_tf32`, which raises once convolutions and recurrent layers
-    differ by the newer one. So they are switched together, and the older one is never touched.
+    PyTorch has an older switch, `allow_tf32`, and refuses to read it while the newer one says
+    something else. So the older one is never touched here, and inside the block nothing may read
+    it; afterwards it reads as before.
     """
     cudnn: Any = torch.backends.cudnn  # its types do not know of these
     kinds = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul

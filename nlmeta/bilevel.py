@@ -688,7 +688,8 @@ def trial_gradients(
     Raises
     ------
     RuntimeError
-        The network draws random numbers, or is compiled by `torch.compile`.
+        The network draws random numbers, is compiled by `torch.compile`, or uses an operation that
+        `torch.func.vmap` cannot take, as recurrent layers do.
 
     Notes
     -----
@@ -726,6 +727,12 @@ def trial_gradients(
     try:
         values = vmap(outer, randomness="error")({**theta_hat, **buffers})  # (M,)
     except RuntimeError as error:
+        if "Batching rule not implemented" in str(error):
+            raise RuntimeError(
+                "`model` uses an operation that cannot run for several trial steps at once, as "
+                "recurrent layers do; take one after the other: MLNT with trials_at_once=1. "
+                f"PyTorch says: {error}"
+            ) from error
         if "randomness" not in str(error):
             raise
         raise RuntimeError(
@@ -820,10 +827,13 @@ def _gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Te
 def _second_derivatives() -> Iterator[None]:
     try:
         yield
-    except NotImplementedError as error:
+    except RuntimeError as error:  # of which a NotImplementedError is one
+        if "not implemented" not in str(error):
+            raise
         raise NotImplementedError(
             "`model` uses an operation that cannot be differentiated twice, which mode='exact' and "
-            "MLNT's second order need; use mode='jvp', mode='fd' or order='first'. PyTorch says: "
+            "MLNT's second order need; use mode='jvp', mode='fd' or order='first', or for "
+            "attention the math backend of `torch.nn.attention.sdpa_kernel`. PyTorch says: "
             f"{error}"
         ) from error
 
@@ -902,8 +912,9 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
         except NotImplementedError as error:
             raise NotImplementedError(
                 "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
-                "work; use mode='fd', or for attention the math backend of "
-                f"`torch.nn.attention.sdpa_kernel`. PyTorch says: {error}"
+                "work; use mode='fd'. Or, for attention, the math backend of "
+                "`torch.nn.attention.sdpa_kernel`; for recurrent layers on a CPU, "
+                f"`torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: {error}"
             ) from error
     return torch.zeros_like(logits) if z_dot is None else z_dot
 

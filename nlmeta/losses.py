@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nlmeta._checks import (
     check_choice,
+    check_class_indices,
     check_labels_in_step,
     check_not_negative,
     check_rate,
@@ -25,6 +26,7 @@ __all__ = [
     "Scale",
     "Space",
     "clamped_probabilities",
+    "cross_entropy",
     "cross_layer_divergence",
     "early_learning_regulariser",
     "entropy",
@@ -48,8 +50,41 @@ TINY = 1e-20
 # Keeps the logarithm of a graph's entry finite; as in the released code of CLID-MU.
 GRAPH_FLOOR = 1e-7
 
+# A label that no sample has, for PyTorch to pass over in place of -100.
+NO_LABEL = torch.iinfo(torch.int64).min
+
 # Probabilities are kept this far from 0 and 1; as in the released code of ELR.
 PROBABILITY_FLOOR = 1e-4
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of one given label for each sample: minus the logarithm of its p.
+
+    `torch.nn.functional.cross_entropy` with one label for each sample and nothing else. That one
+    takes labels of -100 for samples to pass over, and rows of numbers for soft labels.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, C)
+        z, with p = softmax(z).
+    labels : Tensor of int64, shape (n,)
+        Given labels.
+    reduction : {"mean", "sum", "none"}
+        Over the batch. Default ``"mean"``.
+
+    Returns
+    -------
+    Tensor, shape (), or (n,) with ``"none"``
+
+    Raises
+    ------
+    ValueError
+        `labels` are of another type or shape.
+    IndexError
+        On a CPU: a label lies outside of 0 to C - 1. A GPU ends the process.
+    """
+    check_class_indices("labels", labels)
+    return F.cross_entropy(logits, labels, reduction=reduction, ignore_index=NO_LABEL)
 
 
 def transition_cross_entropy(
@@ -107,7 +142,7 @@ def transition_cross_entropy(
     logits = logits.to(torch.promote_types(logits.dtype, transition.dtype))
     transition = transition.to(logits.dtype)
     if space == "logit":
-        return F.cross_entropy(logits @ transition, labels, reduction=reduction)
+        return cross_entropy(logits @ transition, labels, reduction=reduction)
     log_p = F.log_softmax(logits, dim=1)  # (n, C)
     columns = transition.t()[labels]  # (n, C): row b holds P(label b | each true class)
     if q_floor > 0 and columns.requires_grad:
@@ -228,7 +263,7 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, *, q: float = 0.7)
         Mean over the batch.
     """
     check_rate("q", q)
-    log_p = -F.cross_entropy(logits, labels, reduction="none")  # (n,)
+    log_p = -cross_entropy(logits, labels, reduction="none")  # (n,)
     # expm1 keeps the digits where p is near 1.
     return -(torch.expm1(q * log_p) / q if q > 0 else log_p).mean()
 
@@ -250,6 +285,8 @@ def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
     Tensor, shape ()
         Mean over the batch.
     """
+    check_class_indices("labels", labels)
+    check_same_length("logits", logits, "labels", labels)
     p = logits.softmax(1).gather(1, labels[:, None])  # (n, 1)
     return 2 * (1 - p).mean()
 

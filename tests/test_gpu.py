@@ -26,6 +26,7 @@ from nlmeta import (
     losses,
     metrics,
 )
+from nlmeta._torch import full_float32
 from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batches, draw_batch
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
@@ -209,11 +210,8 @@ def test_dropout_is_repeated_in_the_tangent_on_the_gpu():
 
 @pytest.fixture
 def _no_tf32():
-    convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    yield
-    convolutions.fp32_precision = before
+    with full_float32():
+        yield
 
 
 @pytest.mark.usefixtures("_no_tf32")

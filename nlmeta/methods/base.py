@@ -7,9 +7,9 @@ from inspect import Parameter, signature
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlmeta import losses
 from nlmeta._torch import HookedModule
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import check_joint, sum_over_processes
@@ -80,7 +80,7 @@ class Method(HookedModule, ABC):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """One step of plain cross-entropy, for the epochs before the method begins."""
-        loss = F.cross_entropy(logits_of(model, train.x), train.y)
+        loss = losses.cross_entropy(logits_of(model, train.x), train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 

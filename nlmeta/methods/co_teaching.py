@@ -10,9 +10,9 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlmeta import losses
 from nlmeta._checks import check_count, check_rate
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend
@@ -87,8 +87,8 @@ class CoTeaching(Method):
         peer_logits = logits_of(self.peer, train.x)
         count = max(round(used * len(train.y)), 1)
         own, others = (small_losses(z, train.y, count) for z in (logits, peer_logits))
-        loss = F.cross_entropy(logits[others], train.y[others])
-        peer_loss = F.cross_entropy(peer_logits[own], train.y[own])
+        loss = losses.cross_entropy(logits[others], train.y[others])
+        peer_loss = losses.cross_entropy(peer_logits[own], train.y[own])
         descend(optimizer, loss)
         descend(peer_optimizer, peer_loss)
         return {
@@ -141,7 +141,7 @@ def small_losses(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     Tensor of int64, shape (count,)
         Their rows, ascending. Of equal losses the earlier row.
     """
-    sample_losses = F.cross_entropy(logits.detach(), labels, reduction="none")
+    sample_losses = losses.cross_entropy(logits.detach(), labels, reduction="none")
     return sample_losses.argsort(stable=True)[:count].sort().values
 
 

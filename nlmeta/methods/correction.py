@@ -7,14 +7,13 @@ business: it may be the true one, or an estimate from `nlmeta.procedures`.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta import distributed, losses
 from nlmeta._checks import check_transition
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.models import logits_of
+from nlmeta.models.outputs import check_inputs, logits_of
 
 __all__ = ["ForwardCorrection", "GoldLossCorrection"]
 
@@ -91,12 +90,13 @@ class GoldLossCorrection(ForwardCorrection):
     ) -> dict[str, Tensor]:
         """One step on the noisy and the trusted samples together. See `Method.step`."""
         meta = require_meta(self, meta)
+        check_inputs(train.x)
         logits = logits_of(model, torch.cat([train.x, meta.x]))  # (n + m, C)
         noisy, trusted = distributed.split(logits, [len(train.y), len(meta.y)])
         corrected = losses.transition_cross_entropy(
             noisy, train.y, self.transition, reduction="sum"
         )
-        plain = F.cross_entropy(trusted, meta.y, reduction="sum")
+        plain = losses.cross_entropy(trusted, meta.y, reduction="sum")
         loss = (corrected + plain) / len(logits)
         descend(optimizer, loss)
         return {"loss": loss.detach()}

@@ -6,7 +6,6 @@ its ELR+, with a second network, averaged weights and mixup, is left out.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta import losses
@@ -89,7 +88,7 @@ class ELR(Method):
         before = self.memory.read(train.ids, like=p)
         targets = self.beta * before + (1 - self.beta) * p / p.sum(1, keepdim=True)
         self.memory.write(train.ids, targets)
-        cross_entropy = F.cross_entropy(logits, train.y)
+        cross_entropy = losses.cross_entropy(logits, train.y)
         regulariser = losses.early_learning_regulariser(logits, targets)
         loss = cross_entropy + self.weight * regulariser
         descend(optimizer, loss)

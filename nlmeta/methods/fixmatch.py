@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nlmeta import bilevel
+from nlmeta import bilevel, losses
 from nlmeta._checks import check_count, check_not_negative, check_rate
 from nlmeta._host import to_device
 from nlmeta.data import images
@@ -147,7 +146,9 @@ class FixMatch(Method):
         if self.unlabelled_weight > 0:
             logits = forward.logits[len(train.y) :]
             # Those it is not sure of count as zeros of the mean, as published.
-            unlabelled = (sure * F.cross_entropy(logits, pseudo, reduction="none")).mean()  # (8.12)
+            unlabelled = (
+                sure * losses.cross_entropy(logits, pseudo, reduction="none")
+            ).mean()  # (8.12)
             loss = loss + self.unlabelled_weight * unlabelled
             diagnostics["unlabelled_loss"] = unlabelled.detach()
             diagnostics["accepted"] = sure.to(unlabelled.dtype).mean()
@@ -157,7 +158,7 @@ class FixMatch(Method):
     def labelled_loss(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
         """Cross-entropy of the first n samples of a pass, those with labels, or its correction."""
         if self.correction is None:
-            return F.cross_entropy(forward.logits[: len(labels)], labels)
+            return losses.cross_entropy(forward.logits[: len(labels)], labels)
         return self.correction.ordinary_loss(forward, labels)
 
     def pseudo_labels(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

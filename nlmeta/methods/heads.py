@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from itertools import chain, pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nlmeta import bilevel
+from nlmeta import bilevel, losses
 from nlmeta._checks import check_count
 from nlmeta._host import from_host
 from nlmeta.seeding import generator, seeded
@@ -61,7 +60,7 @@ class WeightNet(nn.Module):
     def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
         """Normalised weights (n,) of the first n samples of a recorded pass; (8.2)."""
         logits = forward.logits.detach()[: len(labels)]
-        w = self.weights(F.cross_entropy(logits, labels, reduction="none"))
+        w = self.weights(losses.cross_entropy(logits, labels, reduction="none"))
         if not self.normalise:
             return w / len(w)
         total = w.sum()
@@ -70,7 +69,7 @@ class WeightNet(nn.Module):
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
         """Weighted cross-entropy of the first n logits, from the weights of `forward`; (8.3)."""
-        sample_losses = F.cross_entropy(logits[: len(labels)], labels, reduction="none")
+        sample_losses = losses.cross_entropy(logits[: len(labels)], labels, reduction="none")
         return (correction * sample_losses).sum()
 
 
@@ -145,7 +144,7 @@ class LogitMultiplier(nn.Module):
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
         """Cross-entropy of the first n logits times their factors; (8.9)."""
-        return F.cross_entropy(correction * logits[: len(labels)], labels)
+        return losses.cross_entropy(correction * logits[: len(labels)], labels)
 
     def get_extra_state(self) -> Tensor:
         """Where the noise stands, for `state_dict`."""

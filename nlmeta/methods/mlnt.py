@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlmeta import _checks, bilevel, losses, seeding
@@ -164,10 +163,10 @@ class MLNT(Method):
                     if id(p) in theirs:  # what the optimiser leaves out stays where it is
                         p -= weight * gradient[name]  # (7.7)
             with bilevel.replayed(forward):  # the same pass again, so running statistics stay
-                loss = F.cross_entropy(logits_of(bilevel.at(model, theta), train.x), train.y)
+                loss = losses.cross_entropy(logits_of(bilevel.at(model, theta), train.x), train.y)
             descend(optimizer, loss)
         else:
-            loss = F.cross_entropy(forward.logits, train.y)
+            loss = losses.cross_entropy(forward.logits, train.y)
             backward(optimizer, loss)
             for name, p in theta.items():
                 if p.grad is not None:  # what the logits do not depend on has none
@@ -187,7 +186,7 @@ class MLNT(Method):
         """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
         logits = logits_of(model, train.x)
         self._move_teacher(model, train.x.device)
-        loss = F.cross_entropy(logits, train.y)
+        loss = losses.cross_entropy(logits, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
@@ -239,10 +238,10 @@ class MLNT(Method):
         for some in sets.split(self.trials_at_once):
             if len(some) > 1:
                 gradient, value = bilevel.trial_gradients(
-                    model, forward, F.cross_entropy, some, divergence, lr=self.trial_lr
+                    model, forward, losses.cross_entropy, some, divergence, lr=self.trial_lr
                 )
             else:
-                trial_loss = partial(F.cross_entropy, target=some[0])  # (7.2)
+                trial_loss = partial(losses.cross_entropy, labels=some[0])  # (7.2)
                 gradient, value = bilevel.trial_gradient(
                     model, forward, trial_loss, divergence, lr=self.trial_lr, order=self.order
                 )

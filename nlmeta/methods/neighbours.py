@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from nlmeta._checks import check_class_indices
 from nlmeta._host import from_host
 
 __all__ = ["neighbour_labels"]
@@ -49,6 +50,7 @@ def neighbour_labels(
     ValueError
         The batch is too small for so many neighbours.
     """
+    check_class_indices("labels", labels)
     n = len(labels)
     if n <= neighbours:
         raise ValueError(

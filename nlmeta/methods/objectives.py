@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nlmeta import losses
@@ -56,7 +55,7 @@ class LabelCrossEntropy:
 
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """See `Objective`."""
-        return F.cross_entropy(logits_of(network, meta.x), meta.y)
+        return losses.cross_entropy(logits_of(network, meta.x), meta.y)
 
 
 @dataclass(frozen=True)

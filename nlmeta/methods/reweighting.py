@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nlmeta import bilevel
+from nlmeta import bilevel, losses
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.clid_mu import CLIDMU
@@ -159,4 +158,4 @@ class MetaWeightNet(CLIDMU):
 
 def _weighted(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Sum of the samples' cross-entropies times their weights."""
-    return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+    return (weights * losses.cross_entropy(logits, labels, reduction="none")).sum()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from nlmeta._torch import full_float32
 from nlmeta.experiments.cost.measure import (
     CANDIDATES,
     MEMORY_CLASSES,
@@ -42,34 +43,35 @@ parser.add_argument(
 arguments = parser.parse_args()
 torch.set_num_threads(arguments.threads)
 
-torch.backends.cudnn.allow_tf32 = False  # so that what is called float32 is
-
 say = partial(print, flush=True)
 model = CIFARResNet(18, 10, width=16, seed=SEED)
 name = "ResNet-18, width 16"
-rows = measure(
-    model,
-    network=name,
-    candidates=CANDIDATES,
-    rounds=arguments.rounds,
-    device=arguments.device,
-    seed=SEED,
-    report=say,
-)
-say("label memory")
-plain = next(row["seconds"] for row in rows if row["method"] == "cross-entropy")
-rows.append(measure_label_memory(plain, num_samples=arguments.memory_rows, seed=SEED))
-with tempfile.TemporaryDirectory(dir=arguments.output.resolve().parent) as folder:
-    file = Path(folder) / "labels"
-    rows.append(
-        measure_label_memory(plain, num_samples=arguments.memory_rows, file=file, seed=SEED)
+with full_float32():  # so that what is called float32 is
+    rows = measure(
+        model,
+        network=name,
+        candidates=CANDIDATES,
+        rounds=arguments.rounds,
+        device=arguments.device,
+        seed=SEED,
+        report=say,
     )
-say("batches")
-rows += measure_batches(model.to(arguments.device), plain, seed=SEED)
-rows.append(measure_decoding(model, folder=arguments.output.resolve().parent, seed=SEED))
-write(rows, arguments.output)
-precision = measure_precision(model, network=name, device=arguments.device, seed=SEED, report=say)
-write(precision, precision_file(arguments.output))
+    say("label memory")
+    plain = next(row["seconds"] for row in rows if row["method"] == "cross-entropy")
+    rows.append(measure_label_memory(plain, num_samples=arguments.memory_rows, seed=SEED))
+    with tempfile.TemporaryDirectory(dir=arguments.output.resolve().parent) as folder:
+        file = Path(folder) / "labels"
+        rows.append(
+            measure_label_memory(plain, num_samples=arguments.memory_rows, file=file, seed=SEED)
+        )
+    say("batches")
+    rows += measure_batches(model.to(arguments.device), plain, seed=SEED)
+    rows.append(measure_decoding(model, folder=arguments.output.resolve().parent, seed=SEED))
+    write(rows, arguments.output)
+    precision = measure_precision(
+        model, network=name, device=arguments.device, seed=SEED, report=say
+    )
+    write(precision, precision_file(arguments.output))
 
 say(
     f"\nTime and memory in units of cross-entropy, {rows[0]['machine']}, "

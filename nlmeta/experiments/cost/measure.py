@@ -21,11 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nlmeta import seeding
 from nlmeta._checks import check_count
+from nlmeta._torch import TorchDispatchMode, tree_leaves
 from nlmeta.bilevel import Lookahead
 from nlmeta.data.batches import Batch
 from nlmeta.experiments.cost.literal import LiteralCLIDMU, LiteralMLC, LiteralMLNT, LiteralMSLG
