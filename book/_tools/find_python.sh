@@ -1,12 +1,12 @@
 #!/bin/sh
-# Print the path of a Python 3.11 to 3.13 that can make a virtual environment.
+# Print the path of a Python 3.11 to 3.14 that can make a virtual environment.
 # Usage: find_python.sh [PYTHON]   (an argument that is not empty is the only candidate)
 set -u
 
 suitable='
 import sys
-if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.exit("is Python %d.%d, which is not 3.11 to 3.13" % sys.version_info[:2])
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    sys.exit("is Python %d.%d, which is not 3.11 to 3.14" % sys.version_info[:2])
 try:
     import ensurepip, venv
 except ImportError:
@@ -18,7 +18,7 @@ print(getattr(sys, "_base_executable", None) or sys.executable)
 if [ -n "${1:-}" ]; then
     candidates=$1
 else
-    candidates="python3.13 python3.12 python3.11 python3 python"
+    candidates="python3.13 python3.12 python3.14 python3.11 python3 python"
 fi
 
 tried=""
@@ -34,7 +34,7 @@ for candidate in $candidates; do
 done
 
 {
-    echo "nlmeta needs Python 3.11, 3.12 or 3.13, and none was found that can be used."
+    echo "nlmeta needs Python 3.11 to 3.14, and none was found that can be used."
     if [ -n "$tried" ]; then
         echo "Tried:$tried"
     else

@@ -1,11 +1,12 @@
-"""Make `.venv` and install the package with some extras; skip what is already done.
+"""Make a virtual environment and install the package in it; skip what is already done.
 
     python book/_tools/prepare.py book test
+    python book/_tools/prepare.py test --environment .venv-constrained --constraints "torch==2.11.*"
 
 Runs on the plain Python that was found, so it imports the standard library alone. A mark inside
-`.venv` says whether the set-up is finished and what it was made from. An unfinished one is made
-anew, since an installation that was cut short can look complete to pip. An environment without any
-mark is somebody's own: it is never touched.
+the environment says whether the set-up is finished and what it was made from. An unfinished one is
+made anew, since an installation that was cut short can look complete to pip; so is one of other
+constraints. An environment without any mark is somebody's own: it is never touched.
 """
 
 import argparse
@@ -53,28 +54,42 @@ def create(environment: Path) -> None:
     venv.EnvBuilder(with_pip=True).create(environment)
 
 
-def main(extras: list[str]) -> None:
-    environment = ROOT / ".venv"
+def main(extras: list[str], environment: Path, constraints: list[str]) -> None:
     mark = finished(environment)
+    if mark and mark.get("constraints", []) != constraints:
+        mark = None
     project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     wanted = set(extras)
     if mark and mark["pyproject"] == project and wanted <= set(mark["extras"]):
-        print("Set-up: .venv is ready.", flush=True)
+        print(f"Set-up: {environment.name} is ready.", flush=True)
         return
     if mark:
         wanted |= set(mark["extras"])
         (environment / MARK).write_text(json.dumps({"finished": False}))
     else:
         version = ".".join(map(str, sys.version_info[:3]))
-        print(f"Set-up 1/2: a new virtual environment in .venv (Python {version})", flush=True)
+        print(
+            f"Set-up 1/2: a new virtual environment in {environment.name} (Python {version})",
+            flush=True,
+        )
         create(environment)
     names = ",".join(sorted(wanted))
     print(f"Set-up 2/2: installing nlmeta[{names}]; the first time downloads a few GB", flush=True)
     command = [environment_python(environment), "-m", "pip", "install", "-e", f".[{names}]"]
+    if constraints:
+        listed = environment / "constraints.txt"
+        listed.write_text("\n".join(constraints) + "\n")
+        command += ["--constraint", listed]
     result = subprocess.run([*command, "--disable-pip-version-check"], cwd=ROOT, check=False)
     if result.returncode:
         sys.exit("Set-up failed (see pip's message above). Run the same command again to retry.")
-    done = {"finished": True, "root": str(ROOT), "pyproject": project, "extras": sorted(wanted)}
+    done = {
+        "finished": True,
+        "root": str(ROOT),
+        "pyproject": project,
+        "extras": sorted(wanted),
+        "constraints": constraints,
+    }
     (environment / MARK).write_text(json.dumps(done, indent=1))
     print("Set-up: done.", flush=True)
 
@@ -82,4 +97,9 @@ def main(extras: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("extras", nargs="+", help="extras of pyproject.toml to install")
-    main(parser.parse_args().extras)
+    parser.add_argument("--environment", default=".venv", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--constraints", default="", help="versions to keep to, separated by spaces"
+    )
+    given = parser.parse_args()
+    main(given.extras, ROOT / given.environment, given.constraints.split())
