@@ -87,6 +87,11 @@ Mode = Literal["jvp", "fd", "exact"]
 MODES = ("jvp", "fd", "exact")
 Order = Literal["first", "second"]
 ORDERS = ("first", "second")
+# In training mode these write their buffers, and in evaluation mode they read them: never both.
+RUNNING_STATISTICS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
 HELD_FIXED = 1e-4  # ReLUs that change sides leave up to 3e-6 of a step of 1e-7 in float64
 
 _compared: "WeakSet[nn.Module]" = WeakSet()  # networks of which a difference was compared
@@ -158,12 +163,17 @@ class Forward(NamedTuple):
         in every pass, and its hypergradients are wrong.
     features : Tensor, shape (n, D), optional
         What the last linear layer saw, detached, where it was asked for.
+    buffers : dict of str to Tensor
+        Copies of those that stood before the pass and may enter its outcome, by name: all but the
+        running statistics of norm layers. The vectors of a spectral norm are such ones; the pass
+        has moved them.
     """
 
     x: Tensor
     logits: Tensor
     random_state: tuple[Tensor, ...]
     features: Tensor | None = None
+    buffers: Parameters = {}
 
 
 class Hypergradient(NamedTuple):
@@ -282,11 +292,11 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
         raise ValueError(
             f"`x` lies on {x.device} and `model` on {place}; move one of them with `.to`"
         )
-    state = random_state(x.device)
+    state, buffers = random_state(x.device), _entering_buffers(model)
     if features:
         logits, seen = with_features(model, x)
-        return Forward(x, logits, state, seen.detach())
-    return Forward(x, logits_of(model, x), state)
+        return Forward(x, logits, state, seen.detach(), buffers)
+    return Forward(x, logits_of(model, x), state, None, buffers)
 
 
 def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forward:
@@ -311,7 +321,8 @@ def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forwa
     if not Lookahead.of(mode).lean:
         return forward
     with replayed(forward):
-        return forward._replace(logits=logits_of(at(model, parameters(model)), forward.x))
+        network = at(model, parameters(model) | forward.buffers)
+        return forward._replace(logits=logits_of(network, forward.x))
 
 
 def virtual_step(
@@ -453,7 +464,7 @@ def tangent(
         An operation of the network has no forward-mode rule.
     """
     check_choice("mode", mode, ("jvp", "fd"))
-    theta = {name: p.detach() for name, p in parameters(model).items()}
+    theta = {name: p.detach() for name, p in parameters(model).items()} | forward.buffers
     with torch.no_grad(), replayed(forward), _plain_arithmetic(model, mode, forward.x.device):
         if mode == "jvp":
             z_dot = _dual_tangent(model, theta, direction, forward.x)
@@ -495,9 +506,10 @@ def hypergradient_from_tangent(
         One gradient for each meta-parameter; zero where L does not depend on it.
     """
     z = logits.detach().to(z_dot.dtype).requires_grad_()
-    (slope,) = torch.autograd.grad(inner_loss(z), z, create_graph=True)  # dL/dz, (n, C)
-    change = -lr * (slope * z_dot).sum()
-    return torch.autograd.grad(change, list(meta_parameters), materialize_grads=True)
+    with _second_derivatives("`inner_loss`", "write it with operations that can be"):
+        (slope,) = torch.autograd.grad(inner_loss(z), z, create_graph=True)  # dL/dz, (n, C)
+        change = -lr * (slope * z_dot).sum()
+        return torch.autograd.grad(change, list(meta_parameters), materialize_grads=True)
 
 
 def hypergradient(
@@ -793,6 +805,16 @@ def _trial_steps(model: nn.Module, forward: Forward, slopes: Tensor, lr: float) 
     return {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
 
 
+def _entering_buffers(model: nn.Module) -> Parameters:
+    """Copies of the buffers that may enter what the network computes in training mode."""
+    return {
+        f"{prefix}.{name}" if prefix else name: buffer.detach().clone()
+        for prefix, module in model.named_modules()
+        if not isinstance(module, RUNNING_STATISTICS)
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
 def _places(model: nn.Module) -> dict[str, str]:
     """Each place of the network that holds a parameter or buffer, and the name of what it holds."""
     tensors = chain(model.named_parameters(), model.named_buffers())
@@ -824,17 +846,19 @@ def _gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Te
 
 
 @contextmanager
-def _second_derivatives() -> Iterator[None]:
+def _second_derivatives(
+    of: str = "`model` or `inner_loss`",
+    way_out: str = "use mode='jvp', mode='fd' or order='first', or for attention the math backend "
+    "of `torch.nn.attention.sdpa_kernel`",
+) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of which a NotImplementedError is one
         if "not implemented" not in str(error):
             raise
         raise NotImplementedError(
-            "`model` uses an operation that cannot be differentiated twice, which mode='exact' and "
-            "MLNT's second order need; use mode='jvp', mode='fd' or order='first', or for "
-            "attention the math backend of `torch.nn.attention.sdpa_kernel`. PyTorch says: "
-            f"{error}"
+            f"{of} uses an operation that cannot be differentiated twice; {way_out}. "
+            f"PyTorch says: {error}"
         ) from error
 
 
@@ -913,8 +937,10 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
             raise NotImplementedError(
                 "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
                 "work; use mode='fd'. Or, for attention, the math backend of "
-                "`torch.nn.attention.sdpa_kernel`; for recurrent layers on a CPU, "
-                f"`torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: {error}"
+                "`torch.nn.attention.sdpa_kernel`, in evaluation mode after "
+                "`torch.backends.mha.set_fastpath_enabled(False)`; for recurrent layers on a CPU "
+                "float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
+                f"{error}"
             ) from error
     return torch.zeros_like(logits) if z_dot is None else z_dot
 

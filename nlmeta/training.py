@@ -161,7 +161,9 @@ def fit(
         number where nothing was evaluated.
     on_epoch : callable, optional
         ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
-        history. If it has `state_dict` and `load_state_dict`, its state is in the checkpoint.
+        history. What it draws from PyTorch's generators comes from a stream of its own for each
+        epoch, so it does not change the run. If it has `state_dict` and `load_state_dict`, its
+        state is in the checkpoint.
     progress : bool, optional
         Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
 
@@ -271,11 +273,13 @@ def fit(
                     with compiled(model, compile), distributed.joint(model, *networks):
                         row = run.train_epoch(epoch)
                     distributed.broadcast(model, method)  # statistics differ until here
-                    if epoch % evaluate_every == 0 or epoch == epochs:
-                        row |= _evaluate(method.predictor(model), split)
-                    if on_epoch is not None:
-                        numbers = on_epoch(epoch, model, method) or {}
-                        row |= {k: float(v) for k, v in numbers.items()}
+                    # With a stream of its own: what is drawn here moves no dropout of the run.
+                    with seeded(seed, f"after epoch {epoch}", device):
+                        if epoch % evaluate_every == 0 or epoch == epochs:
+                            row |= _evaluate(method.predictor(model), split)
+                        if on_epoch is not None:
+                            numbers = on_epoch(epoch, model, method) or {}
+                            row |= {k: float(v) for k, v in numbers.items()}
                     row["seconds"] = time.perf_counter() - started
                     run.rows.append(row)
                     if path is not None:

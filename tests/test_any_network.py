@@ -614,6 +614,65 @@ def test_cross_entropy_is_that_of_pytorch_for_one_label_each():
         assert torch.equal(losses.cross_entropy(logits, y, reduction=reduction), expected)
 
 
+@pytest.mark.parametrize("mode", ["exact", "fd"])
+def test_vectors_that_a_pass_moves_are_those_of_the_recorded_pass_in_the_tangent(mode):
+    """The older spectral norm takes its factor from vectors that each pass moves first."""
+
+    class Moving(Net):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.tensor(1.0, dtype=torch.float64))
+
+        def body(self, x):
+            with torch.no_grad():
+                self.scale.mul_(0.5)
+            return (self.a(x) * self.scale).tanh()
+
+    wanted = transition_gradient(Moving().double(), "exact")
+    net = Moving().double()
+    train, meta = batches(torch.float64)
+    forward = bilevel.record(net, train.x)
+    assert net.scale == 0.5
+    assert_close(bilevel.renewed(net, forward, bilevel.Lookahead(lean=True)).logits, forward.logits)
+    assert net.scale == 0.5
+    found = transition_gradient(Moving().double(), "jvp" if mode == "exact" else mode)
+    assert_close(found, wanted, rtol=1e-3 if mode == "fd" else 1e-12, atol=1e-9)
+
+
+def test_a_loss_without_a_second_derivative_is_refused_by_name():
+    net = Net().double()
+    train, _ = batches(torch.float64)
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="`inner_loss` uses an operation that cannot be"):
+        bilevel.hypergradient(
+            net,
+            bilevel.record(net, train.x),
+            lambda logits: weight * F.multi_margin_loss(logits, train.y),
+            lambda network: F.cross_entropy(network(train.x), train.y),
+            [weight],
+            lr=0.1,
+        )
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 3])
+def test_what_is_drawn_after_an_epoch_moves_no_dropout_of_the_run(evaluate_every):
+    """Neither a callback nor an evaluation with dropout left on."""
+
+    class Drawing(Net):
+        def body(self, x):
+            return F.dropout(self.a(x), 0.5, training=True)
+
+    def draw(epoch, model, method):
+        torch.manual_seed(epoch)
+        torch.rand(3)
+
+    options = {"epochs": 3, "batch_size": 32, "seed": 0, "progress": False}
+    plain, other = Drawing(2), Drawing(2)
+    fit(CrossEntropy(), plain, split_of(), **options)
+    fit(CrossEntropy(), other, split_of(), on_epoch=draw, evaluate_every=evaluate_every, **options)
+    assert same_weights(plain, other)
+
+
 # No test part
 
 
