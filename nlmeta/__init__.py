@@ -2,25 +2,14 @@
 
 The four methods share one idea, a gradient through a gradient step; it lives in `nlmeta.bilevel`.
 The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in `nlmeta.data`, and
-`nlmeta.fit` is the training loop. Figures (`nlmeta.plots`, `nlmeta.widgets`) are imported by name.
+`nlmeta.fit` is the training loop. Figures are in `nlmeta.plots` and `nlmeta.widgets`.
+
+Each of these names is imported when it is first used (PEP 562), so that nobody waits for what goes
+unused.
 """
 
-from nlmeta import (
-    analysis,
-    bilevel,
-    data,
-    distributed,
-    experiments,
-    losses,
-    methods,
-    metrics,
-    models,
-    noise,
-    presets,
-    procedures,
-)
-from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, Method
-from nlmeta.training import Result, choose_device, fit
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -45,6 +34,53 @@ __all__ = [
     "metrics",
     "models",
     "noise",
+    "plots",
     "presets",
     "procedures",
+    "seeding",
+    "training",
+    "widgets",
 ]
+
+if TYPE_CHECKING:  # for type checkers and editors, which import nothing
+    from nlmeta import (
+        analysis,
+        bilevel,
+        data,
+        distributed,
+        experiments,
+        losses,
+        methods,
+        metrics,
+        models,
+        noise,
+        plots,
+        presets,
+        procedures,
+        seeding,
+        training,
+        widgets,
+    )
+    from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, Method
+    from nlmeta.training import Result, choose_device, fit
+else:  # there, any attribute would be known
+    _MODULE_OF = {
+        **dict.fromkeys(
+            ("CLIDMU", "EMA", "MLC", "MLNT", "MSLG", "CrossEntropy", "Method"), "nlmeta.methods"
+        ),
+        **dict.fromkeys(("Result", "choose_device", "fit"), "nlmeta.training"),
+    }
+
+    def __getattr__(name):
+        """A public name, at its first use."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _MODULE_OF:
+            return import_module(f"{__name__}.{name}")
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """What completion offers."""
+        return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@ whether their given label is wrong. They need the true labels and are for evalua
 Memorisation in this sense: Arpit et al., "A closer look at memorization in deep networks"
 (ICML 2017), and chapter 2. The error of a transition matrix serves chapters 3 and 5.
 
+Arrays are tensors, NumPy arrays or pandas frames and columns, such as `nlmeta.analysis` returns.
 Every share is a count divided once by a count, in float64, so a short last batch weighs no more
 than it should. A share of nothing is NaN. Left to others: when to measure is `nlmeta.training`'s.
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import _checks
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.models.outputs import logits_of
 
 __all__ = [
@@ -121,9 +123,7 @@ def _as_of(batch: Tensor, model: nn.Module) -> Tensor:
     return batch.to(like.device, floating_type(model) if batch.is_floating_point() else None)
 
 
-def evaluate(
-    model: nn.Module, x: Inputs, labels: Tensor, *, batch_size: int | None = None
-) -> float:
+def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | None = None) -> float:
     """Give the model's accuracy on all samples; see `predict` and `accuracy`.
 
     Parameters
@@ -132,7 +132,7 @@ def evaluate(
         Maps (n, ...) to logits (n, C).
     x : Tensor or nlmeta.data.Images
         (N, ...), on any device.
-    labels : Tensor
+    labels : array
         (N,), int64, on the device of `x`.
     batch_size : int, optional
         Samples per forward pass. Default: see `predict`.
@@ -147,18 +147,19 @@ def evaluate(
     ValueError
         If `x` and `labels` differ in length or `batch_size` is below 1.
     """
+    labels = as_tensor("labels", labels)
     _checks.check_same_length("x", x, "labels", labels)
     return accuracy(predict(model, x, batch_size=batch_size), labels)
 
 
-def accuracy(predictions: Tensor, labels: Tensor) -> float:
+def accuracy(predictions: Array, labels: Array) -> float:
     """Give the share of samples whose predicted class is the label.
 
     Parameters
     ----------
-    predictions : Tensor
+    predictions : array
         Classes (N,), or logits or probabilities (N, C), of which the largest counts.
-    labels : Tensor
+    labels : array
         (N,), int64: true labels for the usual accuracy, given ones for the fit to the noise.
 
     Returns
@@ -171,20 +172,21 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     ValueError
         If the two differ in length, or there is more than one label for each sample.
     """
+    predictions, labels = as_tensor("predictions", predictions), as_tensor("labels", labels)
     _checks.check_same_length("predictions", predictions, "labels", labels)
     return _share(_classes(predictions) == _one_each("labels", labels))
 
 
-def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
+def memorised(predictions: Array, given: Array, true: Array | None) -> float:
     """Give the share of the wrongly labelled samples predicted as their wrong label.
 
     Parameters
     ----------
-    predictions : Tensor
+    predictions : array
         Classes (N,), or logits or probabilities (N, C), on the *training* samples.
-    given : Tensor
+    given : array
         (N,), int64: the labels trained on.
-    true : Tensor or None
+    true : array or None
         (N,), int64: the right ones, if anybody knows them.
 
     Returns
@@ -199,20 +201,21 @@ def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
     """
     if true is None:
         return math.nan
-    predicted, wrong = _split(predictions, given, true)
+    predicted, given, true = _same_samples(predictions, given, true)
+    wrong = given != true
     return _share(predicted[wrong] == given[wrong])
 
 
-def label_recovery(predictions: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float]:
+def label_recovery(predictions: Array, given: Array, true: Array | None) -> dict[str, float]:
     """Tell what becomes of wrong and of right labels if the predictions replace them.
 
     Parameters
     ----------
-    predictions : Tensor
+    predictions : array
         Classes (N,), or logits or probabilities (N, C): the proposed labels.
-    given : Tensor
+    given : array
         (N,), int64: the labels as given.
-    true : Tensor or None
+    true : array or None
         (N,), int64: the right ones, if anybody knows them; both shares are NaN if not.
 
     Returns
@@ -228,12 +231,12 @@ def label_recovery(predictions: Tensor, given: Tensor, true: Tensor | None) -> d
     """
     if true is None:
         return {"recovered": math.nan, "destroyed": math.nan}
-    predicted, wrong = _split(predictions, given, true)
-    hit = predicted == true
+    predicted, given, true = _same_samples(predictions, given, true)
+    hit, wrong = predicted == true, given != true
     return {"recovered": _share(hit[wrong]), "destroyed": _share(~hit[~wrong])}
 
 
-def transition_error(estimate: Tensor, truth: Tensor) -> float:
+def transition_error(estimate: Array, truth: Array) -> float:
     """Give half the L1 distance of two transition matrices, averaged over their rows.
 
     Half the L1 distance of two rows is their total variation: the share of a class's labels
@@ -241,9 +244,9 @@ def transition_error(estimate: Tensor, truth: Tensor) -> float:
 
     Parameters
     ----------
-    estimate : Tensor
+    estimate : array
         (C, C): rows true, columns given.
-    truth : Tensor
+    truth : array
         (C, C), in the same convention.
 
     Returns
@@ -257,6 +260,7 @@ def transition_error(estimate: Tensor, truth: Tensor) -> float:
     ValueError
         If the shapes differ or are not (C, C).
     """
+    estimate, truth = as_tensor("estimate", estimate), as_tensor("truth", truth)
     shape = tuple(truth.shape)
     if tuple(estimate.shape) != shape or len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(
@@ -267,7 +271,7 @@ def transition_error(estimate: Tensor, truth: Tensor) -> float:
     return difference.abs().sum(1).mean().item() / 2
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> float:
+def calibration_error(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
     """Give the expected calibration error: by how much confidence and accuracy differ.
 
     Samples are sorted into equally wide bins of their confidence (the largest probability); the
@@ -276,9 +280,9 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
 
     Parameters
     ----------
-    probabilities : Tensor
+    probabilities : array
         (N, C), rows summing to 1: softmax outputs, not logits.
-    labels : Tensor
+    labels : array
         (N,), int64: the right labels.
     bins : int, default 15
         Number of bins (Guo et al.).
@@ -294,6 +298,7 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
         If a row of `probabilities` does not sum to 1 or the lengths differ.
     """
     _checks.check_count("bins", bins)
+    probabilities, labels = as_tensor("probabilities", probabilities), as_tensor("labels", labels)
     _checks.check_same_length("probabilities", probabilities, "labels", labels)
     # 1e-3 lets softmax in float32 and on many classes pass; logits are further off.
     _checks.check_rows_sum_to_one("probabilities", probabilities, tolerance=1e-3)
@@ -320,11 +325,13 @@ def _one_each(name: str, classes: Tensor) -> Tensor:
     return classes
 
 
-def _split(predictions: Tensor, given: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted classes and the mask of the wrong given labels, both (N,)."""
+def _same_samples(predictions: Array, given: Array, true: Array) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted, given and true classes, each (N,)."""
+    predictions, given = as_tensor("predictions", predictions), as_tensor("given", given)
+    true = as_tensor("true", true)
     _checks.check_same_length("predictions", predictions, "given", given)
     _checks.check_same_length("given", given, "true", true)
-    return _classes(predictions), _one_each("given", given) != _one_each("true", true)
+    return _classes(predictions), _one_each("given", given), _one_each("true", true)
 
 
 def _share(hits: Tensor) -> float:

@@ -3,7 +3,9 @@
 Every function takes ``ax=None`` or makes a figure of its own, draws on white with title and
 axes named, and returns what it drew on. Nothing here changes matplotlib's or seaborn's settings
 on import, and nothing is told by colour alone. Colours: Okabe and Ito, "Color universal design"
-(2008), with a wine red and a grey in place of the yellow that vanishes on white.
+(2008), with a wine red and a grey in place of the yellow that vanishes on white. What is said to
+be an array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
+returns.
 
 First used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned ones, comparisons
 over seeds). Left to others: measuring is `nlmeta.metrics`', the frame of suspects
@@ -23,6 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from nlmeta import _checks, metrics, noise
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.analysis import LossMixture, fit_loss_mixture
 from nlmeta.data.images import Images
 
@@ -79,7 +82,7 @@ _CURVES = {  # column: (what it is called, line)
 
 
 def transition_matrix(
-    matrix: Tensor,
+    matrix: Array,
     *,
     ax: Axes | None = None,
     class_names: Sequence[str] | None = None,
@@ -91,7 +94,7 @@ def transition_matrix(
 
     Parameters
     ----------
-    matrix : Tensor
+    matrix : array
         (C, C). A row with NaN (a class without samples, see `noise.empirical_transition`) is
         hatched and says so. Estimates need not be exact transition matrices; the colours span
         0 to 100 %.
@@ -114,6 +117,7 @@ def transition_matrix(
     ValueError
         If `matrix` is not square or the names are not C.
     """
+    matrix = as_tensor("matrix", matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"`matrix` has shape {tuple(matrix.shape)}; it must be square, (C, C)")
     num_classes = len(matrix)
@@ -128,13 +132,13 @@ def transition_matrix(
 
 
 def learned_transition(
-    estimate: Tensor, truth: Tensor, *, class_names: Sequence[str] | None = None
+    estimate: Array, truth: Array, *, class_names: Sequence[str] | None = None
 ) -> Figure:
     """Draw a learned transition matrix beside the true one, its error in the title.
 
     Parameters
     ----------
-    estimate, truth : Tensor
+    estimate, truth : array
         (C, C): rows true, columns given.
     class_names : sequence of str, optional
         C names; default: 0 to C-1.
@@ -149,6 +153,7 @@ def learned_transition(
     ValueError
         If the shapes differ or are not (C, C).
     """
+    estimate, truth = as_tensor("estimate", estimate), as_tensor("truth", truth)
     error = metrics.transition_error(estimate, truth)
     size = min(1.8 + 0.26 * len(truth), 8.0)
     figure, (left, right) = plt.subplots(
@@ -163,8 +168,8 @@ def learned_transition(
 
 def noisy_examples(
     images: Tensor,
-    true_labels: Tensor,
-    given_labels: Tensor,
+    true_labels: Array,
+    given_labels: Array,
     *,
     columns: int = 8,
     class_names: Sequence[str] | None = None,
@@ -177,7 +182,7 @@ def noisy_examples(
     images : Tensor
         (n, H, W), (n, 1, H, W) or (n, 3, H, W), in any range: the smallest value of all is drawn
         darkest and the largest brightest.
-    true_labels, given_labels : Tensor
+    true_labels, given_labels : array
         (n,), int64.
     columns : int, default 8
         Images in a row.
@@ -195,6 +200,8 @@ def noisy_examples(
         If there are no images, their shape is another, or the lengths differ.
     """
     _checks.check_count("columns", columns)
+    true_labels = as_tensor("true_labels", true_labels)
+    given_labels = as_tensor("given_labels", given_labels)
     _checks.check_same_length("images", images, "true_labels", true_labels)
     _checks.check_same_length("true_labels", true_labels, "given_labels", given_labels)
     figure = _sheet(_pictures(images), columns, (1.15, 1.5), title)
@@ -421,8 +428,8 @@ def suspects_sheet(
 
 
 def transition_beside_estimate(
-    truth: Tensor,
-    estimate: Tensor,
+    truth: Array,
+    estimate: Array,
     *,
     class_names: Sequence[str] | None = None,
     titles: tuple[str, str] = ("Noise matrix", "Estimate"),
@@ -431,9 +438,9 @@ def transition_beside_estimate(
 
     Parameters
     ----------
-    truth : Tensor
+    truth : array
         (C, C): rows true, columns given.
-    estimate : Tensor
+    estimate : array
         (C, C), counted from labels (`noise.empirical_transition`) or learned. A row with NaN, of a
         class without samples, is hatched and says so.
     class_names : sequence of str, optional
@@ -452,6 +459,7 @@ def transition_beside_estimate(
     ValueError
         If the shapes differ or are not (C, C).
     """
+    truth, estimate = as_tensor("truth", truth), as_tensor("estimate", estimate)
     metrics.transition_error(estimate, truth)  # checks the shapes
     names = _names(class_names, len(truth))
     difference = (estimate.detach().cpu().double() - truth.detach().cpu().double()).numpy()
@@ -476,11 +484,11 @@ def transition_beside_estimate(
 
 
 def class_rates(
-    true_labels: Tensor,
-    given_labels: Tensor,
+    true_labels: Array,
+    given_labels: Array,
     *,
     class_names: Sequence[str],
-    transition: Tensor | None = None,
+    transition: Array | None = None,
     ax: Axes | None = None,
     title: str = "Wrong labels by class",
 ) -> Axes:
@@ -488,11 +496,11 @@ def class_rates(
 
     Parameters
     ----------
-    true_labels, given_labels : Tensor
+    true_labels, given_labels : array
         (N,), int64.
     class_names : sequence of str
         C names.
-    transition : Tensor, optional
+    transition : array, optional
         (C, C), the matrix that the noise was drawn from. Its rates are drawn as marks, with two
         standard errors of a share of that many samples either side.
     ax : Axes, optional
@@ -510,7 +518,8 @@ def class_rates(
         If the lengths differ, a label has no name, or `transition` is not (C, C).
     """
     num_classes = len(class_names)
-    true, given = true_labels.cpu(), given_labels.cpu()
+    true = as_tensor("true_labels", true_labels).cpu()
+    given = as_tensor("given_labels", given_labels).cpu()
     rates = 1 - noise.empirical_transition(true, given, num_classes).diagonal()  # checks the labels
     counts = true.bincount(minlength=num_classes)
     wrong = true[true != given].bincount(minlength=num_classes)
@@ -518,6 +527,7 @@ def class_rates(
     rows = np.arange(num_classes)
     ax.barh(rows, 100 * rates.nan_to_num().numpy(), height=0.6, color="0.75")
     if transition is not None:
+        transition = as_tensor("transition", transition)
         _checks.check_transition("transition", transition)
         if len(transition) != num_classes:
             raise ValueError(
@@ -551,10 +561,10 @@ def class_rates(
 
 
 def loss_mixture(
-    losses: Tensor,
+    losses: Array,
     *,
     mixture: LossMixture | None = None,
-    wrong: Tensor | None = None,
+    wrong: Array | None = None,
     bins: int = 50,
     ax: Axes | None = None,
     title: str = "Losses of the given labels",
@@ -563,11 +573,11 @@ def loss_mixture(
 
     Parameters
     ----------
-    losses : Tensor
+    losses : array
         (N,), the loss of each sample's given label.
     mixture : LossMixture, optional
         Default: `nlmeta.analysis.fit_loss_mixture` of these losses.
-    wrong : Tensor, optional
+    wrong : array, optional
         (N,), bool: which given labels are wrong, where somebody knows. Bars are then in two parts,
         the upper one, of the wrong labels, hatched.
     bins : int, default 50
@@ -586,16 +596,17 @@ def loss_mixture(
         If losses are not finite or all equal, or `wrong` does not fit.
     """
     _checks.check_count("bins", bins)
-    mixture = fit_loss_mixture(losses) if mixture is None else mixture
-    values = losses.detach().cpu().double()
+    values = as_tensor("losses", losses).detach().cpu().double()
+    mixture = fit_loss_mixture(values) if mixture is None else mixture
     ax = _white(ax, (6.0, 3.6))
     edges = np.linspace(float(values.min()), float(values.max()), bins + 1)
     parts, labels, colours, hatches = [values], ["all samples"], ["0.85"], [""]
     if wrong is not None:
-        if wrong.dtype != torch.bool or wrong.shape != losses.shape:
+        wrong = as_tensor("wrong", wrong)
+        if wrong.dtype != torch.bool or wrong.shape != values.shape:
             raise ValueError(
                 f"`wrong` is {wrong.dtype} of shape {tuple(wrong.shape)}; it must be torch.bool of "
-                f"shape {tuple(losses.shape)}"
+                f"shape {tuple(values.shape)}"
             )
         parts = [values[~wrong.cpu()], values[wrong.cpu()]]
         labels, colours, hatches = ["right labels", "wrong labels"], ["0.85", _WRONG], ["", "///"]

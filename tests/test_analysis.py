@@ -1,5 +1,6 @@
 """Tests of nlmeta.analysis: scores against loops, posteriors against Bayes' rule, ids, refusals."""
 
+import ast
 import math
 import re
 
@@ -13,13 +14,19 @@ from torch import nn
 from torch.testing import assert_close
 
 from nlmeta import CLIDMU, EMA, MLC, MSLG, CrossEntropy, Result, analysis, fit, noise
-from nlmeta.data import Images, Samples, Split
+from nlmeta.data import Batch, Images, Samples, Split, from_arrays
 from nlmeta.methods import (
+    ELR,
+    Captured,
     EveryKth,
+    FixMatch,
     ForwardCorrection,
     GeneralisedCrossEntropy,
+    GoldLossCorrection,
+    LearningToReweight,
     LogitMultiplier,
     MetaWeightNet,
+    Method,
     WeightNet,
 )
 from nlmeta.models import MLP
@@ -507,7 +514,7 @@ def test_refuses_what_a_method_has_not_learned(split):
         lambda: analysis.learned_transition(ForwardCorrection(T), split),
     )
     refused(
-        "`run` is of EMA; it learns no soft labels, as MSLG does",
+        "`run` is of EMA; it learns no soft labels, as MSLG and ELR do",
         lambda: analysis.learned_soft_labels(
             EMA(CrossEntropy(), nn.Linear(2, 2), decay=0.5), split
         ),
@@ -524,7 +531,7 @@ def test_refuses_what_a_method_has_not_learned(split):
         lambda: analysis.learned_weights(nn.Identity(), split),
     )
     refused(
-        "`rule` is 'soft label'; `run` must be of MSLG",
+        "`rule` is 'soft label'; `run` must be of a method that learns them, as MSLG and ELR do",
         lambda: analysis.corrected_labels(nn.Identity(), split, rule="soft label"),
     )
 
@@ -560,3 +567,329 @@ def test_refuses_matrices_and_frames_of_another_convention(split):
     refused("`noise_matrix.T` has row 0", lambda: analysis.from_cleanlab(T.numpy()))
     frame = analysis.suspects(nn.Identity(), split).drop(columns="suggested")
     refused("it lacks ['suggested']", lambda: analysis.label_issues(frame))
+
+
+# What a method says of itself
+
+
+class Own(Method):
+    """A reader's own method, which has learned all that can be learned."""
+
+    capturable = True
+
+    def step(self, model, optimizer, train, meta=None):
+        return self.warmup_step(model, optimizer, train)
+
+    def ordinary_step(self, model, optimizer, train):
+        return self.warmup_step(model, optimizer, train)
+
+    def learned_transition(self):
+        return T.float()
+
+    def forward_transition(self):
+        return T.flip(0)
+
+    def learned_labels(self):
+        return P.flip(0)
+
+    def sample_weights(self, sample_losses):
+        return 1 / (1 + sample_losses)
+
+
+WRAPPERS = {
+    "alone": lambda method: method,
+    "EMA": lambda method: EMA(method, nn.Linear(3, 3), decay=0.5),
+    "EveryKth": lambda method: EveryKth(method, 2),
+    "Captured": Captured,
+    "two": lambda method: EMA(EveryKth(Captured(method), 3), nn.Linear(3, 3), decay=0.5),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_method_of_the_readers_own_answers_for_itself(split, wrapper):
+    """Every frame has what it says, also through wrappers: the analysis lists no methods."""
+    method = WRAPPERS[wrapper](Own())
+    run = run_of(method)
+    if isinstance(method, EMA):
+        method.average.module = nn.Identity()
+    matrix = analysis.learned_transition(method, split)
+    assert np.allclose(matrix, T, rtol=0, atol=1e-7)
+    assert np.array_equal(analysis.learned_soft_labels(method, split), P.flip(0))
+    losses = -P.log().gather(1, GIVEN[:, None]).squeeze(1)
+    weights = analysis.learned_weights(run, split)
+    assert np.allclose(weights["weight"], 1 / (1 + losses), rtol=0, atol=1e-12)
+    frame = by_row(analysis.suspects(run, split, by="soft_label"))
+    own = P.flip(0).gather(1, GIVEN[:, None]).squeeze(1)
+    assert np.allclose(frame["soft_label"], own, rtol=0, atol=1e-12)
+    assert np.allclose(frame["weight"], 1 / (1 + losses), rtol=0, atol=1e-12)
+    by_label = analysis.corrected_labels(run, split, threshold=0.0)
+    assert by_label["corrected"].tolist() == P.flip(0).argmax(1).tolist()
+    posterior = analysis.corrected_labels(run, split, threshold=0.0, rule="posterior")
+    joint = P * T.flip(0).T[GIVEN]
+    assert posterior["corrected"].tolist() == joint.argmax(1).tolist()
+    assert posterior["corrected"].tolist() != (P * T.T[GIVEN]).argmax(1).tolist()
+
+
+def test_analysis_names_no_method(root):
+    """From the methods it imports their base class alone, so a new method needs no line there."""
+    taken = set()
+    for path in (root / "nlmeta/analysis").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nlmeta"):
+                taken |= {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names}
+    assert "nlmeta.data.Split" in taken  # imports were found
+    assert {name for name in taken if "nlmeta.methods" in name} == {"nlmeta.methods.Method"}
+
+
+def fixmatch(head):
+    return FixMatch(
+        P.clone(), weak=str, strong=str, batch_size=2, correction=CLIDMU(head, head_lr=0.1), seed=0
+    )
+
+
+def mlc(**switch):
+    return MLC(3, virtual_lr=0.1, transition_lr=1.0, initial=T, **switch)
+
+
+#: What each has of: learned T, forward correction, labels, weights.
+ANSWERS = {
+    "CrossEntropy": (CrossEntropy, ""),
+    "GeneralisedCrossEntropy": (GeneralisedCrossEntropy, ""),
+    "LearningToReweight": (LearningToReweight, ""),  # its weights are forgotten after each step
+    "MLC": (mlc, "learned forward"),
+    "MLC on logits": (lambda: mlc(space="logit"), "learned"),
+    "MLC afresh": (lambda: mlc(keep_transition=False), "learned"),
+    "MLC by columns": (lambda: mlc(normalise="column"), "learned"),
+    "ForwardCorrection": (lambda: ForwardCorrection(T), "forward"),  # its T is given
+    "GoldLossCorrection": (lambda: GoldLossCorrection(T), "forward"),
+    "MSLG": (lambda: MSLG(GIVEN, 3, virtual_lr=0.1, label_lr=1.0, k=1.0), "labels"),
+    "ELR": (lambda: ELR(6, 3), "labels"),
+    "MetaWeightNet": (lambda: MetaWeightNet(seed=0), "weights"),
+    "CLIDMU": (lambda: CLIDMU(WeightNet(seed=0), head_lr=0.1), "weights"),
+    "CLIDMU, factors": (lambda: CLIDMU(LogitMultiplier(4, 3, seed=0), head_lr=0.1), ""),
+    "FixMatch": (lambda: fixmatch(WeightNet(seed=0)), "weights"),
+    "FixMatch, factors": (lambda: fixmatch(LogitMultiplier(4, 3, seed=0)), ""),
+}
+
+
+def answers(method):
+    return {
+        "learned": method.learned_transition(),
+        "forward": method.forward_transition(),
+        "labels": method.learned_labels(),
+        "weights": method.sample_weights(torch.tensor([0.5, 2.0, 4.0], dtype=torch.float64)),
+    }
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_method_has_what_it_learns_and_nothing_else(name):
+    """Of the right shape, without a graph, and a copy that says nothing new after a change."""
+    make, wanted = ANSWERS[name]
+    method = make()
+    told = {what: found for what, found in answers(method).items() if found is not None}
+    assert set(told) == set(wanted.split())
+    shapes = {"learned": (3, 3), "forward": (3, 3), "labels": (6, 3), "weights": (3,)}
+    before = {what: found.clone() for what, found in told.items()}
+    for what, found in told.items():
+        assert found.shape == shapes[what]
+        assert found.is_floating_point()
+        assert not found.requires_grad
+    with torch.no_grad():
+        for tensor in [*method.parameters(), *method.buffers()]:
+            tensor += 0.25
+    for what, found in told.items():
+        assert_close(found, before[what], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_learned_weights_follow_the_method_and_not_the_losses(dtype):
+    method = MetaWeightNet(hidden=4, seed=0).to(dtype)
+    losses = torch.tensor([0.1, 3.0], dtype=torch.float64)
+    weights = method.sample_weights(losses)
+    assert weights.dtype == dtype
+    assert torch.equal(weights, method.head.weights(losses).detach())
+
+
+def elr_after(steps, beta=0.7):
+    """ELR whose samples 0, 1, 3 and 5 were trained on some times, with the predictions so far."""
+    method, rows = ELR(6, 3, beta=beta).double(), torch.tensor([0, 1, 3, 5])
+    model = nn.Linear(3, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    predictions = []
+    for _ in range(steps):
+        predictions.append(model(P[rows]).detach().softmax(1))
+        method.step(model, optimizer, Batch(P[rows], GIVEN[rows], rows))
+    return method, rows, predictions
+
+
+def test_elrs_labels_are_means_of_its_predictions():
+    """The weights are those of the moving average, beta^(k - 1 - i), divided by their sum."""
+    method, rows, predictions = elr_after(3, beta=0.6)
+    shares = [0.6**2, 0.6, 1.0]
+    want = sum(w * p for w, p in zip(shares, predictions, strict=True)) / sum(shares)
+    labels = method.learned_labels()
+    assert (predictions[0] - predictions[2]).abs().max() > 1e-2  # a mean of different ones
+    assert_close(labels[rows], want, rtol=0, atol=1e-12)
+    assert labels[[2, 4]].isnan().all()  # of these it knows nothing
+    assert ELR(6, 3).learned_labels().isnan().all()
+
+
+def test_suspects_see_elrs_labels_and_rank_unseen_samples_last(split):
+    method, rows, _ = elr_after(5)
+    frame = analysis.suspects(run_of(method), split, by="soft_label")
+    own = method.learned_labels().gather(1, GIVEN[:, None]).squeeze(1)
+    seen = own[rows].argsort()
+    assert frame["row"].tolist() == [*rows[seen].tolist(), 2, 4]
+    assert np.allclose(frame["soft_label"][:4], own[rows].sort().values, rtol=0, atol=1e-12)
+    assert frame["soft_label"][4:].isna().all()
+    corrected = analysis.corrected_labels(run_of(method), split, threshold=0.0)
+    assert set(corrected["rule"]) == {"soft label"}
+    want = torch.where(own.isnan(), GIVEN, method.learned_labels().argmax(1))
+    assert corrected["corrected"].tolist() == want.tolist()
+    assert corrected["confidence"].isna().tolist() == [False, False, True, False, True, False]
+    assert not corrected["changed"][[2, 4]].any()
+
+
+def test_a_large_score_ranks_first_where_it_is_the_suspect_one_and_ties_stay(split):
+    """The same rule for scores that ascend and that descend."""
+    lopsided = P.clone()
+    lopsided[4] = lopsided[1]  # both are given class 0
+    ascending = analysis.suspects(None, split, probabilities=lopsided)
+    descending = analysis.suspects(None, split, probabilities=lopsided, by="loss")
+    assert ascending["row"].tolist()[:3] == descending["row"].tolist()[:3] == [1, 4, 2]
+
+
+def test_refuses_a_forward_correction_of_other_classes(split):
+    method = MLC(4, virtual_lr=0.1, transition_lr=1.0)
+    refused(
+        "`run` is of 4 classes, and `split` has 3",
+        lambda: analysis.corrected_labels(run_of(method), split),
+    )
+
+
+# Frames and arrays handed in
+
+
+def predictions_as(form):
+    return {
+        "tensor": P,
+        "NumPy": P.numpy(),
+        "float32": P.numpy().astype(np.float32),
+        "frame": pd.DataFrame(P.numpy(), index=IDS, columns=NAMES),
+        "nameless frame": pd.DataFrame(P.numpy()),
+        "frame of other names": pd.DataFrame(P.numpy(), index=range(5, 11), columns=list("abc")),
+    }[form]
+
+
+@pytest.mark.parametrize(
+    "form", ["NumPy", "float32", "frame", "nameless frame", "frame of other names"]
+)
+def test_probabilities_may_come_as_a_tensor_an_array_or_a_frame(split, form):
+    """In particular what `pred_probs` returns."""
+    run = run_of(MetaWeightNet(hidden=4, seed=0))
+    tolerance = 1e-6 if form == "float32" else 0.0
+    for call in (analysis.suspects, analysis.corrected_labels, analysis.learned_weights):
+        want = call(run, split, probabilities=P)
+        got = call(run, split, probabilities=predictions_as(form))
+        pd.testing.assert_frame_equal(got, want, rtol=0, atol=tolerance)
+    own = analysis.suspects(None, split, probabilities=analysis.pred_probs(nn.Identity(), split))
+    pd.testing.assert_frame_equal(own, analysis.suspects(nn.Identity(), split))
+
+
+@pytest.mark.parametrize(
+    "call", [analysis.suspects, analysis.corrected_labels, analysis.learned_weights]
+)
+def test_probabilities_that_are_no_array_are_refused_by_name(split, call):
+    run = run_of(MetaWeightNet(hidden=4, seed=0))
+    allowed = "it must be a tensor, a NumPy array or a pandas frame of numbers"
+    words = pd.DataFrame(P.numpy()).astype(str).astype(object)
+    for other, kind in ((P.tolist(), "list"), (words, "DataFrame of object")):
+        text = f"`probabilities` is a {kind}; {allowed}"
+        refused(text, lambda other=other: call(run, split, probabilities=other), TypeError)
+
+
+def test_a_frame_in_another_order_is_refused(split):
+    """Taken by position, its rows would speak of other samples, its columns of other classes."""
+    frame = predictions_as("frame")
+
+    def suspects(probabilities):
+        return lambda: analysis.suspects(None, split, probabilities=probabilities)
+
+    refused(
+        "`probabilities` has its rows in another order, 'd.png' first; the split has 'f.png' first",
+        suspects(frame.iloc[::-1]),
+    )
+    refused(
+        "`probabilities` has its columns in another order, 'cow' first; the split has 'cat' first",
+        suspects(frame[["cow", "dog", "cat"]]),
+    )
+
+
+# Frames handed out
+
+
+@pytest.fixture
+def shuffled():
+    """A reader's table, and a split of it whose training part is in another order, and smaller."""
+    n = 60
+    names = [f"{n - k:02d}.png" for k in range(n)]
+    table = pd.DataFrame({"file": names, "label": [NAMES[k * 7 // 5 % 3] for k in range(n)]})
+    x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
+    clean = [k % 4 == 0 for k in range(n)]
+    split = from_arrays(
+        x,
+        table["label"],
+        ids=names,
+        clean=clean,
+        meta_size=3,
+        test_size=5,
+        class_names=NAMES,
+        seed=3,
+    )
+    order = [names.index(own) for own in split.train.own_ids]
+    assert order != sorted(order)  # shuffled
+    assert len(order) < n
+    return table, split, order
+
+
+def test_every_frame_has_the_readers_ids_beside_their_own_labels(shuffled):
+    """After a shuffle: joined by id each row meets its own label, by position it does not."""
+    table, split, order = shuffled
+    model = MLP(4, 3, (5,), seed=1)
+    suspects = analysis.suspects(model, split)
+    method = MSLG(split.train.y, 3, virtual_lr=0.1, label_lr=1.0, k=2.0)
+    soft = analysis.learned_soft_labels(method, split)
+    weighted = run_of(MetaWeightNet(hidden=4, seed=0), model)
+    issues = analysis.label_issues(suspects)
+    issues["given_name"] = [NAMES[k] for k in issues["given_label"]]
+    frames = {
+        "suspects": suspects,
+        "corrected": analysis.corrected_labels(model, split),
+        "weights": analysis.learned_weights(weighted, split),
+        "issues": issues,
+        "soft": pd.DataFrame({"id": soft.index, "given_name": soft.to_numpy().argmax(1)}).replace(
+            {"given_name": dict(enumerate(NAMES))}
+        ),
+    }
+    for name, frame in frames.items():
+        joined = table.merge(frame, left_on="file", right_on="id", validate="one_to_one")
+        assert len(joined) == len(order), name
+        assert (joined["label"] == joined["given_name"]).all(), name
+        by_position = table["label"].to_numpy()[: len(frame)]
+        assert (by_position != frame["given_name"].to_numpy()).any(), name
+
+
+def test_a_frame_that_counts_from_zero_gets_its_ids_from_label_issues(shuffled):
+    """The join that the docstring shows, for a frame like that of cleanlab's `CleanLearning`."""
+    table, split, order = shuffled
+    p = analysis.pred_probs(MLP(4, 3, (5,), seed=1), split)
+    given = split.train.y.numpy()
+    theirs = pd.DataFrame({"label_quality": p[np.arange(len(p)), given], "given_label": given})
+    issues = analysis.label_issues(analysis.suspects(None, split, probabilities=p))
+    joined = table.merge(theirs.join(issues["id"]), left_on="file", right_on="id")
+    assert len(joined) == len(order)
+    assert [NAMES[k] for k in joined["given_label"]] == joined["label"].tolist()
+    both = joined.merge(issues, on="id", suffixes=("_theirs", "_ours"))
+    assert np.allclose(both["label_quality_theirs"], both["label_quality_ours"], rtol=0, atol=1e-12)

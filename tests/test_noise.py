@@ -492,7 +492,7 @@ def test_refuses_arguments_of_the_wrong_kind():
     refused("`rate` is '0.5'; it must be a number", lambda: noise.pair(3, "0.5"), TypeError)
     refused("`num_classes` is 3.0; it must be an", lambda: noise.pair(3.0, 0.5), TypeError)
     refused(
-        "`transition` is a list; it must be a tensor, a transition matrix of shape (C, C)",
+        "`transition` is a list; it must be a tensor, a NumPy array or a pandas frame of numbers",
         lambda: noise.corrupt(torch.tensor([0]), [[1.0]], generator=seeded(0)),
         TypeError,
     )

@@ -1,20 +1,18 @@
 """What all frames of a training part share: its rows with their ids, and the network's word."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from nlmeta import _checks, metrics
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.data import Split
 from nlmeta.methods import Method
 from nlmeta.training import Result
 
-__all__ = ["find", "identified", "log_probabilities", "method_of", "named"]
-
-Part = TypeVar("Part", bound=nn.Module)
+__all__ = ["identified", "log_probabilities", "method_of", "named"]
 
 
 def identified(split: Split) -> pd.DataFrame:
@@ -41,17 +39,20 @@ def named(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
 
 
 def log_probabilities(
-    run: Result | nn.Module | None, split: Split, probabilities: Tensor | None
+    run: Result | nn.Module | None, split: Split, probabilities: Array | None
 ) -> Tensor:
     """What is predicted for the training samples: log p, float64, shape (N, C), on the CPU."""
     shape = len(split.train), split.num_classes
     if probabilities is not None:
-        if tuple(probabilities.shape) != shape:
+        p = as_tensor("probabilities", probabilities).detach().cpu().double()
+        if tuple(p.shape) != shape:
             raise ValueError(
-                f"`probabilities` has shape {tuple(probabilities.shape)}; a training part of "
+                f"`probabilities` has shape {tuple(p.shape)}; a training part of "
                 f"{shape[0]} samples in {shape[1]} classes needs {shape}"
             )
-        p = probabilities.detach().cpu().double()
+        if isinstance(probabilities, pd.DataFrame):
+            _check_order("rows", probabilities.index, identified(split)["id"].tolist())
+            _check_order("columns", probabilities.columns, split.class_names)
         if not (p >= 0).all():  # written so that NaN fails too
             raise ValueError("`probabilities` holds an entry that is not in [0, 1]")
         _checks.check_rows_sum_to_one("probabilities", p, tolerance=1e-3)  # float32, many classes
@@ -81,7 +82,12 @@ def method_of(run: object) -> Method | None:
     return run if isinstance(run, Method) else None
 
 
-def find(method: Method | None, kind: type[Part]) -> Part | None:
-    """The method, or what it wraps or holds, if it is of a kind."""
-    parts = () if method is None else method.modules()
-    return next((part for part in parts if isinstance(part, kind)), None)
+def _check_order(what: str, names: pd.Index, ours: Sequence[object]) -> None:
+    """Refuse a frame with our names in another order; any other names are taken by position."""
+    theirs = names.tolist()
+    counted = theirs == list(range(len(theirs)))  # as in a frame that was given no names
+    if not counted and theirs != list(ours) and set(theirs) == set(ours):
+        raise ValueError(
+            f"`probabilities` has its {what} in another order, {theirs[0]!r} first; the split has "
+            f"{ours[0]!r} first. Bring them to the order of `pred_probs`"
+        )

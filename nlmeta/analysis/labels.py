@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nlmeta._arrays import Array
 from nlmeta._checks import check_choice, check_rate
-from nlmeta.analysis._rows import find, identified, log_probabilities, method_of, named
-from nlmeta.analysis.learned import soft_labels, weights
+from nlmeta.analysis._rows import identified, log_probabilities, named
+from nlmeta.analysis.learned import forward_transition, soft_labels, weights
 from nlmeta.analysis.mixture import fit_loss_mixture
 from nlmeta.data import Split
-from nlmeta.methods import MLC, ForwardCorrection
 from nlmeta.training import Result
 
 __all__ = ["corrected_labels", "suspects"]
@@ -39,7 +39,7 @@ def suspects(
     split: Split,
     *,
     by: str = "self_confidence",
-    probabilities: Tensor | None = None,
+    probabilities: Array | None = None,
 ) -> pd.DataFrame:
     """Rank the training samples by how suspect their given label is, the most suspect first.
 
@@ -56,9 +56,10 @@ def suspects(
     by : str
         The score to rank by. Equal scores stay in the order of the training part. Default
         ``"self_confidence"`` (ours, and that of cleanlab).
-    probabilities : Tensor, shape (N, C), optional
-        Predictions to use in place of the network's, for example those of a cross-validation. Rows
-        sum to one.
+    probabilities : array, shape (N, C), optional
+        Predictions to use in place of the network's, for example those of a cross-validation: a
+        tensor, a NumPy array or a frame, in the order of the training part. Rows sum to one. A
+        frame with the ids or the class names in another order is refused.
 
     Returns
     -------
@@ -74,16 +75,18 @@ def suspects(
         - `loss`: minus the logarithm of `self_confidence`. Suspect if large.
         - `high_loss`: posterior of the component of high losses, see `fit_loss_mixture`. Suspect
           if large. Meant for a threshold more than for a ranking: see `LossMixture.boundaries`.
-        - `soft_label`: what MSLG's soft label leaves to the given class. Suspect if small. Only for
-          a run of MSLG.
-        - `weight`: what a learned weight net gives to that loss. Suspect if small, if the net has
-          learned what it is for. Only for a run of CLID-MU with weights or of Meta-Weight-Net.
+        - `soft_label`: what the learned soft label leaves to the given class. Suspect if small; not
+          a number, and last in the ranking, for a sample that was not trained on. Only for a run
+          whose method has `Method.learned_labels`: MSLG's labels, ELR's targets.
+        - `weight`: what is given to that loss. Suspect if small, if the method has learned what
+          weights are for. Only for a run whose method has `Method.sample_weights`: CLID-MU with
+          weights, Meta-Weight-Net.
         - `rank`: from 1.
 
     Raises
     ------
     TypeError
-        `run` is neither, and there are no `probabilities`.
+        `run` is neither, and there are no `probabilities`, or these are no array of numbers.
     ValueError
         `by` is no score of this run, shapes do not fit, or all losses are equal.
     """
@@ -106,8 +109,8 @@ def suspects(
     if w is not None:
         frame["weight"] = w.numpy()
     check_choice("by", by, [score for score in SUSPECT_IF_LARGE if score in frame])
-    key = -frame[by] if SUSPECT_IF_LARGE[by] else frame[by]
-    frame = frame.iloc[key.argsort(kind="stable")].reset_index(drop=True)
+    ascending = not SUSPECT_IF_LARGE[by]
+    frame = frame.sort_values(by, ascending=ascending, kind="stable", ignore_index=True)
     return frame.assign(rank=range(1, len(frame) + 1))
 
 
@@ -117,18 +120,18 @@ def corrected_labels(
     *,
     threshold: float = 0.5,
     rule: Rule | None = None,
-    probabilities: Tensor | None = None,
+    probabilities: Array | None = None,
 ) -> pd.DataFrame:
     """Propose a label for each training sample: another class where it is likely enough.
 
     Each rule gives the classes of a sample probabilities:
 
     - ``"prediction"``: the network's, p.
-    - ``"soft label"``: MSLG's soft label.
+    - ``"soft label"``: the learned soft label, see `Method.learned_labels`.
     - ``"posterior"``: that of the true class behind the given label, p_i T_ij / sum_k p_k T_kj for
-      the given j, with MLC's T or the one of forward correction and GLC. p must then be a
-      prediction of the clean label, and T must say all about the noise. Where T holds the given
-      label for impossible, p stays.
+      the given j, with the T that makes p a prediction of the clean label, see
+      `Method.forward_transition`. T must say all about the noise. Where it holds the given label
+      for impossible, p stays.
 
     The likeliest class replaces the given one if its probability is at least the threshold. As for
     `suspects`, a network that has memorised its labels corrects nothing.
@@ -142,27 +145,28 @@ def corrected_labels(
     threshold : float
         In [0, 1]. Default 0.5 (ours): likelier than all other classes together.
     rule : {"prediction", "soft label", "posterior"}, optional
-        Default: ``"soft label"`` for MSLG, ``"posterior"`` for MLC in its default form, forward
-        correction and GLC, and ``"prediction"`` for all others.
-    probabilities : Tensor, shape (N, C), optional
-        Predictions to use in place of the network's. Rows sum to one.
+        Default: ``"soft label"`` for MSLG and ELR, ``"posterior"`` for MLC in its default form,
+        forward correction and GLC, and ``"prediction"`` for all others.
+    probabilities : array, shape (N, C), optional
+        Predictions to use in place of the network's, as for `suspects`.
 
     Returns
     -------
     DataFrame
         In the order of the training part: `id`, `row`, `given`, `given_name`, `corrected`,
         `corrected_name`, `confidence` (what the rule gives to the corrected label), `changed` and
-        `rule`.
+        `rule`. A sample that the method has no soft label of yet stays, its confidence not a
+        number.
 
     Raises
     ------
     TypeError
-        `run` is neither, and there are no `probabilities`.
+        `run` is neither, and there are no `probabilities`, or these are no array of numbers.
     ValueError
         The run has not what the rule needs, or shapes do not fit.
     """
     check_rate("threshold", threshold)
-    labels, transition = soft_labels(run, split), _clean_posterior_transition(run)
+    labels, transition = soft_labels(run, split), forward_transition(run, split)
     if rule is None:
         rule = "prediction" if transition is None else "posterior"
         rule = rule if labels is None else "soft label"
@@ -170,7 +174,10 @@ def corrected_labels(
     given = split.train.y.cpu()  # (N,)
     if rule == "soft label":
         if labels is None:
-            raise ValueError("`rule` is 'soft label'; `run` must be of MSLG, which learns them")
+            raise ValueError(
+                "`rule` is 'soft label'; `run` must be of a method that learns them, as MSLG and "
+                "ELR do"
+            )
         p = labels
     else:
         p = log_probabilities(run, split, probabilities).exp()  # (N, C)
@@ -192,18 +199,6 @@ def corrected_labels(
         changed=changed.numpy(),
         rule=rule,
     )
-
-
-def _clean_posterior_transition(run: object) -> Tensor | None:
-    """T, float64, where the network predicts clean labels and T takes them to the given ones."""
-    method = method_of(run)
-    learned, fixed = find(method, MLC), find(method, ForwardCorrection)
-    if learned is not None:
-        rows_are_distributions = learned.space == "probability" and learned.normalise == "row"
-        if not (rows_are_distributions and learned.keep_transition):
-            return None
-        return learned.transition.detach().cpu().double()
-    return None if fixed is None else fixed.transition.cpu().double()
 
 
 def _posterior(p: Tensor, transition: Tensor, given: Tensor) -> Tensor:

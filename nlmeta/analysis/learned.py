@@ -1,26 +1,31 @@
-"""What a method has learned beside the network, with names: T, soft labels, weights."""
+"""What a method has learned beside the network, with names: T, soft labels, weights.
+
+Each method answers for itself, see `Method.learned_transition` and what follows there.
+"""
+
+from collections.abc import Callable
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
-from nlmeta.analysis._rows import find, identified, log_probabilities, method_of
+from nlmeta._arrays import Array
+from nlmeta.analysis._rows import identified, log_probabilities, method_of
 from nlmeta.data import Split
-from nlmeta.methods import MLC, MSLG, Method
-from nlmeta.methods.heads import WeightNet
+from nlmeta.methods import Method
 from nlmeta.training import Result
 
 __all__ = ["learned_soft_labels", "learned_transition", "learned_weights"]
 
 
 def learned_transition(run: Result | Method, split: Split) -> pd.DataFrame:
-    """The transition matrix that MLC has learned.
+    """The transition matrix that a method has learned, as MLC does.
 
     Parameters
     ----------
     run : Result or Method
-        Of MLC, wrapped or not. What its switches make of T stays: rows need not sum to one with
-        ``normalise="column"``, and with ``keep_transition=False`` it is the T of the last step.
+        Of a method with `Method.learned_transition`, wrapped or not. What MLC's switches make of T
+        stays: rows need not sum to one with ``normalise="column"``, and with
+        ``keep_transition=False`` it is the T of the last step.
     split : Split
         For the names of the classes.
 
@@ -34,11 +39,9 @@ def learned_transition(run: Result | Method, split: Split) -> pd.DataFrame:
     ValueError
         The method learns no T, or that of another number of classes.
     """
-    method = find(method_of(run), MLC)
-    if method is None:
+    matrix = _matrix(run, split, lambda method: method.learned_transition())
+    if matrix is None:
         raise ValueError(f"`run` is of {_name(run)}; it learns no transition matrix, as MLC does")
-    matrix = method.transition.detach().cpu().double()
-    _check_size("classes", len(matrix), split.num_classes)
     names = list(split.class_names)
     return pd.DataFrame(
         matrix.numpy(), index=pd.Index(names, name="true"), columns=pd.Index(names, name="given")
@@ -46,19 +49,20 @@ def learned_transition(run: Result | Method, split: Split) -> pd.DataFrame:
 
 
 def learned_soft_labels(run: Result | Method, split: Split) -> pd.DataFrame:
-    """The soft labels that MSLG has learned.
+    """The soft labels that a method has learned, as MSLG and ELR do.
 
     Parameters
     ----------
     run : Result or Method
-        Of MSLG, wrapped or not.
+        Of a method with `Method.learned_labels`, wrapped or not.
     split : Split
         The one that it was trained on.
 
     Returns
     -------
     DataFrame, shape (N, C)
-        Index: `id`, in the order of the training part. Columns: the classes. Rows sum to one.
+        Index: `id`, in the order of the training part. Columns: the classes. Rows sum to one; that
+        of a sample that ELR has not trained on yet is not a number.
 
     Raises
     ------
@@ -67,36 +71,38 @@ def learned_soft_labels(run: Result | Method, split: Split) -> pd.DataFrame:
     """
     rows = soft_labels(run, split)
     if rows is None:
-        raise ValueError(f"`run` is of {_name(run)}; it learns no soft labels, as MSLG does")
+        raise ValueError(f"`run` is of {_name(run)}; it learns no soft labels, as MSLG and ELR do")
     ids = pd.Index(identified(split)["id"], name="id")
     return pd.DataFrame(rows.numpy(), index=ids, columns=list(split.class_names))
 
 
 def learned_weights(
-    run: Result, split: Split, *, probabilities: Tensor | None = None
+    run: Result, split: Split, *, probabilities: Array | None = None
 ) -> pd.DataFrame:
-    """The weight that CLID-MU's or Meta-Weight-Net's head gives to each training sample now.
+    """The weight that a method gives to each training sample now, as CLID-MU can.
 
     Parameters
     ----------
     run : Result
-        Of a method with a `WeightNet`, wrapped or not.
+        Of a method with `Method.sample_weights`, wrapped or not.
     split : Split
         The one that it was trained on.
-    probabilities : Tensor, shape (N, C), optional
-        Predictions to take the losses from. Default: those of the network.
+    probabilities : array, shape (N, C), optional
+        Predictions to take the losses from: a tensor, a NumPy array or a frame, in the order of
+        the training part. Default: those of the network.
 
     Returns
     -------
     DataFrame
         In the order of the training part: `id`, `row`, `given`, `given_name`, `loss`
-        (cross-entropy of the given label, the network in evaluation mode) and `weight`, in (0, 1),
-        before weights are normalised over a batch.
+        (cross-entropy of the given label, the network in evaluation mode) and `weight`, before
+        weights are normalised over a batch; a `WeightNet` gives numbers in (0, 1).
 
     Raises
     ------
     ValueError
-        The method has no `WeightNet`. A `LogitMultiplier` gives factors, which are no weights.
+        The method learns no weights. A `LogitMultiplier` gives factors, and `LearningToReweight`
+        forgets its weights after each step.
     """
     log_p = log_probabilities(run, split, probabilities)
     given = split.train.y.cpu()
@@ -111,23 +117,36 @@ def learned_weights(
 
 
 def soft_labels(run: object, split: Split) -> Tensor | None:
-    """MSLG's soft labels, float64 (N, C), on the CPU; None for other methods."""
-    method = find(method_of(run), MSLG)
-    if method is None:
-        return None
-    _check_size("training samples", method.num_samples or 0, len(split.train))
-    rows = method.memory.all_rows().detach().cpu().double().softmax(1)
-    _check_size("classes", rows.shape[1], split.num_classes)
+    """The learned soft labels, float64 (N, C), on the CPU; None if the method has none."""
+    rows = _told(run, lambda method: method.learned_labels())
+    if rows is not None:
+        _check_size("training samples", len(rows), len(split.train))
+        _check_size("classes", rows.shape[1], split.num_classes)
     return rows
 
 
+def forward_transition(run: object, split: Split) -> Tensor | None:
+    """T, float64 (C, C), on the CPU, where the network predicts clean labels by virtue of it."""
+    return _matrix(run, split, lambda method: method.forward_transition())
+
+
 def weights(run: object, losses: Tensor) -> Tensor | None:
-    """A weight net's weights of losses (N,), float64, on the CPU; None for other methods."""
-    head = find(method_of(run), WeightNet)
-    if head is None:
-        return None
-    with torch.no_grad():
-        return head.weights(losses.to(next(head.parameters()).device)).cpu().double()
+    """The learned weights at losses (N,), float64, on the CPU; None if the method has none."""
+    return _told(run, lambda method: method.sample_weights(losses))
+
+
+def _matrix(run: object, split: Split, ask: Callable[[Method], Tensor | None]) -> Tensor | None:
+    matrix = _told(run, ask)
+    if matrix is not None:
+        _check_size("classes", len(matrix), split.num_classes)
+    return matrix
+
+
+def _told(run: object, ask: Callable[[Method], Tensor | None]) -> Tensor | None:
+    """What a run's method says of itself, float64, on the CPU; None for a network alone."""
+    method = method_of(run)
+    told = None if method is None else ask(method)
+    return None if told is None else told.detach().cpu().double()
 
 
 def _check_size(what: str, theirs: int, ours: int) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
+
+from nlmeta._arrays import Array, as_tensor
 
 __all__ = ["LossMixture", "fit_loss_mixture"]
 
@@ -35,9 +36,9 @@ class LossMixture:
     deviations: tuple[float, float]
     posterior: Tensor
 
-    def densities(self, losses: Tensor) -> Tensor:
+    def densities(self, losses: Array) -> Tensor:
         """Each component's weight times its density, shape (2, n), at losses of shape (n,)."""
-        at = losses.detach().cpu().double()
+        at = as_tensor("losses", losses).detach().cpu().double()
         components = zip(self.weights, self.means, self.deviations, strict=True)
         heights = [
             w / (s * math.sqrt(2 * math.pi)) * (-0.5 * ((at - m) / s).square()).exp()
@@ -60,7 +61,7 @@ class LossMixture:
         return sorted(float(root.real) for root in roots if abs(root.imag) < 1e-12)
 
 
-def fit_loss_mixture(losses: Tensor) -> LossMixture:
+def fit_loss_mixture(losses: Array) -> LossMixture:
     """Fit two normal components to the losses of samples.
 
     The losses are scaled to [0, 1] first, and 5e-4 is added to each variance there, so that none
@@ -70,8 +71,8 @@ def fit_loss_mixture(losses: Tensor) -> LossMixture:
 
     Parameters
     ----------
-    losses : Tensor of float, shape (N,)
-        Finite, and not all equal.
+    losses : array of float, shape (N,)
+        Finite, and not all equal: a tensor, a NumPy array or a column of a frame.
 
     Returns
     -------
@@ -79,13 +80,17 @@ def fit_loss_mixture(losses: Tensor) -> LossMixture:
 
     Raises
     ------
+    TypeError
+        `losses` is no array of numbers.
     ValueError
         A loss is not finite, or all are equal.
     """
-    values = losses.detach().cpu().double()
+    from sklearn.mixture import GaussianMixture  # a second or two, for which few runs need to wait
+
+    values = as_tensor("losses", losses).detach().cpu().double()
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
-            f"`losses` has shape {tuple(losses.shape)}; it must be (N,) with N at least 2"
+            f"`losses` has shape {tuple(values.shape)}; it must be (N,) with N at least 2"
         )
     if not values.isfinite().all():
         first = int((~values.isfinite()).nonzero()[0])

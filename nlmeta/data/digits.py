@@ -1,7 +1,6 @@
 """Handwritten digits that come with scikit-learn (Alpaydin & Kaynak, UCI 1998); no download."""
 
 import torch
-from sklearn.datasets import load_digits
 
 from nlmeta.data.source import Part, Source
 
@@ -17,6 +16,8 @@ def read_digits() -> Source:
         ``train``: x float32 of shape (1797, 1, 8, 8), grey values from 0 to 16; y 0 to 9. There is
         no test part.
     """
+    from sklearn.datasets import load_digits  # a second or two, which other data do without
+
     digits = load_digits()
     x = torch.from_numpy(digits.images).float().unsqueeze(1)
     return Source(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from nlmeta._arrays import Array, as_tensor
 from nlmeta._checks import check_count
 from nlmeta.data.images import Augmentation, Images
 from nlmeta.seeding import generator
@@ -55,19 +56,20 @@ class Samples:
         kind = None if self.x.dtype == torch.int64 else dtype
         return replace(self, x=self.x.to(device=device, dtype=kind), y=self.y.to(device))
 
-    def subset(self, rows: Tensor) -> "Samples":
+    def subset(self, rows: Array) -> "Samples":
         """Some of the samples.
 
         Parameters
         ----------
-        rows : Tensor of int64, shape (m,), or of bool, shape (n,)
-            Which.
+        rows : array of int64, shape (m,), or of bool, shape (n,)
+            Which: a tensor, a NumPy array or a column of a frame.
 
         Returns
         -------
         Samples
             Images stay bytes, on their device or on disk.
         """
+        rows = as_tensor("rows", rows)
         if rows.dtype == torch.bool:
             rows = rows.nonzero().flatten()
         there = rows.to(self.y.device)
@@ -222,14 +224,16 @@ class Split:
             origins={**self.origins, "train": self.origins.get("meta", "train")},
         )
 
-    def keep(self, kept: Tensor) -> "Split":
+    def keep(self, kept: Array) -> "Split":
         """The split with only some of its training samples. Their ids count anew from 0.
 
         Parameters
         ----------
-        kept : Tensor of bool, shape (N,)
-            Which training samples stay.
+        kept : array of bool, shape (N,)
+            Which training samples stay: a tensor, a NumPy array or a column of a frame, in the
+            order of the training part.
         """
+        kept = as_tensor("kept", kept)
         if kept.dtype != torch.bool or kept.shape != self.train.y.shape:
             raise ValueError(
                 f"`kept` is {kept.dtype} of shape {tuple(kept.shape)}; it must say which training "

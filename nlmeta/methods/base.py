@@ -117,6 +117,62 @@ class Method(HookedModule, ABC):
         """
         return model
 
+    def learned_transition(self) -> Tensor | None:
+        """The transition matrix that the method has learned beside the network, as it is now.
+
+        Returns
+        -------
+        Tensor of float, shape (C, C), or None
+            Row: true class, column: given label. A copy, where the method keeps the matrix and in
+            its type; rows sum to one unless the method normalises otherwise. None (the default):
+            nothing like it is learned. A matrix that is given to the method is not learned.
+        """
+        return None
+
+    def forward_transition(self) -> Tensor | None:
+        """The T of a forward correction: the network predicts p, the method compares p T.
+
+        With such a T, learned or given, p is a prediction of the clean label, and Bayes' rule gives
+        the true class behind a given one.
+
+        Returns
+        -------
+        Tensor of float, shape (C, C), or None
+            A transition matrix, rows summing to one; a copy as for `learned_transition`. None (the
+            default): p is compared with labels in another way.
+        """
+        return None
+
+    def learned_labels(self) -> Tensor | None:
+        """The labels that the method has learned for the training samples, as they are now.
+
+        With several processes all of them call this together.
+
+        Returns
+        -------
+        Tensor of float, shape (N, C), or None
+            Row by row as the sample ids count; a copy, where the method keeps its labels and in
+            their type. Rows are probabilities that sum to one, or NaN for a sample of which nothing
+            was learned yet. None (the default): nothing is kept for each sample.
+        """
+        return None
+
+    def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
+        """The weights that the method has learned to give to samples with these losses.
+
+        Parameters
+        ----------
+        sample_losses : Tensor of float, shape (n,)
+            Cross-entropy of each given label, on any device.
+
+        Returns
+        -------
+        Tensor of float, shape (n,), or None
+            Not negative, before they are normalised over a batch; detached, where the method is and
+            in its type. None (the default): no weight is a learned function of the loss.
+        """
+        return None
+
 
 def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
@@ -172,6 +228,22 @@ class Wrapper(Method):
     def predictor(self, model: nn.Module) -> nn.Module:
         """That of the wrapped method."""
         return self.method.predictor(model)
+
+    def learned_transition(self) -> Tensor | None:
+        """That of the wrapped method."""
+        return self.method.learned_transition()
+
+    def forward_transition(self) -> Tensor | None:
+        """That of the wrapped method."""
+        return self.method.forward_transition()
+
+    def learned_labels(self) -> Tensor | None:
+        """Those of the wrapped method."""
+        return self.method.learned_labels()
+
+    def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
+        """Those of the wrapped method."""
+        return self.method.sample_weights(sample_losses)
 
 
 def require_meta(method: Method, meta: Batch | None) -> Batch:

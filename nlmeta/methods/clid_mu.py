@@ -190,6 +190,13 @@ class CLIDMU(Method):
             correction = self.head(forward, labels)
         return self.head.loss(forward.logits, labels, correction)
 
+    def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
+        """Those of a `WeightNet`, each in (0, 1); a `LogitMultiplier` gives factors, no weights."""
+        if not isinstance(self.head, WeightNet):
+            return None
+        with torch.no_grad():
+            return self.head.weights(sample_losses.to(next(self.head.parameters()).device))
+
     def _record(self, model: nn.Module, train: Batch) -> bilevel.Forward:
         forward = bilevel.record(model, train.x, features=self.head.needs_features)
         check_same_length("train.x", forward.logits, "train.y", train.y)

@@ -58,6 +58,10 @@ class ForwardCorrection(Method):
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
+    def forward_transition(self) -> Tensor:
+        """The T that was given, which is not learned. See `Method.forward_transition`."""
+        return self.transition.clone()
+
 
 class GoldLossCorrection(ForwardCorrection):
     """GLC: corrected loss on noisy samples, plain cross-entropy on trusted ones, in one mean.

@@ -97,3 +97,12 @@ class ELR(Method):
             "cross_entropy": cross_entropy.detach(),
             "regulariser": regulariser.detach(),
         }
+
+    def learned_labels(self) -> Tensor:
+        """The targets as probabilities, t / sum(t): means of all predictions, the last count most.
+
+        A target sums to 1 - beta^k after k steps with its sample, so before the first its row is
+        NaN. See `Method.learned_labels`.
+        """
+        targets = self.targets
+        return targets / targets.sum(1, keepdim=True)

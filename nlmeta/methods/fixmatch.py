@@ -198,6 +198,10 @@ class FixMatch(Method):
             x = self.unlabelled.raw(rows)
         return self._view(self.weak, x), self._view(self.strong, x)
 
+    def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
+        """Those of the correction."""
+        return None if self.correction is None else self.correction.sample_weights(sample_losses)
+
     def get_extra_state(self) -> Tensor:
         """Where the draws stand, for `state_dict`."""
         return self._random.get_state()

@@ -197,6 +197,15 @@ class MLC(Method):
             mode=self.mode,
         )
 
+    def learned_transition(self) -> Tensor:
+        """T as the switches leave it; with ``keep_transition=False`` that of the last step."""
+        return self.transition.detach().clone()
+
+    def forward_transition(self) -> Tensor | None:
+        """T in the textbook form: applied to probabilities, kept, with rows that sum to one."""
+        textbook = self.space == "probability" and self.normalise == "row" and self.keep_transition
+        return self.learned_transition() if textbook else None
+
 
 def normalise_transition(matrix: Tensor, *, by: Literal["row", "column"] = "row") -> Tensor:
     """Clip at zero and divide by the sums, equation (5.5).

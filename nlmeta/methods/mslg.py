@@ -218,3 +218,7 @@ class MSLG(Method):
     def soft_labels(self) -> Tensor:
         """The learned labels of all samples: probabilities, shape (N, C)."""
         return self.memory.all_rows().softmax(1)
+
+    def learned_labels(self) -> Tensor:
+        """`soft_labels`, under the name that all methods share. See `Method.learned_labels`."""
+        return self.soft_labels()

@@ -9,6 +9,9 @@ all that is drawn: the same seed and the same table give the same labels on ever
 `drawing` draws labels and counts them, `names` has every kind by its name and says what it did.
 Chapter 3, *Injecting noise*, builds them one by one.
 
+What is said to be an array is a tensor, a NumPy array or a pandas frame or column, such as
+`nlmeta.analysis` returns; the last two count as tensors on the CPU.
+
 Left to others: which samples are corrupted and which stay clean is `nlmeta.data`'s, the error of
 an estimated matrix `nlmeta.metrics`', pictures of one `nlmeta.plots`'.
 """

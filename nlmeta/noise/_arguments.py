@@ -21,11 +21,6 @@ def check_generator(generator: torch.Generator) -> None:
 
 def check_distributions(name: str, table: Tensor, *, tolerance: float = 1e-6) -> None:
     """Require a (n, C) table: entries in [0, 1], rows that sum to 1 within the tolerance."""
-    if not isinstance(table, Tensor):
-        raise TypeError(
-            f"`{name}` is a {type(table).__name__}; it must be a tensor, probabilities of "
-            "shape (n, C)"
-        )
     if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError(
             f"`{name}` has shape {tuple(table.shape)}; it must be (n, C) with two classes or more"

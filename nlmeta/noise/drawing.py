@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from nlmeta import _checks
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.noise._arguments import check_distributions, check_generator
 
 __all__ = ["corrupt", "corrupt_by_probabilities", "empirical_transition"]
 
 
-def corrupt(labels: Tensor, transition: Tensor, *, generator: torch.Generator) -> Tensor:
+def corrupt(labels: Array, transition: Array, *, generator: torch.Generator) -> Tensor:
     """Draw a given label for every true one, each sample for itself.
 
     One uniform number u per sample picks the first j with
@@ -24,9 +25,9 @@ def corrupt(labels: Tensor, transition: Tensor, *, generator: torch.Generator) -
 
     Parameters
     ----------
-    labels : Tensor
+    labels : array
         (n,), int64, on any device: the true classes. Left as they are.
-    transition : Tensor
+    transition : array
         (C, C): T, rows true and columns given.
     generator : torch.Generator
         On the CPU; n numbers are drawn from it.
@@ -42,6 +43,7 @@ def corrupt(labels: Tensor, transition: Tensor, *, generator: torch.Generator) -
         If a label is outside 0 to C-1, `transition` is no transition matrix, or `generator` is
         not on the CPU.
     """
+    labels, transition = as_tensor("labels", labels), as_tensor("transition", transition)
     _checks.check_transition("transition", transition)
     _checks.check_labels("labels", labels, num_classes=len(transition))
     check_generator(generator)
@@ -49,7 +51,7 @@ def corrupt(labels: Tensor, transition: Tensor, *, generator: torch.Generator) -
     return _draw(cumulative[labels.cpu()], generator).to(labels.device)
 
 
-def corrupt_by_probabilities(probabilities: Tensor, *, generator: torch.Generator) -> Tensor:
+def corrupt_by_probabilities(probabilities: Array, *, generator: torch.Generator) -> Tensor:
     """Draw a given label for every sample from probabilities of its own.
 
     For noise that depends on the sample and not on its class alone, such as `instance_dependent`.
@@ -57,7 +59,7 @@ def corrupt_by_probabilities(probabilities: Tensor, *, generator: torch.Generato
 
     Parameters
     ----------
-    probabilities : Tensor
+    probabilities : array
         (n, C): row k is the distribution of the given label of sample k; rows sum to 1.
     generator : torch.Generator
         On the CPU; n numbers are drawn from it.
@@ -72,17 +74,18 @@ def corrupt_by_probabilities(probabilities: Tensor, *, generator: torch.Generato
     ValueError
         If a row is no distribution or `generator` is not on the CPU.
     """
+    probabilities = as_tensor("probabilities", probabilities)
     check_distributions("probabilities", probabilities)
     check_generator(generator)
     return _draw(_cumulative(probabilities), generator).to(probabilities.device)
 
 
-def empirical_transition(true_labels: Tensor, given_labels: Tensor, num_classes: int) -> Tensor:
+def empirical_transition(true_labels: Array, given_labels: Array, num_classes: int) -> Tensor:
     """Count how often class i was given label j, as shares of class i.
 
     Parameters
     ----------
-    true_labels, given_labels : Tensor
+    true_labels, given_labels : array
         (n,), int64: the same samples, in the same order.
     num_classes : int
         C, at least 2.
@@ -99,6 +102,8 @@ def empirical_transition(true_labels: Tensor, given_labels: Tensor, num_classes:
         If labels lie outside 0 to C-1 or the two tensors differ in length.
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
+    true_labels = as_tensor("true_labels", true_labels)
+    given_labels = as_tensor("given_labels", given_labels)
     _checks.check_labels("true_labels", true_labels, num_classes)
     _checks.check_labels("given_labels", given_labels, num_classes)
     _checks.check_same_length("true_labels", true_labels, "given_labels", given_labels)

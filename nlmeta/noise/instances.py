@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nlmeta import _checks
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.noise._arguments import check_distributions, check_generator
 
 __all__ = ["feature_dependent", "instance_dependent"]
@@ -26,7 +27,7 @@ _DEVIATION = 0.1
 
 def instance_dependent(
     x: Tensor,
-    labels: Tensor,
+    labels: Array,
     num_classes: int,
     rate: float,
     *,
@@ -58,7 +59,7 @@ def instance_dependent(
     x : Tensor of float, shape (n, ...)
         Normalised inputs, on any device. Checked over all entries: the mean must lie within half a
         standard deviation of 0, and the standard deviation in [0.5, 2]. The bounds are ours.
-    labels : Tensor
+    labels : array
         (n,), int64: the true classes.
     num_classes : int
         C, at least 2.
@@ -90,6 +91,7 @@ def instance_dependent(
         )
     if not isinstance(x, Tensor):
         raise TypeError(f"`x` is a {type(x).__name__}; it must be a tensor, (n, ...)")
+    labels = as_tensor("labels", labels)
     _checks.check_labels("labels", labels, num_classes)
     _checks.check_same_length("x", x, "labels", labels)
     check_generator(generator)
@@ -109,8 +111,8 @@ def instance_dependent(
 
 
 def feature_dependent(
-    predictions: Tensor,
-    labels: Tensor,
+    predictions: Array,
+    labels: Array,
     rate: float,
     *,
     generator: torch.Generator | None = None,
@@ -130,9 +132,9 @@ def feature_dependent(
 
     Parameters
     ----------
-    predictions : Tensor
+    predictions : array
         (n, C): the network's probabilities; rows sum to 1 within 1e-4.
-    labels : Tensor
+    labels : array
         (n,), int64: the true classes.
     rate : float
         r, in [0, 1].
@@ -157,6 +159,7 @@ def feature_dependent(
         probabilities: softmax was then probably applied twice.
     """
     _checks.check_rate("rate", rate)
+    predictions, labels = as_tensor("predictions", predictions), as_tensor("labels", labels)
     check_distributions("predictions", predictions, tolerance=1e-4)
     n, num_classes = predictions.shape
     _checks.check_labels("labels", labels, num_classes)

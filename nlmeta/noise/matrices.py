@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nlmeta import _checks
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.noise._arguments import check_generator
 
 __all__ = [
@@ -270,13 +271,13 @@ def consecutive_blocks(num_classes: int, rate: float) -> Tensor:
 
 
 def flip_rate(
-    transition: Tensor, class_frequencies: Tensor | Sequence[float] | None = None
+    transition: Array, class_frequencies: Tensor | Sequence[float] | None = None
 ) -> float:
     """Give the share of samples that end up with a wrong label.
 
     Parameters
     ----------
-    transition : Tensor
+    transition : array
         (C, C): T, rows true and columns given.
     class_frequencies : Tensor or sequence of float, optional
         (C,): counts or shares of the true classes, in any scale. Default: all equal.
@@ -291,6 +292,7 @@ def flip_rate(
     ValueError
         If `transition` is no transition matrix or the frequencies do not fit it.
     """
+    transition = as_tensor("transition", transition)
     _checks.check_transition("transition", transition)
     wrong = 1 - transition.detach().to("cpu", torch.float64).diagonal()  # (C,)
     if class_frequencies is None:

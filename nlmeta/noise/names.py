@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nlmeta import _checks
+from nlmeta._arrays import Array, as_tensor
 from nlmeta.noise.drawing import corrupt, corrupt_by_probabilities, empirical_transition
 from nlmeta.noise.instances import feature_dependent, instance_dependent
 from nlmeta.noise.matrices import (
@@ -178,7 +179,7 @@ def make_transition(
 
 def inject(
     kind: str,
-    labels: Tensor,
+    labels: Array,
     num_classes: int,
     rate: float = 0.0,
     *,
@@ -186,7 +187,7 @@ def inject(
     class_map: Mapping[int, int] | None = None,
     groups: Sequence[int] | Tensor | None = None,
     x: Tensor | None = None,
-    predictions: Tensor | None = None,
+    predictions: Array | None = None,
 ) -> Corruption:
     """Make labels noisy by the name of the noise.
 
@@ -194,7 +195,7 @@ def inject(
     ----------
     kind : str
         One of `KINDS`, "instance-dependent" or "feature-dependent".
-    labels : Tensor
+    labels : array
         (n,), int64, on any device: the true classes; at least one. Left as they are.
     num_classes : int
         C, at least 2.
@@ -207,7 +208,7 @@ def inject(
         As in `make_transition`.
     x : Tensor of float, shape (n, ...), optional
         Normalised inputs, for "instance-dependent", which alone needs them.
-    predictions : Tensor, optional
+    predictions : array, optional
         (n, C) probabilities, for "feature-dependent", which alone needs them. Ties are broken at
         random; call `feature_dependent` for the released code's way.
 
@@ -222,6 +223,8 @@ def inject(
     """
     _checks.check_choice("kind", kind, (*KINDS, "instance-dependent", "feature-dependent"))
     _check_needs(kind, class_map=class_map, groups=groups, x=x, predictions=predictions)
+    labels = as_tensor("labels", labels)
+    predictions = None if predictions is None else as_tensor("predictions", predictions)
     mapping, drawing = stream(seed, "noise map"), stream(seed, "noise")
     transition = None
     if x is not None:
@@ -245,20 +248,20 @@ def inject(
 
 
 def describe(
-    true_labels: Tensor,
-    given_labels: Tensor,
+    true_labels: Array,
+    given_labels: Array,
     num_classes: int,
     *,
     kind: str = "given",
     rate: float | None = None,
     seed: int | None = None,
-    transition: Tensor | None = None,
+    transition: Array | None = None,
 ) -> Corruption:
     """Say what noise did to labels, whoever made it.
 
     Parameters
     ----------
-    true_labels, given_labels : Tensor
+    true_labels, given_labels : array
         (n,), int64: the same samples, in the same order; at least one.
     num_classes : int
         C, at least 2.
@@ -269,7 +272,7 @@ def describe(
         The rate that was asked for.
     seed : int, optional
         The seed that the labels were drawn with.
-    transition : Tensor, optional
+    transition : array, optional
         (C, C): the matrix that they were drawn from.
 
     Returns
@@ -283,6 +286,9 @@ def describe(
         If labels lie outside 0 to C-1, differ in number or are none, or `kind` is unknown.
     """
     _checks.check_choice("kind", kind, CONVENTIONS)
+    true_labels = as_tensor("true_labels", true_labels)
+    given_labels = as_tensor("given_labels", given_labels)
+    transition = None if transition is None else as_tensor("transition", transition)
     empirical = empirical_transition(true_labels, given_labels, num_classes)  # checks the labels
     if len(given_labels) == 0:
         raise ValueError("`given_labels` is empty; a rate needs at least one sample")

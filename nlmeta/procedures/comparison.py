@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterable, Mapping
 
-import joblib
 import pandas as pd
 from torch import nn
 from tqdm import tqdm
@@ -51,6 +50,8 @@ def compare(
         A row for each network: ``method``, ``seed``, ``accuracy`` (clean test), ``memorised``
         (share of the wrong labels that it predicts), and the further numbers.
     """
+    import joblib  # a sixth of a second, which other procedures do without
+
     recipes, seeds = list(recipes), list(seeds)
     if jobs is None:
         jobs = joblib.cpu_count() if choose_device().type == "cpu" else 1
