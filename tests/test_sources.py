@@ -135,7 +135,7 @@ def test_images_come_in_the_order_of_the_rows_asked_for(tmp_path):
     assert torch.equal(files[2:4][:, :, 0, 0], expected[2:4])
     assert torch.equal(files[5][:, 0, 0], expected[5])
     assert files[rows[:0]].shape == (0, 3, 8, 8)
-    refused("`rows` is torch.bool of shape (7,); it must be", lambda: files[torch.ones(7).bool()])
+    refused("`rows` is torch.float32 of shape (7,); it must be", lambda: files[torch.ones(7)])
 
 
 def test_an_image_is_not_squeezed_and_loses_its_two_ends(tmp_path):

@@ -9,11 +9,14 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
@@ -63,13 +66,13 @@ class ImageFiles:
         """(n, 3, size, size), what all of them would be in memory."""
         return len(self), 3, self.size, self.size
 
-    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+    def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
         """Decode some images.
 
         Parameters
         ----------
-        rows : int, slice or Tensor of int64, shape (m,)
-            Which.
+        rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
+            Which; a tensor, an array or a list.
 
         Returns
         -------
@@ -78,25 +81,25 @@ class ImageFiles:
 
         Raises
         ------
+        IndexError
+            There is no such row.
+        TypeError
+            `rows` are neither whole numbers nor bools.
         ValueError
-            An image does not decode; the message has its path.
+            `rows` has another shape; or an image does not decode, and the message has its path.
         """
-        if isinstance(rows, int):
-            return self._decode(self.names[rows])
-        if isinstance(rows, slice):
-            wanted = self.names[rows]
-        else:
-            if rows.dtype != torch.int64 or rows.ndim != 1:
-                raise ValueError(
-                    f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be torch.int64 "
-                    "of shape (m,)"
-                )
-            wanted = tuple(self.names[row] for row in rows.tolist())
+        if (row := _single(rows)) is not None:
+            return self[[row]][0]
+        wanted = self._names(rows)
         images = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8, device="cpu")
         with ThreadPoolExecutor(self.threads) as pool:
             for i, image in enumerate(pool.map(self._decode, wanted)):
                 images[i] = image
         return images
+
+    def subset(self, rows: slice | Tensor | ArrayLike) -> "ImageFiles":
+        """Some of the images, still on disk; `rows` as for indexing."""
+        return ImageFiles(self.folder, self._names(rows), size=self.size, threads=self.threads)
 
     def missing(self) -> list[str]:
         """Names without a file. Each folder is listed once, so a million names take seconds."""
@@ -127,6 +130,12 @@ class ImageFiles:
                 f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
                 + "\n".join(damaged[:10])
             )
+
+    def _names(self, rows: slice | Tensor | ArrayLike) -> tuple[str, ...]:
+        chosen = _chosen(rows, len(self))
+        if isinstance(chosen, slice):
+            return self.names[chosen]
+        return tuple(self.names[row] for row in chosen.tolist())
 
     def _decode(self, name: str) -> Tensor:
         path = self.folder / name
@@ -256,16 +265,37 @@ class Images:
         one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
         return len(self), *self._at_rest(one).shape[1:]
 
-    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Images as a network takes them, (m, channels, height, width), nothing drawn.
+    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+        """`shape`, or one entry of it, so that a `torch.utils.data.TensorDataset` takes images."""
+        return self.shape if dim is None else self.shape[dim]
 
-        Without the first axis for a single row.
+    def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
+        """Images as a network takes them, nothing drawn.
+
+        Parameters
+        ----------
+        rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
+            Which; a tensor, an array or a list.
+
+        Returns
+        -------
+        Tensor of float, shape (m, channels, height, width)
+            Without its first axis for a single row.
+
+        Raises
+        ------
+        IndexError
+            There is no such row.
+        TypeError
+            `rows` are neither whole numbers nor bools.
+        ValueError
+            `rows` has another shape.
         """
-        if isinstance(rows, int):
-            return self[torch.tensor([range(len(self))[rows]], device="cpu")][0]
+        if (row := _single(rows)) is not None:
+            return self[[row]][0]
         return self.standardised(self._at_rest(self.raw(rows)))
 
-    def raw(self, rows: slice | Tensor) -> Tensor:
+    def raw(self, rows: slice | Tensor | ArrayLike) -> Tensor:
         """The bytes of some images: uint8, (m, channels, height, width), on the device."""
         return to_device(self.stored[self._rows(rows)], self.device)
 
@@ -274,17 +304,11 @@ class Images:
         mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
         return (raw.to(self.dtype) - mean) / deviation
 
-    def subset(self, rows: slice | Tensor) -> "Images":
+    def subset(self, rows: slice | Tensor | ArrayLike) -> "Images":
         """Some of the images, still as bytes."""
-        rows = self._rows(rows)
-        if isinstance(self.stored, Tensor):
-            return self._changed(stored=self.stored[rows])
-        names = self.stored.names
-        chosen = names[rows] if isinstance(rows, slice) else [names[row] for row in rows.tolist()]
-        files = ImageFiles(
-            self.stored.folder, chosen, size=self.stored.size, threads=self.stored.threads
-        )
-        return self._changed(stored=files)
+        if isinstance(self.stored, ImageFiles):
+            return self._changed(stored=self.stored.subset(rows))
+        return self._changed(stored=self.stored[self._rows(rows)])
 
     def augmented(self, augmentation: Augmentation | None, *, drawn: bool = True) -> "Images":
         """The same images with another augmentation."""
@@ -357,17 +381,14 @@ class Images:
         names = ("stored", "mean", "deviation", "augmentation", "drawn")
         return Images(**{name: getattr(self, name) for name in names} | changes)
 
-    def _rows(self, rows: slice | Tensor) -> slice | Tensor:
+    def _rows(self, rows: slice | Tensor | ArrayLike) -> slice | Tensor:
         """Rows by number, where the stored images are."""
-        if isinstance(rows, slice):
-            return rows
-        if rows.dtype == torch.bool:
-            if len(rows) != len(self):
-                raise ValueError(f"`rows` says {len(rows)} times yes or no for {len(self)} images")
-            rows = rows.nonzero().flatten()
+        chosen = _chosen(rows, len(self))
+        if isinstance(chosen, slice):
+            return chosen
         if isinstance(self.stored, ImageFiles):
-            return rows.cpu()
-        return to_device(rows, self.stored.device)
+            return chosen.cpu()
+        return to_device(chosen, self.stored.device)
 
 
 def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -404,3 +425,36 @@ def _file_names(folder: Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_file()}
+
+
+# Rows
+
+
+def _single(rows: Any) -> int | None:
+    """The number of a single row, None if there may be several."""
+    single = isinstance(rows, Integral) or getattr(rows, "ndim", None) == 0
+    return index(rows) if single else None
+
+
+def _chosen(rows: Any, n: int) -> slice | Tensor:
+    """A slice as it is; all else as row numbers, int64 of shape (m,)."""
+    if isinstance(rows, slice):
+        return rows
+    allowed = "a slice, or a sequence of whole numbers, shape (m,), or of bools, shape (n,)"
+    if not isinstance(rows, Tensor):
+        array = np.asarray(rows)
+        if isinstance(rows, tuple) or (array.size and array.dtype.kind not in "iub"):
+            raise TypeError(f"`rows` is {rows!r}; it must be a row number, {allowed}")
+        rows = torch.from_numpy(array.astype(bool if array.dtype.kind == "b" else np.int64))
+    if rows.ndim != 1 or rows.is_floating_point() or rows.is_complex():
+        raise ValueError(
+            f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be {allowed}"
+        )
+    if rows.dtype == torch.bool:
+        if len(rows) != n:
+            raise ValueError(f"`rows` says {len(rows)} times yes or no for {n} images")
+        return rows.nonzero().flatten()
+    rows = rows.long()
+    if rows.device.type == "cpu" and len(beyond := rows[(rows < -n) | (rows >= n)]):
+        raise IndexError(f"`rows` holds {beyond[0]}; the rows of {n} images are 0 to {n - 1}")
+    return rows
