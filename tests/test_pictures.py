@@ -3,12 +3,17 @@
 import io
 import re
 import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nlmeta.data import ImageFiles, from_dataset, from_folder
+from nlmeta.data import images as images_module
 from nlmeta.data.images import as_seen
 
 SIDE = 16
@@ -254,6 +259,81 @@ def test_pictures_of_a_folder_are_what_a_person_sees(tmp_path):
         got = dict(zip(split.train.own_ids, split.train.x.raw(slice(None)), strict=True))
         for path, image in got.items():
             assert (image.numpy() == RAMP).all(), path
+
+
+# Size
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (65, 48), (16, 47), (33, 100), (7, 7), (16, 16)])
+def test_the_middle_square_is_that_of_the_whole_picture_brought_to_size(tmp_path, shape):
+    """Bit for bit where one side is up to three times the other."""
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    image.save(tmp_path / "noise.png")
+    scale = 16 / min(shape)
+    width, height = round(shape[1] * scale), round(shape[0] * scale)
+    whole = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    left, top = (width - 16) // 2, (height - 16) // 2
+    want = whole[top : top + 16, left : left + 16].transpose(2, 0, 1)
+    assert np.array_equal(ImageFiles(tmp_path, ["noise.png"], size=16)[0], want)
+
+
+def test_the_middle_of_a_long_picture_is_kept(tmp_path):
+    for length in (399, 400):
+        line = np.zeros((length, 4), np.uint8)
+        line[length // 2 - 4 :] = 200  # so that the middle square lies below the edge
+        Image.fromarray(line).save(tmp_path / "line.png")
+        assert (of_file(tmp_path / "line.png", size=4) == 200).all()
+        Image.fromarray(line.T[:, ::-1].copy()).save(tmp_path / "line.png")
+        assert (of_file(tmp_path / "line.png", size=4) == 200).all()
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from nlmeta.data.images import ImageFiles
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+files = ImageFiles(Path(sys.argv[1]), sys.argv[2:], size=256)
+before = peak()
+files[:]
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak")
+def test_a_thin_picture_takes_no_more_memory_than_its_square(tmp_path):
+    """93 bytes of 1 x 2000 pixels; brought to size as a whole they would take 500 MiB."""
+    Image.new("RGB", (1, 2000), (9, 9, 9)).save(tmp_path / "high.png")
+    Image.new("RGB", (2000, 1), (9, 9, 9)).save(tmp_path / "wide.png")
+    names = ["high.png", "wide.png"] * 4
+    command = [sys.executable, "-c", PEAK, str(tmp_path), *names]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 64  # MiB; threads and Pillow take about 15
+
+
+def test_large_pictures_are_decoded_one_after_the_other_and_keep_their_places(
+    tmp_path, monkeypatch
+):
+    for i in range(8):
+        Image.new("L", (12 if i % 2 else 8, 12), 30 * i).save(tmp_path / f"{i}.png")
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "1.png").read_bytes()[:45])
+    threads = {}
+
+    def note(image):
+        threads.setdefault(image.size, set()).add(threading.get_ident())
+        return as_seen(image)
+
+    monkeypatch.setattr(images_module, "LARGE", 100)
+    monkeypatch.setattr(images_module, "as_seen", note)
+    files = ImageFiles(tmp_path, [f"{i}.png" for i in range(8)], size=4)
+    assert files[:][:, 0, 0, 0].tolist() == [30 * i for i in range(8)]
+    assert threads[12, 12] == {threading.get_ident()}
+    assert threading.get_ident() not in threads[8, 12]
+    files.check()
+    damaged = ImageFiles(tmp_path, ["0.png", "damaged.png"], size=4)
+    refused(f"1 of 2 images looked at do not decode:\n{tmp_path / 'damaged.png'}", damaged.check)
+    refused(tmp_path / "damaged.png", lambda: damaged[:])
 
 
 # Damage

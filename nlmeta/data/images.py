@@ -6,10 +6,12 @@ tensor of bytes on a device, and standardises what it hands out; for training it
 image with numbers of its own.
 """
 
+import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from numbers import Integral
 from operator import index
 from pathlib import Path
@@ -27,6 +29,7 @@ from nlmeta._host import to_device
 __all__ = ["Augmentation", "ImageFiles", "Images", "as_seen", "channel_statistics"]
 
 AHEAD = 2  # batches that are decoded while one is in use
+LARGE = 2**25  # pixels, of which each takes four bytes and more while a picture is decoded
 
 # How a picture lies, by the number that EXIF has for it; 1 is upright.
 _TURNS = {
@@ -88,7 +91,7 @@ class ImageFiles:
 
     ``files[rows]`` decodes with several threads: what a person sees (`as_seen`) in RGB, the shorter
     side brought to `size` (bilinear), the middle square kept. A training crop of 224 pixels then
-    comes out of the square.
+    comes out of the square. Pictures above 33 megapixels are decoded one after the other.
 
     Parameters
     ----------
@@ -147,9 +150,8 @@ class ImageFiles:
             return self[[row]][0]
         wanted = self._names(rows)
         images = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8, device="cpu")
-        with ThreadPoolExecutor(self.threads) as pool:
-            for i, image in enumerate(pool.map(self._decode, wanted)):
-                images[i] = image
+        for i, image in enumerate(self._of_each(wanted, self._decode)):
+            images[i] = image
         return images
 
     def subset(self, rows: slice | Tensor | ArrayLike) -> "ImageFiles":
@@ -178,8 +180,7 @@ class ImageFiles:
         """
         check_count("every", every)
         names = self.names[::every]
-        with ThreadPoolExecutor(self.threads) as pool:
-            damaged = [text for text in pool.map(self._damage, names) if text]
+        damaged = [text for text in self._of_each(names, self._damage) if text]
         if damaged:
             raise ValueError(
                 f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
@@ -192,28 +193,39 @@ class ImageFiles:
             return self.names[chosen]
         return tuple(self.names[row] for row in chosen.tolist())
 
-    def _decode(self, name: str) -> Tensor:
+    def _of_each(self, names: Sequence[str], call: Callable[..., Any]) -> Iterator[Any]:
+        """What a call gives of each name, in order, from several threads.
+
+        Large pictures are left to the calling thread, since each thread keeps the memory that it
+        once took. `call` gives None for what is larger than its `at_most`.
+        """
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            of_small = pool.map(partial(call, at_most=LARGE), names)
+            for name, given in zip(names, of_small, strict=True):
+                yield call(name) if given is None else given
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _decode(self, name: str, *, at_most: float = math.inf) -> Tensor | None:
+        """One image, or None if it has more pixels than `at_most`."""
         path = self.folder / name
         try:
             with Image.open(path) as file:
-                image = as_seen(file)
+                if file.width * file.height > at_most:
+                    return None
+                return _middle_square(as_seen(file), self.size)
         except MemoryError:
             raise
         except Exception as error:  # a decoder may stumble over a damaged file in any way
             raise ValueError(f"{path} does not decode as an image ({error})") from error
-        scale = self.size / min(image.size)
-        width, height = (max(self.size, round(side * scale)) for side in image.size)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        image = image.crop((left, top, left + self.size, top + self.size)).convert("RGB")
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, size, size)
 
-    def _damage(self, name: str) -> str | None:
+    def _damage(self, name: str, *, at_most: float = math.inf) -> str | None:
+        """Why an image does not decode, ``""`` if it does; None as `_decode`."""
         try:
-            self._decode(name)
+            return None if self._decode(name, at_most=at_most) is None else ""
         except ValueError as error:
             return str(error)
-        return None
 
 
 @runtime_checkable
@@ -526,6 +538,21 @@ def _orientation(image: Image.Image) -> Any:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF data, in any way; viewers show such a picture as it lies
         return None
+
+
+def _middle_square(image: Image.Image, size: int) -> Tensor:
+    """The middle of a picture whose shorter side is brought to `size`, (3, size, size)."""
+    short = min(image.size)
+    # Far ends would only take memory: of 1 x 2000 pixels there would be 256 x 512000.
+    across, down = (max(0, (side - 3 * short) // 2) for side in image.size)
+    box = across, down, image.width - across, image.height - down
+    scale = size / short
+    width = max(size, round((box[2] - box[0]) * scale))
+    height = max(size, round((box[3] - box[1]) * scale))
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR, box)
+    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 # Rows
