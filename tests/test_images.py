@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
 import nlmeta
 from nlmeta import data, metrics
@@ -262,6 +263,80 @@ def test_a_single_row_comes_without_the_first_axis():
     assert torch.equal(images[-1], images[6:][0])
     with pytest.raises(IndexError):
         images[7]
+
+
+# Rows
+
+
+@pytest.fixture(params=["in memory", "on disk"])
+def seven(request, tmp_path):
+    """Seven pictures; the first number of each says which."""
+    stored = torch.randint(0, 256, (7, 3, 4, 4), generator=generator(0, "x"), dtype=torch.uint8)
+    stored[:, :, 0, 0] = torch.arange(7, dtype=torch.uint8)[:, None]
+    if request.param == "on disk":
+        for i, image in enumerate(stored):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+        stored = ImageFiles(tmp_path, [f"{i}.png" for i in range(7)], size=4)
+    return Images(stored, mean=torch.zeros(3), deviation=torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "want"),
+    [
+        ([5, 0, -1], [5, 0, 6]),
+        (np.array([5, 0], np.uint16), [5, 0]),
+        (torch.tensor([5, 0], dtype=torch.uint8), [5, 0]),
+        (range(1, 7, 2), [1, 3, 5]),
+        ([True] + [False] * 5 + [True], [0, 6]),
+        (np.arange(7) > 4, [5, 6]),
+        ([], []),
+        (slice(-2, None), [5, 6]),
+    ],
+)
+def test_rows_are_chosen_by_lists_and_arrays_as_by_tensors(seven, rows, want):
+    for images in (seven, seven.stored if isinstance(seven.stored, ImageFiles) else seven):
+        chosen = images[rows]
+        assert chosen.shape == (len(want), 3, 4, 4)
+        assert chosen[:, 0, 0, 0].tolist() == want
+    assert seven.raw(rows)[:, 0, 0, 0].tolist() == want
+    assert seven.subset(rows)[:][:, 0, 0, 0].tolist() == want
+
+
+@pytest.mark.parametrize("row", [5, -2, np.int64(5), np.array(5), torch.tensor(5)])
+def test_one_row_of_whatever_type_comes_without_the_first_axis(seven, row):
+    assert seven[row].shape == (3, 4, 4)
+    assert seven[row][0, 0, 0] == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "text"),
+    [
+        ((0, 1), TypeError, "`rows` is (0, 1); it must be a row number, a slice, or a sequence of"),
+        ("first", TypeError, "`rows` is 'first'; it must be"),
+        ([0.5], TypeError, "`rows` is [0.5]; it must be"),
+        (torch.tensor([1.0]), ValueError, "`rows` is torch.float32 of shape (1,); it must be"),
+        (torch.tensor([[1]]), ValueError, "`rows` is torch.int64 of shape (1, 1); it must be"),
+        ([True, False], ValueError, "`rows` says 2 times yes or no for 7 images"),
+        ([0, 7], IndexError, "`rows` holds 7; the rows of 7 images are 0 to 6"),
+        (-8, IndexError, "`rows` holds -8; the rows of 7 images are 0 to 6"),
+    ],
+)
+def test_what_chooses_no_rows_is_refused_with_what_does(seven, rows, error, text):
+    refused(text, lambda: seven[rows], error)
+    if isinstance(seven.stored, ImageFiles):
+        refused(text, lambda: seven.stored[rows], error)
+
+
+def test_a_tensor_dataset_takes_the_pictures_of_a_split():
+    pixels = torch.randint(0, 256, (9, 3, 4, 4), generator=generator(0, "x"), dtype=torch.uint8)
+    train = data.from_arrays(pixels, [0, 1, 2] * 3, seed=0).train
+    dataset = TensorDataset(train.x, train.y)
+    assert len(dataset) == 9
+    assert train.x.size() == train.x.shape == (9, 3, 4, 4)
+    x, y = next(iter(DataLoader(dataset, batch_size=9)))
+    assert_close(x, train.x[:])
+    assert torch.equal(y, train.y)
+    refused("mismatch", lambda: TensorDataset(train.x, train.y[:8]), AssertionError)
 
 
 # Training

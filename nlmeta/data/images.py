@@ -1,36 +1,97 @@
 """Images that take a byte for a number, in memory or on disk, and come out as a network wants them.
 
-`ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a tensor of
-bytes on a device, and standardises what it hands out; for training it also augments, each image
-with numbers of its own.
+`as_seen` turns a picture of any mode and depth into the bytes that a person sees, wherever pictures
+come in. `ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a
+tensor of bytes on a device, and standardises what it hands out; for training it also augments, each
+image with numbers of its own.
 """
 
+import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import ArrayLike
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from nlmeta._checks import check_count
 from nlmeta._host import to_device
 
-__all__ = ["Augmentation", "ImageFiles", "Images", "channel_statistics"]
+__all__ = ["Augmentation", "ImageFiles", "Images", "as_seen", "channel_statistics"]
 
 AHEAD = 2  # batches that are decoded while one is in use
+LARGE = 2**25  # pixels, of which each takes four bytes and more while a picture is decoded
+
+# How a picture lies, by the number that EXIF has for it; 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_GREY = ("1", "L", "LA", "La")  # modes of up to 8 bits
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """A picture of any mode and depth as a person sees it: 8 bits, upright, nothing transparent.
+
+    Grey values of 16 bits are scaled, 65535 to 255, and those of floating point, 1 to 255. (So the
+    12 bits of a camera stay dark in a file that says 16.) Transparent parts lie on white, as on a
+    page. The picture is turned or mirrored as its EXIF data say; data that cannot be read say
+    nothing. Palettes, CMYK and other colour spaces become RGB. Colour profiles (ICC) are not
+    applied.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of an animation or a file of several pages its current frame, after opening the first.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode ``"L"`` where the mode of `image` is a grey one, else ``"RGB"``. `image` itself where
+        nothing is to be changed.
+
+    Raises
+    ------
+    ValueError
+        Floating-point numbers (mode ``"F"``) are not all from 0 to 1; or the picture holds integers
+        of 32 bits (mode ``"I"``), of which nothing says which one is white.
+    """
+    image.load()  # some formats have EXIF data at their end, TIFF is turned while it is loaded
+    if image.mode.startswith("I") or image.mode == "F":
+        seen = _in_eight_bits(image)
+    elif image.has_transparency_data:
+        seen = _on_white(image)
+    else:
+        mode = "L" if image.mode in _GREY else "RGB"
+        seen = image if image.mode == mode else image.convert(mode)
+    turn = _TURNS.get(_orientation(image))
+    if turn is not None:
+        seen = seen.transpose(turn)
+        seen.info = {}  # which said how it lay
+    return seen
 
 
 class ImageFiles:
     """Images that stay on disk until rows are asked for.
 
-    ``files[rows]`` decodes with several threads: converted to RGB, the shorter side brought to
-    `size` (bilinear), the middle square kept. A training crop of 224 pixels then comes out of the
-    square.
+    ``files[rows]`` decodes with several threads: what a person sees (`as_seen`) in RGB, the shorter
+    side brought to `size` (bilinear), the middle square kept. A training crop of 224 pixels then
+    comes out of the square. Pictures above 33 megapixels are decoded one after the other.
 
     Parameters
     ----------
@@ -63,13 +124,13 @@ class ImageFiles:
         """(n, 3, size, size), what all of them would be in memory."""
         return len(self), 3, self.size, self.size
 
-    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+    def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
         """Decode some images.
 
         Parameters
         ----------
-        rows : int, slice or Tensor of int64, shape (m,)
-            Which.
+        rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
+            Which; a tensor, an array or a list.
 
         Returns
         -------
@@ -78,25 +139,24 @@ class ImageFiles:
 
         Raises
         ------
+        IndexError
+            There is no such row.
+        TypeError
+            `rows` are neither whole numbers nor bools.
         ValueError
-            An image does not decode; the message has its path.
+            `rows` has another shape; or an image does not decode, and the message has its path.
         """
-        if isinstance(rows, int):
-            return self._decode(self.names[rows])
-        if isinstance(rows, slice):
-            wanted = self.names[rows]
-        else:
-            if rows.dtype != torch.int64 or rows.ndim != 1:
-                raise ValueError(
-                    f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be torch.int64 "
-                    "of shape (m,)"
-                )
-            wanted = tuple(self.names[row] for row in rows.tolist())
+        if (row := _single(rows)) is not None:
+            return self[[row]][0]
+        wanted = self._names(rows)
         images = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8, device="cpu")
-        with ThreadPoolExecutor(self.threads) as pool:
-            for i, image in enumerate(pool.map(self._decode, wanted)):
-                images[i] = image
+        for i, image in enumerate(self._of_each(wanted, self._decode)):
+            images[i] = image
         return images
+
+    def subset(self, rows: slice | Tensor | ArrayLike) -> "ImageFiles":
+        """Some of the images, still on disk; `rows` as for indexing."""
+        return ImageFiles(self.folder, self._names(rows), size=self.size, threads=self.threads)
 
     def missing(self) -> list[str]:
         """Names without a file. Each folder is listed once, so a million names take seconds."""
@@ -120,34 +180,52 @@ class ImageFiles:
         """
         check_count("every", every)
         names = self.names[::every]
-        with ThreadPoolExecutor(self.threads) as pool:
-            damaged = [text for text in pool.map(self._damage, names) if text]
+        damaged = [text for text in self._of_each(names, self._damage) if text]
         if damaged:
             raise ValueError(
                 f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
                 + "\n".join(damaged[:10])
             )
 
-    def _decode(self, name: str) -> Tensor:
+    def _names(self, rows: slice | Tensor | ArrayLike) -> tuple[str, ...]:
+        chosen = _chosen(rows, len(self))
+        if isinstance(chosen, slice):
+            return self.names[chosen]
+        return tuple(self.names[row] for row in chosen.tolist())
+
+    def _of_each(self, names: Sequence[str], call: Callable[..., Any]) -> Iterator[Any]:
+        """What a call gives of each name, in order, from several threads.
+
+        Large pictures are left to the calling thread, since each thread keeps the memory that it
+        once took. `call` gives None for what is larger than its `at_most`.
+        """
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            of_small = pool.map(partial(call, at_most=LARGE), names)
+            for name, given in zip(names, of_small, strict=True):
+                yield call(name) if given is None else given
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _decode(self, name: str, *, at_most: float = math.inf) -> Tensor | None:
+        """One image, or None if it has more pixels than `at_most`."""
         path = self.folder / name
         try:
             with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                if file.width * file.height > at_most:
+                    return None
+                return _middle_square(as_seen(file), self.size)
+        except MemoryError:
+            raise
+        except Exception as error:  # a decoder may stumble over a damaged file in any way
             raise ValueError(f"{path} does not decode as an image ({error})") from error
-        scale = self.size / min(image.size)
-        width, height = (max(self.size, round(side * scale)) for side in image.size)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        image = image.crop((left, top, left + self.size, top + self.size))
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, size, size)
 
-    def _damage(self, name: str) -> str | None:
+    def _damage(self, name: str, *, at_most: float = math.inf) -> str | None:
+        """Why an image does not decode, ``""`` if it does; None as `_decode`."""
         try:
-            self._decode(name)
+            return None if self._decode(name, at_most=at_most) is None else ""
         except ValueError as error:
             return str(error)
-        return None
 
 
 @runtime_checkable
@@ -256,16 +334,37 @@ class Images:
         one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
         return len(self), *self._at_rest(one).shape[1:]
 
-    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Images as a network takes them, (m, channels, height, width), nothing drawn.
+    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+        """`shape`, or one entry of it, so that a `torch.utils.data.TensorDataset` takes images."""
+        return self.shape if dim is None else self.shape[dim]
 
-        Without the first axis for a single row.
+    def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
+        """Images as a network takes them, nothing drawn.
+
+        Parameters
+        ----------
+        rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
+            Which; a tensor, an array or a list.
+
+        Returns
+        -------
+        Tensor of float, shape (m, channels, height, width)
+            Without its first axis for a single row.
+
+        Raises
+        ------
+        IndexError
+            There is no such row.
+        TypeError
+            `rows` are neither whole numbers nor bools.
+        ValueError
+            `rows` has another shape.
         """
-        if isinstance(rows, int):
-            return self[torch.tensor([range(len(self))[rows]], device="cpu")][0]
+        if (row := _single(rows)) is not None:
+            return self[[row]][0]
         return self.standardised(self._at_rest(self.raw(rows)))
 
-    def raw(self, rows: slice | Tensor) -> Tensor:
+    def raw(self, rows: slice | Tensor | ArrayLike) -> Tensor:
         """The bytes of some images: uint8, (m, channels, height, width), on the device."""
         return to_device(self.stored[self._rows(rows)], self.device)
 
@@ -274,17 +373,11 @@ class Images:
         mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
         return (raw.to(self.dtype) - mean) / deviation
 
-    def subset(self, rows: slice | Tensor) -> "Images":
+    def subset(self, rows: slice | Tensor | ArrayLike) -> "Images":
         """Some of the images, still as bytes."""
-        rows = self._rows(rows)
-        if isinstance(self.stored, Tensor):
-            return self._changed(stored=self.stored[rows])
-        names = self.stored.names
-        chosen = names[rows] if isinstance(rows, slice) else [names[row] for row in rows.tolist()]
-        files = ImageFiles(
-            self.stored.folder, chosen, size=self.stored.size, threads=self.stored.threads
-        )
-        return self._changed(stored=files)
+        if isinstance(self.stored, ImageFiles):
+            return self._changed(stored=self.stored.subset(rows))
+        return self._changed(stored=self.stored[self._rows(rows)])
 
     def augmented(self, augmentation: Augmentation | None, *, drawn: bool = True) -> "Images":
         """The same images with another augmentation."""
@@ -357,17 +450,14 @@ class Images:
         names = ("stored", "mean", "deviation", "augmentation", "drawn")
         return Images(**{name: getattr(self, name) for name in names} | changes)
 
-    def _rows(self, rows: slice | Tensor) -> slice | Tensor:
+    def _rows(self, rows: slice | Tensor | ArrayLike) -> slice | Tensor:
         """Rows by number, where the stored images are."""
-        if isinstance(rows, slice):
-            return rows
-        if rows.dtype == torch.bool:
-            if len(rows) != len(self):
-                raise ValueError(f"`rows` says {len(rows)} times yes or no for {len(self)} images")
-            rows = rows.nonzero().flatten()
+        chosen = _chosen(rows, len(self))
+        if isinstance(chosen, slice):
+            return chosen
         if isinstance(self.stored, ImageFiles):
-            return rows.cpu()
-        return to_device(rows, self.stored.device)
+            return chosen.cpu()
+        return to_device(chosen, self.stored.device)
 
 
 def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -404,3 +494,95 @@ def _file_names(folder: Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_file()}
+
+
+# Pictures
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits or of floating-point numbers."""
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these two mean 16 bits by it
+        raise ValueError(
+            "mode 'I': integers of 32 bits, of which nothing says which one is white; bring them "
+            "to 8 bits, mode 'L', or to 16, mode 'I;16'"
+        )
+    tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits, and 0 for white
+    white = 1 if image.mode == "F" else 2 ** tags.get(_BITS, (16,))[0] - 1
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not 0 <= low <= high <= white:
+        raise ValueError(
+            f"mode {image.mode!r}: values go from {low:g} to {high:g}, where 0 is black and "
+            f"{white} white; bring them to this range, or to 8 bits, mode 'L'"
+        )
+    grey = np.rint(values * np.float32(255 / white)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    if "transparency" in image.info:  # the one grey value that is no paint
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    mode = "L" if image.mode in _GREY else "RGB"
+    if image.mode == "La":  # Pillow has no other way from it
+        image = image.convert("LA")
+    paint = image.convert("RGBA")
+    ground = Image.new("RGB", image.size, "white")
+    ground.paste(paint, mask=paint)
+    return ground if mode == "RGB" else ground.convert(mode)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF data, in any way; viewers show such a picture as it lies
+        return None
+
+
+def _middle_square(image: Image.Image, size: int) -> Tensor:
+    """The middle of a picture whose shorter side is brought to `size`, (3, size, size)."""
+    short = min(image.size)
+    # Far ends would only take memory: of 1 x 2000 pixels there would be 256 x 512000.
+    across, down = (max(0, (side - 3 * short) // 2) for side in image.size)
+    box = across, down, image.width - across, image.height - down
+    scale = size / short
+    width = max(size, round((box[2] - box[0]) * scale))
+    height = max(size, round((box[3] - box[1]) * scale))
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR, box)
+    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+# Rows
+
+
+def _single(rows: Any) -> int | None:
+    """The number of a single row, None if there may be several."""
+    single = isinstance(rows, Integral) or getattr(rows, "ndim", None) == 0
+    return index(rows) if single else None
+
+
+def _chosen(rows: Any, n: int) -> slice | Tensor:
+    """A slice as it is; all else as row numbers, int64 of shape (m,)."""
+    if isinstance(rows, slice):
+        return rows
+    allowed = "a slice, or a sequence of whole numbers, shape (m,), or of bools, shape (n,)"
+    if not isinstance(rows, Tensor):
+        array = np.asarray(rows)
+        if isinstance(rows, tuple) or (array.size and array.dtype.kind not in "iub"):
+            raise TypeError(f"`rows` is {rows!r}; it must be a row number, {allowed}")
+        rows = torch.from_numpy(array.astype(bool if array.dtype.kind == "b" else np.int64))
+    if rows.ndim != 1 or rows.is_floating_point() or rows.is_complex():
+        raise ValueError(
+            f"`rows` is {rows.dtype} of shape {tuple(rows.shape)}; it must be {allowed}"
+        )
+    if rows.dtype == torch.bool:
+        if len(rows) != n:
+            raise ValueError(f"`rows` says {len(rows)} times yes or no for {n} images")
+        return rows.nonzero().flatten()
+    rows = rows.long()
+    if rows.device.type == "cpu" and len(beyond := rows[(rows < -n) | (rows >= n)]):
+        raise IndexError(f"`rows` holds {beyond[0]}; the rows of {n} images are 0 to {n - 1}")
+    return rows

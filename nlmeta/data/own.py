@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from nlmeta._checks import check_count, check_same_length
 from nlmeta.data._arguments import check_options, keywords
-from nlmeta.data.images import ImageFiles
+from nlmeta.data.images import ImageFiles, as_seen
 from nlmeta.data.loading import VERIFIED, make_split
 from nlmeta.data.source import Part, Source
 from nlmeta.data.split import Split
@@ -255,8 +256,9 @@ def from_dataset(
     ----------
     dataset : torch.utils.data.Dataset
         ``dataset[i]`` is (input, label, ...): an image of `PIL` or a tensor or array, all of one
-        shape, and a class number. Random augmentation in it would be frozen; leave it out and use
-        `Split.augmented`.
+        shape, and a class number. An image of `PIL` becomes what a person sees, see
+        `nlmeta.data.images.as_seen`: one channel if its mode is a grey one, else three. Random
+        augmentation in it would be frozen; leave it out and use `Split.augmented`.
     seed : int
         Draws the parts.
     class_names : sequence, optional
@@ -276,13 +278,15 @@ def from_dataset(
     TypeError
         An option is unknown; the message has those there are.
     ValueError
-        Samples of different shapes, or as in `from_arrays`.
+        Samples of different shapes, a picture that does not decode, or as in `from_arrays`.
     """
     _check_options(options, from_dataset, from_arrays)
     inputs: list[Tensor] = []
     labels: list[Any] = []
     for index in tqdm(range(len(dataset)), disable=not progress, desc="reading", unit="sample"):
         x, y, *_ = dataset[index]
+        if isinstance(x, Image.Image):
+            x = _picture(x, index)
         x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         if inputs and (x.shape, x.dtype) != (inputs[0].shape, inputs[0].dtype):
             raise ValueError(
@@ -348,6 +352,18 @@ def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
 
 
 # What readers hand in
+
+
+def _picture(image: Image.Image, index: int) -> Tensor:
+    """What a person sees, (1 or 3, height, width)."""
+    try:
+        seen = as_seen(image)
+    except Exception as error:  # a decoder may stumble over a damaged file in any way
+        raise ValueError(
+            f"`dataset` gives a picture at index {index} that does not decode ({error})"
+        ) from error
+    pixels = torch.from_numpy(np.array(seen))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
 def _check_options(options: Mapping[str, Any], *calls: Callable[..., Split]) -> None:
