@@ -543,3 +543,50 @@ def test_a_drawn_batch_holds_no_sample_twice_and_reaches_all():
     missing = {(set(range(14)) - set(ids)).pop() for ids in drawn}
     assert len(missing) > 7  # each pass leaves one out, any of 14
     assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.float32])
+def test_samples_have_labels_of_int64(dtype):
+    """PyTorch stops at some of the others inside a step, and takes uint8 here and not there."""
+    y = torch.tensor([0, 1])
+    assert torch.equal(Samples(torch.zeros(2, 3), y).y, y)
+    text = f"`y` is {dtype} of shape (2,); labels are torch.int64 of shape (n,)"
+    refused(text, lambda: Samples(torch.zeros(2, 3), y.to(dtype)))
+    text = "`y` is torch.int64 of shape (2, 1); labels are torch.int64 of shape (n,)"
+    refused(text, lambda: Samples(torch.zeros(2, 3), y[:, None]))
+
+
+def test_a_class_of_which_no_sample_is_kept_is_noted_once():
+    split = load(rate=0.0)
+    had = int((split.train.y == 3).sum())
+    kept = split.keep(split.train.y != 3)
+    assert kept.notes == (f"no training sample is left of 1 class ('3' had {had})",)
+    assert kept.keep(kept.train.y != 4).notes[0] == kept.notes[0]
+    assert len(kept.keep(kept.train.y < 9).notes) == 2
+    assert split.keep(split.train.x[:, 0, 0, 0] < 9).notes == ()
+
+
+def test_a_class_that_a_noisy_meta_set_takes_whole_is_noted():
+    split = load(rate=0.0)
+    few = split.keep((split.train.y != 3) | (torch.arange(len(split.train)) < 100))
+    had = int((few.train.y == 3).sum())
+    assert 0 < had < 100
+    assert few.notes == ()
+    noisy = few.with_noisy_meta(10 * had, seed=0, held_out=True)
+    assert noisy.notes == (f"no training sample is left of 1 class ('3' had {had})",)
+    assert few.with_noisy_meta(10 * had, seed=0).notes == ()
+
+
+def test_the_line_of_a_split_counts_its_notes():
+    split = load(rate=0.0)
+    assert repr(split).endswith(f"digest {split.digest[:12]}")
+    assert repr(split.keep(split.train.y != 3)).endswith("; notes: 1")
+
+
+def test_groups_go_along_with_their_samples():
+    groups = torch.tensor([0, 1, 0, 1])
+    samples = Samples(torch.zeros(4, 1), torch.arange(4), groups=groups)
+    some = samples.subset(torch.tensor([True, False, True, True])).to("cpu", torch.float64)
+    assert some.groups.tolist() == [0, 0, 1]
+    text = "`groups` has 4 entries for 2 samples; it needs one for each"
+    refused(text, lambda: Samples(torch.zeros(2, 1), torch.arange(2), groups=groups))

@@ -492,3 +492,103 @@ def test_labels_that_a_dataset_does_not_have_are_refused_as_such():
 def test_ready_labels_of_cifar_n_are_not_called_human():
     people = replace(annotated(worst=labels(N, "people")), name="cifar10n")
     assert split(people, labels=source().train.y).manifest["kind"] == "given"
+
+
+def copied(published, copies):
+    """A source in which the last samples of the training part are copies of the first."""
+    groups = torch.arange(N)
+    groups[N - copies :] = groups[:copies]
+    y = published.train.y.clone()
+    y[N - copies :] = y[:copies]
+    return replace(published, train=replace(published.train, y=y, groups=groups))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"meta_size": 40, "validation_size": 50, "rate": 0.5},
+        {"meta_size": 33, "balanced_meta": False, "test_size": 30},
+        {"meta_from": "test", "meta_size": 40},
+    ],
+)
+def test_groups_of_one_sample_change_nothing(options):
+    without, alone = split(**options), split(copied(source(), 0), **options)
+    assert alone.digest == without.digest
+    assert alone.notes == without.notes
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_sample_and_its_copies_are_in_one_part(seed, balanced):
+    published = copied(source(test=None), 150)
+    options = {"meta_size": 40, "validation_size": 51, "test_size": 60, "balanced_meta": balanced}
+    made = split(published, seed=seed, **options)
+    assert [len(getattr(made, part)) for part in PARTS[1:]] == [40, 51, 60]
+    groups = [set(published.train.groups[made.indices[part]].tolist()) for part in PARTS]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 250
+    left_out = N - sum(len(getattr(made, part)) for part in PARTS)
+    assert left_out <= (6 if balanced else 3)  # at most one from each draw
+    assert torch.equal(made.train.groups, published.train.groups[made.indices["train"]])
+
+
+def test_copies_with_several_labels_are_only_trained_on():
+    published = copied(source(test=None), 150)
+    y = published.train.y.clone()
+    y[N - 150 : N - 50] += 1
+    published = replace(published, train=replace(published.train, y=y % C))
+    made = split(published, meta_size=80, test_size=80)
+    drawn = torch.cat([made.indices["meta"], made.indices["test"]])
+    assert not torch.isin(published.train.groups[drawn], torch.arange(100)).any()
+    refused(
+        "it must be at most 200, the samples of the train part that may be drawn",
+        lambda: split(published, test_size=201),
+    )
+
+
+def test_a_sample_and_its_copies_are_in_one_part_of_a_published_test_set():
+    groups = torch.arange(M) // 2
+    y = source().test.y[groups]
+    published = source(test=Part(images(M, "test"), y, groups=groups))
+    made = split(published, meta_from="test", meta_size=20)
+    assert not torch.isin(groups[made.indices["test"]], groups[made.indices["meta"]]).any()
+
+
+def test_a_size_that_copies_do_not_leave_is_refused():
+    pairs = torch.arange(N) // 2
+    train = replace(source().train, y=source().train.y[pairs], groups=pairs)
+    published = source(train=train, test=None)
+    text = (
+        f"`meta_size` is {N - 3}, and {N - 4} samples are left, since copies of what is in another"
+    )
+    options = {"test_size": 1, "validation_size": 1, "balanced_meta": False}
+    refused(text, lambda: split(published, meta_size=N - 3, **options))
+    refused("leave no training sample", lambda: split(published, test_size=N - 1))
+
+
+def test_groups_are_for_each_sample():
+    with pytest.raises(ValueError, match="`groups` has 3 entries for 400 samples"):
+        replace(source().train, groups=torch.arange(3))
+
+
+@pytest.mark.parametrize("part", ["meta", "validation", "test"])
+def test_a_class_without_a_training_sample_is_noted_with_how_many_it_had(part):
+    """A balanced meta set takes all of a class that is as rare as its share; others by chance."""
+    y = torch.arange(N) % 3
+    y[-8:] = 3
+    published = source(train=Part(images(N, "train"), y), test=None)
+    sizes = {"meta": 4 * 8, "validation": N - 2, "test": N - 2}
+    made = split(published, **{f"{part}_size": sizes[part]})
+    left = set(made.train.y.tolist())
+    assert left < {0, 1, 2, 3}
+    had = {"a": 131, "b": 131, "c": 130, "d": 8}
+    gone = [f"{name!r} had {had[name]}" for c, name in enumerate("abcd") if c not in left]
+    what = "class" if len(gone) == 1 else "classes"
+    assert made.notes[-1] == f"no training sample is left of {len(gone)} {what} ({', '.join(gone)})"
+    assert split(published, meta_size=4 * 7).notes == ()
+
+
+def test_a_class_without_a_training_sample_is_told_by_its_given_labels():
+    y = torch.arange(N) % C
+    given = torch.where(y == 3, 0, y)
+    made = split(source(train=Part(images(N, "train"), y)), labels=given, meta_size=40)
+    assert made.notes == ()  # nobody took a sample that is called 'd': there was none

@@ -142,11 +142,11 @@ def test_images_come_in_three_layouts(layout):
         ({"labels": ["ant"] * N}, "`labels` has 1 classes; there must be at least two"),
         ({"ids": [1] * N}, "`ids` has 1 twice; results could not be told apart"),
         ({"ids": [1]}, "`ids` has 1 entries for 60 samples"),
-        ({"clean": [2] * N}, "`clean` must hold a yes or no for each sample"),
+        ({"clean": [2] * N}, "`clean` holds 2 at position 0; it must hold a yes or no for each"),
         ({"clean": [True]}, "`x` holds 60 samples and `clean` 1"),
         ({"clean": [True] * N, "true_labels": words()}, "`clean` is given beside `true_labels`"),
         ({"true_labels": ["dog"] * N}, "`true_labels` holds 'dog' at position 0"),
-        ({"x": torch.zeros(N, 4, dtype=torch.int32)}, "`x` is torch.int32; it must be"),
+        ({"x": torch.zeros(N, 4, dtype=torch.int32)}, "`x` is torch.int32; images are torch.uint8"),
         ({"x": torch.zeros(N, 4, 4, 4, dtype=torch.uint8)}, "`x` is torch.uint8 of shape"),
         (
             {"x": torch.full((N, 2), float("nan"))},
@@ -527,7 +527,7 @@ def test_an_image_saved_anew_is_known_by_its_pixels(folder, tmp_path):
         ),
         (
             lambda folder: from_dataset([], seed=0, meta_sise=6),
-            "`meta_sise` is no option of `from_dataset`; options are `seed`, `class_names`",
+            "`meta_sise` is no option of `from_dataset`; options are `seed`, `columns`",
         ),
     ],
 )

@@ -16,10 +16,12 @@ from torch import Tensor
 from nlmeta import noise as label_noise
 from nlmeta._checks import check_choice, check_count, check_labels, check_rate
 from nlmeta.data._arguments import check_options, keywords
+from nlmeta.data._copies import among, take, together
+from nlmeta.data._notes import counted
 from nlmeta.data.digits import read_digits
 from nlmeta.data.images import ImageFiles, Images, channel_statistics
 from nlmeta.data.source import Part, Source
-from nlmeta.data.split import Samples, Split
+from nlmeta.data.split import Samples, Split, without_training
 from nlmeta.seeding import generator
 
 __all__ = ["DATASETS", "Sizes", "load", "make_split"]
@@ -208,6 +210,11 @@ def make_split(
 ) -> Split:
     """Split a dataset as published and make its training labels noisy.
 
+    Where a part has copies (`Part.groups`), a sample and its copies are in one part of the split.
+    Sizes are kept: whole groups are drawn as long as they fit, and of the one that does not some
+    copies are left out, which a note names. Copies with several labels, and those of which only
+    some are known to be clean, are drawn for no meta, validation or test set.
+
     Parameters
     ----------
     source : Source
@@ -303,7 +310,7 @@ def make_split(
         origins={part: origin for part, (origin, _) in chosen.items()},
         manifest=manifest,
         attribution=source.attribution,
-        notes=(*source.notes, *_notes(source, truth, chosen)),
+        notes=(*source.notes, *_notes(source, truth, given, chosen)),
         vocabulary=getattr(source, "vocabulary", ()),
         vectors=getattr(source, "vectors", None),
         meta_is_clean=round(len(parts["meta"]) * meta_rate) == 0,
@@ -434,6 +441,8 @@ def _set_apart(
                 "`Split.with_noisy_meta`, or give up test images with `meta_from='test'`"
             )
         pools["train"] = order
+    for name, published in source.parts.items():
+        pools[name] = together(pools[name], published.groups, published.y)
     clean_home = "train" if source.clean_train is None else "clean_train"
     homes = {part: part if part in source.parts else clean_home for part in ("test", "validation")}
     homes["meta"] = meta_from
@@ -444,14 +453,18 @@ def _set_apart(
         home, size = homes[part], sizes[f"{part}_size"]
         if size is None and home == part:
             continue  # all that the meta set leaves
-        pool = pools[home]
+        pool, there = pools[home], source.parts[home]
         if part == "meta" and size:
-            y = source.parts[home].y if truth is None or home != "train" else truth
-            rows = _meta_rows(pool, y, size, balanced, source.num_classes)
+            rows = _meta_rows(pool, there, size, balanced, source.num_classes)
         else:
-            rows = pool[: size or 0]
+            rows = take(pool, there.groups, size or 0)
+        if len(rows) < (size or 0):
+            raise ValueError(
+                f"`{part}_size` is {size}, and {len(rows)} samples are left, since copies of what "
+                "is in another part are not drawn"
+            )
         chosen[part] = _Rows(home, rows)
-        pools[home] = pool[~torch.isin(pool, rows)]
+        pools[home] = pool[~among(rows, there.groups, len(there))[pool]]
     if homes["test"] == meta_from == "test" and len(pools["test"]) == 0 and "test" not in chosen:
         raise ValueError(
             f"`meta_size` is {sizes['meta_size']}, which leaves none of the test samples for tests"
@@ -463,7 +476,9 @@ def _set_apart(
     stays = torch.ones(len(source.train), dtype=torch.bool, device="cpu")
     for home, rows in chosen.values():
         if home == "train":
-            stays[rows] = False
+            stays &= ~among(rows, source.train.groups, len(stays))
+    if not stays.any():
+        raise ValueError("`test_size`, `validation_size` and `meta_size` leave no training sample")
     chosen["train"] = _Rows("train", order[stays[order]])
     return chosen
 
@@ -500,14 +515,17 @@ def _check_sizes(
                 f"below the {there} samples there are, so that some are left for training"
                 if allowed < there
                 else f"at most {there}, the clean samples of the {home} part"
+                if source.parts[home].groups is None
+                else f"at most {there}, the samples of the {home} part that may be drawn: no "
+                "copies with several labels, and none of which only some are known to be clean"
             )
             total = f" is {sum(asked.values())}" if len(asked) > 1 else ""
             raise ValueError(f"{given}{total}; it must be {limit}")
 
 
-def _meta_rows(pool: Tensor, y: Tensor, size: int, balanced: bool, num_classes: int) -> Tensor:
+def _meta_rows(pool: Tensor, part: Part, size: int, balanced: bool, num_classes: int) -> Tensor:
     """Rows for the meta set, in the order of the pool."""
-    by_class = [pool[y[pool] == c] for c in range(num_classes)]
+    by_class = [pool[part.y[pool] == c] for c in range(num_classes)]
     if balanced and size % num_classes:
         raise ValueError(
             f"`meta_size` is {size}; a meta set with as many of each class "
@@ -524,22 +542,26 @@ def _meta_rows(pool: Tensor, y: Tensor, size: int, balanced: bool, num_classes: 
                 f"`meta_size` is {size}, which asks for {per_class} samples of each class; "
                 f"class {c} has {len(rows)} left"
             )
-    taken = torch.cat([rows[:per_class] for rows in by_class])
-    first = torch.isin(pool, taken)
-    if not balanced:
-        others = (~first).nonzero().flatten()[: size - num_classes]
-        first[others] = True
-    return pool[first]
+    taken = torch.cat([take(rows, part.groups, per_class) for rows in by_class])
+    others = pool[~torch.isin(pool, taken)]
+    taken = torch.cat([taken, take(others, part.groups, size - len(taken))])
+    return pool[torch.isin(pool, taken)]
 
 
 def _samples(source: Source, truth: Tensor | None, chosen: _Rows, bring: "_Bring") -> Samples:
     part, rows = source.parts[chosen.origin], chosen.rows
     y = truth if chosen.origin == "train" and truth is not None else part.y
     ids = None if part.ids is None else [part.ids[row] for row in rows.tolist()]
-    return Samples(bring(part.x, rows), y[rows], ids)
+    groups = None if part.groups is None else part.groups[rows]
+    return Samples(bring(part.x, rows), y[rows], ids, groups)
 
 
-def _notes(source: Source, truth: Tensor | None, chosen: Mapping[str, _Rows]) -> tuple[str, ...]:
+def _notes(
+    source: Source,
+    truth: Tensor | None,
+    given: Tensor | None,
+    chosen: Mapping[str, _Rows],
+) -> tuple[str, ...]:
     notes = []
     meta = chosen["meta"]
     if len(meta.rows) and meta.origin in ("validation", "test"):
@@ -552,7 +574,22 @@ def _notes(source: Source, truth: Tensor | None, chosen: Mapping[str, _Rows]) ->
         nobody_knows = truth is None and VERIFIED not in source.train.annotations
         if origin == "train" and len(rows) and nobody_knows:
             notes.append(f"the {part} part has given labels, and nobody knows which are wrong")
+    out = _left_out(source, chosen)
+    if out:
+        what = counted("copy", out, many="copies")
+        notes.append(f"left out: {what} of samples in the meta, validation or test set")
+    labels = source.train.y if given is None else given
+    notes += without_training(source.class_names, labels, labels[chosen["train"].rows])
     return tuple(notes)
+
+
+def _left_out(source: Source, chosen: Mapping[str, _Rows]) -> list[str]:
+    """What copies of drawn training samples are called that found no place beside them."""
+    rows = torch.cat([rows for origin, rows in chosen.values() if origin == "train"])
+    out = torch.ones(len(source.train), dtype=torch.bool, device="cpu")
+    out[rows] = False
+    ids = range(len(out)) if source.train.ids is None else source.train.ids
+    return [str(ids[row]) for row in out.nonzero().flatten().tolist()]
 
 
 # Inputs

@@ -4,17 +4,19 @@ What is known about the labels decides what can be done. Nothing known: the spli
 sample, and its test labels are as noisy as the others. Some samples known to be clean: they give
 meta, validation and test sets. The truth known for all, as after a study: accuracy and memorisation
 can be measured too. All results keep the reader's own ids.
+
+Copies of a picture stay in one part, so that none is tested on that is trained on. A copy under
+another class has a wrong label, or the other has: such pictures are in no meta, validation or test
+set. Notes of the split name both.
 """
 
-import filecmp
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import combinations, islice
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -23,6 +25,11 @@ from tqdm import tqdm
 
 from nlmeta._checks import check_count, check_same_length
 from nlmeta.data._arguments import check_options, keywords
+from nlmeta.data._copies import describe, equal, file_keys, pixel_keys, shared
+from nlmeta.data._labels import number_classes
+from nlmeta.data._listing import existing_folder, listed
+from nlmeta.data._notes import counted, few
+from nlmeta.data._table import read_table
 from nlmeta.data.images import ImageFiles, as_seen
 from nlmeta.data.loading import VERIFIED, make_split
 from nlmeta.data.source import Part, Source
@@ -32,7 +39,6 @@ __all__ = ["from_arrays", "from_dataset", "from_folder"]
 
 IN_MEMORY = 2**31  # bytes of images up to which a folder is decoded once and kept
 COLUMNS = ("path", "label", "id", "true_label", "clean")  # of a table; others are not looked at
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def from_arrays(
@@ -45,6 +51,7 @@ def from_arrays(
     test: tuple[Tensor | ArrayLike, Sequence[Any] | Tensor | ArrayLike] | None = None,
     ids: Sequence[str | int] | None = None,
     class_names: Sequence[Any] | None = None,
+    words: bool = False,
     name: str = "own data",
     **options: Any,
 ) -> Split:
@@ -55,23 +62,30 @@ def from_arrays(
     x : array, n rows
         uint8: images of shape (n, height, width), (n, height, width, channels) or (n, channels,
         height, width), with 1 or 3 channels. Floating point, (n, ...): taken as it is, unless
-        `standardise` is given. int64, (n, words): places in a vocabulary.
+        `standardise` is given. Other whole numbers: places in a vocabulary, with `words`; what
+        counts or measures comes as floats. Rows of at least two dimensions that are equal, such as
+        pictures, are copies.
     labels : sequence, n entries
-        Given labels: class numbers from 0, or names of classes.
+        Given labels: class numbers from 0, or names of classes. Spaces around names and their
+        Unicode form do not count; what that brings together is noted.
     seed : int
         Draws the parts.
     true_labels : sequence, n entries, optional
         The truth, if it is known for all. It is used for meta, validation and test sets, and never
-        for training.
+        for training. Numbers here and names in `labels`, or the other way round, are refused,
+        unless the names are whole numbers in writing or `class_names` says their order.
     clean : sequence of bool, n entries, optional
         Which given labels are known to be right; meta, validation and test sets come out of these.
     test : (x, labels), optional
-        Test samples with labels to trust. Default: `test_size` of the above.
+        Test samples with labels to trust; a note counts those that are in `x` too. Default:
+        `test_size` of the above.
     ids : sequence of str or int, optional
         What you call the samples. Default: 0 to n - 1.
     class_names : sequence, optional
-        Names in the order of the classes. Default: the names in `labels` in sorted order, or the
-        class numbers.
+        Names in the order of the classes. Default: the names in `labels`, sorted, by their value if
+        all are whole numbers in writing; or the class numbers from 0 to the largest.
+    words : bool
+        Whether whole numbers in `x` are places in a vocabulary, (n, words). Default False.
     name : str
         Of the dataset. Default ``"own data"``.
     **options
@@ -82,6 +96,7 @@ def from_arrays(
     Returns
     -------
     Split
+        `nlmeta.data.make_split` says what copies do to the sizes.
 
     Raises
     ------
@@ -100,33 +115,52 @@ def from_arrays(
     (('cat', 'dog'), ['a', 'b', 'c', 'd', 'e', 'f'])
     """
     _check_options(options, from_arrays)
-    inputs = _inputs("x", x)
-    given = _plain("labels", labels)
-    names = _class_names("labels", given, class_names)
-    columns = {"y": _numbers("labels", given, names)}
     if true_labels is not None and clean is not None:
         raise ValueError("`clean` is given beside `true_labels`, which already says it; pass one")
+    if test is not None and not (isinstance(test, list | tuple) and len(test) == 2):
+        raise ValueError(f"`test` is a {type(test).__name__}; it must be a pair, (x, labels)")
+    inputs = _inputs("x", x, words)
+    given = {"labels": labels, "true_labels": true_labels, "test": test[1] if test else None}
+    names, numbers, notes = number_classes(
+        {argument: values for argument, values in given.items() if values is not None}, class_names
+    )
+    columns = {"y": numbers["labels"]}
     if true_labels is not None:
-        columns["true"] = _numbers("true_labels", _plain("true_labels", true_labels), names)
+        columns["true"] = numbers["true_labels"]
     if clean is not None:
         columns[VERIFIED] = _mask("clean", clean)
-    own = list(range(len(inputs))) if ids is None else list(ids)
+    own = list(range(len(inputs))) if ids is None else _ids(ids)
     _check_ids(own, len(inputs))
     for column, values in columns.items():
         shown = {"y": "labels", "true": "true_labels", VERIFIED: "clean"}[column]
         check_same_length("x", inputs, shown, values)
+    keys = _keys(inputs)
     test_part = None
     if test is not None:
-        test_part = Part(
-            _inputs("test", test[0]), _numbers("test", _plain("test", test[1]), names), ids=None
-        )
-        if test_part.x.shape[1:] != inputs.shape[1:]:
-            raise ValueError(
-                f"`test` holds inputs of shape {tuple(test_part.x.shape[1:])}; those of `x` have "
-                f"shape {tuple(inputs.shape[1:])}"
-            )
+        x_test = _inputs("test", test[0], words)
+        _check_same_kind("test", x_test, inputs)
+        check_same_length("test[0]", x_test, "test[1]", numbers["test"])
+        test_keys = _keys(x_test)
+        test_part = Part(x_test, numbers["test"], groups=equal(test_keys))
+        notes += describe("test", test_part, names)
+        twins = [f"{row} = {own[twin]}" for row, twin in shared(test_keys, keys)]
+        if twins:
+            what = counted("sample", twins)
+            notes += (f"`test` holds {what} of `x`: tested on, and trained on as well",)
     options = {"standardise": False, **options}
-    return _split(name, names, inputs, columns, own, seed, options, test=test_part)
+    return _split(
+        name,
+        names,
+        inputs,
+        columns,
+        own,
+        seed,
+        options,
+        argument="x",
+        keys=keys,
+        test=test_part,
+        notes=notes,
+    )
 
 
 def from_folder(
@@ -148,20 +182,23 @@ def from_folder(
     ----------
     folder : path
         Holds one folder for each class, named like it, with images anywhere below; or, with
-        `table`, images anywhere. The split's notes name other files, unless they are hidden.
+        `table`, images anywhere. Links are followed. The split's notes name other files, unless
+        they are hidden, links that lead in a circle, and copies.
     seed : int
         Draws the parts.
     table : path, optional
-        A CSV file with the columns ``path`` (relative to `folder`) and ``label``; if there are
-        such columns, also ``id``, ``true_label`` and ``clean`` (0 or 1), see `from_arrays`.
+        A CSV file in UTF-8, a row to a line, with the columns ``path`` (relative to `folder`) and
+        ``label``; if there are such columns, also ``id``, ``true_label`` and ``clean`` (0 or 1),
+        see `from_arrays`. Fields lie between commas, semicolons or tabs.
     clean : path, optional
         Another folder like `folder`, of images whose labels are known to be right. The meta set
         comes out of them, and validation and test sets where there is no `test`. Not with `table`,
         which has a column for it. An image that is in both folders is refused: move it.
     test : path, optional
-        Another folder like `folder`, with labels to trust; no image of `folder` may be in it. Equal
-        files are found under any name, and, where images are kept in memory, equal pixels too. A
-        copy that was resized, or saved anew with loss, is not.
+        Another folder like `folder`, with labels to trust; no image of `folder` or `clean` may be
+        in it. Equal files are found under any name, and, where images are kept in memory, equal
+        pixels too, here and within a folder. A copy that was resized, or saved anew with loss, is
+        not.
     size : int
         Images are brought to ``size x size`` pixels: resized by the shorter side, the middle square
         kept. Default 64 (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
@@ -170,7 +207,8 @@ def from_folder(
         threads; the scale is then ImageNet's unless `scale` is given, and about a thousand images
         are decoded now to see whether they are whole. Default: True up to 2 GiB.
     class_names : sequence of str, optional
-        Names in the order of the classes. Default: sorted.
+        Names in the order of the classes. Default: sorted, by their value if all are whole numbers.
+        Spaces around names and their Unicode form do not count.
     name : str, optional
         Of the dataset. Default: the folder's name.
     **options
@@ -180,65 +218,82 @@ def from_folder(
     Returns
     -------
     Split
-        The ids are those of `table`, or paths relative to `folder`.
+        The ids are those of `table`, or paths relative to `folder`. `nlmeta.data.make_split` says
+        what copies do to the sizes.
 
     Raises
     ------
     FileNotFoundError
-        A folder, the table, or an image that the table names is not there.
+        A folder, the table, an image that the table names, or what a link leads to is not there.
+    PermissionError
+        A folder cannot be read.
     TypeError
         An option is unknown; the message has those there are.
     ValueError
-        An image does not decode, the folder of a class has none, a label names no class, or an
-        argument is out of range.
+        An image does not decode, the folder of a class has none, a label names no class, a row of
+        the table does not fit its columns, or an argument is out of range.
     """
     _check_options(options, from_folder)
     check_count("size", size)
-    root = _folder("folder", folder)
+    root = existing_folder("folder", folder)
     columns: dict[str, Tensor] = {}
     notes: tuple[str, ...] = ()
-    if table is not None:
+    labels: dict[str, Sequence[str]]
+    if table is None:
+        paths, given, notes = listed("folder", root)
+        ids, labels = paths, {"folder": given}
+    else:
         if clean is not None:
             raise ValueError("`clean` is given beside `table`; put a column `clean` into the table")
-        frame = _read_table(Path(table), root)
-        paths, ids = frame["path"].tolist(), frame.get("id", frame["path"]).tolist()
-        given = frame["label"].tolist()
-        names = _class_names("label", given, class_names)
-        columns["y"] = _numbers("label", given, names)
-        if "true_label" in frame:
-            columns["true"] = _numbers("true_label", frame["true_label"].tolist(), names)
-        if "clean" in frame:
-            columns[VERIFIED] = _mask("clean", frame["clean"].to_numpy())
-    else:
-        paths, given, notes = _listed("folder", root)
-        ids, names = paths, _class_names("folder", given, class_names)
-        columns["y"] = _numbers("folder", given, names, paths)
+        read = _read_table(Path(table), root)
+        paths, ids = read["path"], read.get("id", read["path"])
+        labels = {column: read[column] for column in ("label", "true_label") if column in read}
+        if "clean" in read:
+            columns[VERIFIED] = _mask("clean", read["clean"])
     _check_ids(ids, len(paths))
-    listed = {}
+    folders = {"folder": (root, paths)}
     for argument, other in (("clean", clean), ("test", test)):
         if other is not None:
-            there = _folder(argument, other)
-            files, labels, passed_over = _listed(argument, there)
+            there = existing_folder(argument, other)
+            found, labels[argument], passed_over = listed(argument, there)
+            folders[argument] = there, found
             notes += passed_over
-            listed[argument] = there, files, _numbers(argument, labels, names, files)
-            _refuse_copies(argument, _same_files(root, paths, there, files))
-    x = _images(root, paths, size, in_memory)
-    further = {}
-    for argument, (there, files, y) in listed.items():
-        images = _images(there, files, size, in_memory)
-        _refuse_copies(argument, _same_pixels(x, paths, images, files))
-        further[argument] = Part(images, y, ids=files)
+    names, numbers, odd = number_classes(
+        labels, class_names, paths={a: folders.get(a, folders["folder"])[1] for a in labels}
+    )
+    columns["y"] = numbers["folder" if table is None else "label"]
+    if "true_label" in numbers:
+        columns["true"] = numbers["true_label"]
+    keys = _keys_of_files(folders)
+    _refuse_shared(keys, folders)
+    images = {argument: _images(*there, size, in_memory) for argument, there in folders.items()}
+    keys |= {a: pixel_keys(x) for a, x in images.items() if isinstance(x, Tensor)}
+    _refuse_shared(keys, folders)
+    further = {
+        argument: Part(
+            images[argument],
+            numbers[argument],
+            ids=folders[argument][1],
+            groups=equal(keys[argument]),
+        )
+        for argument in folders
+        if argument != "folder"
+    }
+    for argument, part in further.items():
+        notes += describe(argument, part, names)
     return _split(
         name or root.resolve().name,
         names,
-        x,
+        images["folder"],
         columns,
         ids,
         seed,
         options,
+        argument="folder",
+        keys=keys["folder"],
         clean_train=further.get("clean"),
         test=further.get("test"),
-        notes=notes,
+        notes=(*notes, *odd),
     )
 
 
@@ -246,23 +301,29 @@ def from_dataset(
     dataset: Any,
     *,
     seed: int,
+    columns: tuple[int | str, int | str] = (0, 1),
     class_names: Sequence[Any] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Split:
-    """Make a split of any indexed PyTorch dataset, read once into memory.
+    """Make a split of any indexed dataset of PyTorch or Hugging Face, read once into memory.
 
     Parameters
     ----------
-    dataset : torch.utils.data.Dataset
-        ``dataset[i]`` is (input, label, ...): an image of `PIL` or a tensor or array, all of one
-        shape, and a class number. An image of `PIL` becomes what a person sees, see
+    dataset : torch.utils.data.Dataset, or anything with a length and samples by number
+        A sample has an input, which is an image of `PIL` or a tensor or array, all of one shape,
+        and a label. An image of `PIL` becomes what a person sees, see
         `nlmeta.data.images.as_seen`: one channel if its mode is a grey one, else three. Random
         augmentation in it would be frozen; leave it out and use `Split.augmented`.
     seed : int
         Draws the parts.
+    columns : pair of int or of str
+        Where a sample has its input and its label: places in a tuple, or keys of a dict, such as
+        ``("image", "label")``. Default (0, 1).
     class_names : sequence, optional
-        Default: ``dataset.classes`` if there is such a thing, else the class numbers.
+        Default: ``dataset.classes`` if there is such a thing; the names that
+        ``dataset.features`` has for the label, as those of Hugging Face do; else as in
+        `from_arrays`.
     progress : bool
         Show a progress bar. Default False.
     **options
@@ -276,18 +337,25 @@ def from_dataset(
     Raises
     ------
     TypeError
-        An option is unknown; the message has those there are.
+        An option is unknown, and the message has those there are; or the dataset has no length.
     ValueError
-        Samples of different shapes, a picture that does not decode, or as in `from_arrays`.
+        Samples of different shapes or without such columns, a picture that does not decode, or as
+        in `from_arrays`.
     """
     _check_options(options, from_dataset, from_arrays)
     inputs: list[Tensor] = []
     labels: list[Any] = []
-    for index in tqdm(range(len(dataset)), disable=not progress, desc="reading", unit="sample"):
-        x, y, *_ = dataset[index]
+    for index in tqdm(_indices(dataset), disable=not progress, desc="reading", unit="sample"):
+        x, y = _picked(dataset[index], columns, index)
         if isinstance(x, Image.Image):
             x = _picture(x, index)
-        x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        try:
+            x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`dataset` gives an input at index {index} that is no image, tensor or array of "
+                f"numbers but a {type(x).__name__}"
+            ) from error
         if inputs and (x.shape, x.dtype) != (inputs[0].shape, inputs[0].dtype):
             raise ValueError(
                 f"`dataset` gives {x.dtype} of shape {tuple(x.shape)} at index {index} and "
@@ -298,7 +366,7 @@ def from_dataset(
     if not inputs:
         raise ValueError("`dataset` is empty")
     if class_names is None:
-        class_names = getattr(dataset, "classes", None)
+        class_names = _names_of(dataset, columns[1])
     return from_arrays(torch.stack(inputs), labels, seed=seed, class_names=class_names, **options)
 
 
@@ -311,6 +379,8 @@ def _split(
     seed: int,
     options: dict[str, Any],
     *,
+    argument: str,
+    keys: Sequence[Hashable],
     test: Part | None = None,
     clean_train: Part | None = None,
     notes: tuple[str, ...] = (),
@@ -328,15 +398,20 @@ def _split(
                 "labels only: pass the same twice, or leave `noise` and `rate` out"
             )
         labels = None
+    train = Part(x, y, annotations, ids=ids, groups=equal(keys))
     source = Source(
         name=name,
         class_names=class_names,
-        train=Part(x, y, annotations, ids=ids),
+        train=train,
         test=test,
         noisy=not known,
         attribution="",
         clean_train=clean_train,
-        notes=(*notes, *_rare_classes(columns["y"], class_names)),
+        notes=(
+            *describe(argument, train, class_names),
+            *notes,
+            *_rare_classes(columns["y"], class_names),
+        ),
     )
     return make_split(source, labels=labels, seed=seed, **options)
 
@@ -344,11 +419,12 @@ def _split(
 def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     """A class with less than a twentieth of its share may be a slip of the pen."""
     counts = labels.bincount(minlength=len(names)).tolist()
-    return tuple(
-        f"class {name!r} has {count} of {len(labels)} samples: is the name misspelt?"
+    rare = [
+        f"class {name!r} has {count} of {len(labels)} samples"
         for name, count in zip(names, counts, strict=True)
         if count * 20 * len(names) < len(labels)
-    )
+    ]
+    return (f"{few(rare)}: is the name misspelt?",) if rare else ()
 
 
 # What readers hand in
@@ -372,67 +448,32 @@ def _check_options(options: Mapping[str, Any], *calls: Callable[..., Split]) -> 
     check_options(f"`{calls[0].__name__}`", options, allowed)
 
 
-def _plain(argument: str, values: Any) -> list[int | str]:
-    """Labels as class numbers, or, as soon as there is a word among them, all as words."""
-    plain = values.tolist() if hasattr(values, "tolist") else list(values)
-    plain = [label.item() if hasattr(label, "item") else label for label in plain]
-    for position, label in enumerate(plain):
-        missing = label is None or label != label  # NaN is not itself
-        if missing or not isinstance(label, Integral | str):
-            raise ValueError(
-                f"`{argument}` holds {label!r} at position {position}; every sample needs one "
-                "label, a class number or the name of a class"
-            )
-    numbers = all(isinstance(label, Integral) and not isinstance(label, bool) for label in plain)
-    return [int(label) for label in plain] if numbers else [str(label) for label in plain]
-
-
-def _class_names(
-    argument: str, labels: Sequence[Any], class_names: Sequence[Any] | None
-) -> tuple[str, ...]:
-    if class_names is not None:
-        names = tuple(str(name) for name in class_names)
-        if len(set(names)) < len(names):
-            raise ValueError(f"`class_names` is {list(names)}; every name may be there once")
-    elif all(isinstance(label, int) for label in labels):
-        names = tuple(str(c) for c in range(max(labels, default=-1) + 1))
-    else:
-        names = tuple(sorted({str(label) for label in labels}))
-    if len(names) < 2:
-        raise ValueError(f"`{argument}` has {len(names)} classes; there must be at least two")
-    return names
-
-
-def _numbers(
-    argument: str, labels: Sequence[Any], names: Sequence[str], paths: Sequence[str] = ()
-) -> Tensor:
-    """Class numbers, int64, (n,): a number is one, a word is looked up among the names.
-
-    An error names the path, if there are any.
-    """
-    places = {name: c for c, name in enumerate(names)}
-    numbers = []
-    for position, label in enumerate(labels):
-        number = label if isinstance(label, int) else places.get(label, -1)
-        if not 0 <= number < len(names):
-            place = f"({paths[position]})" if paths else f"at position {position}"
-            raise ValueError(
-                f"`{argument}` holds {label!r} {place}; classes are "
-                f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-            )
-        numbers.append(number)
-    return torch.tensor(numbers, dtype=torch.int64, device="cpu")
-
-
 def _mask(argument: str, values: Any) -> Tensor:
     """1 where a label is known to be right, -1 elsewhere."""
     mask = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if mask.ndim != 1:
+        raise ValueError(f"`{argument}` has shape {mask.shape}; it must be a yes or no per sample")
+    said = mask.tolist()
     if mask.dtype.kind in "OU":  # from a table
-        said = {"0": 0, "1": 1, "false": 0, "true": 1}
-        mask = np.array([said.get(str(value).strip().lower(), -1) for value in mask])
-    if mask.ndim != 1 or not np.isin(mask, (0, 1)).all():
-        raise ValueError(f"`{argument}` must hold a yes or no for each sample, True or False")
+        meant = {"0": 0, "1": 1, "false": 0, "true": 1}
+        mask = np.array([meant.get(str(value).strip().lower(), -1) for value in said])
+    wrong = (~np.isin(mask, (0, 1))).nonzero()[0]
+    if len(wrong):
+        raise ValueError(
+            f"`{argument}` holds {said[wrong[0]]!r} at position {wrong[0]}; it must hold a yes or "
+            "no for each sample, True or False"
+        )
     return torch.from_numpy(np.where(mask.astype(bool), 1, -1).astype(np.int64))
+
+
+def _ids(ids: Any) -> list[str | int]:
+    own = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    for position, i in enumerate(own):
+        if isinstance(i, bool) or not isinstance(i, str | Integral):
+            raise ValueError(
+                f"`ids` holds {i!r} at position {position}; what you call a sample is a str or int"
+            )
+    return own
 
 
 def _check_ids(ids: Sequence[str | int], n: int) -> None:
@@ -444,15 +485,15 @@ def _check_ids(ids: Sequence[str | int], n: int) -> None:
         raise ValueError(f"`ids` has {twice!r} twice; results could not be told apart")
 
 
-def _inputs(argument: str, x: Any) -> Tensor:
+def _inputs(argument: str, x: Any, words: bool) -> Tensor:
     if not isinstance(x, Tensor):
         array = np.ascontiguousarray(x)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"`{argument}` holds {array.dtype}; it must hold numbers")
         x = torch.from_numpy(array)
     x = x.detach().cpu()
-    if x.dtype == torch.float64:
-        x = x.float()
+    if words:
+        return _places(argument, x)
     if x.dtype == torch.uint8:
         if x.ndim == 3:
             x = x[:, None]
@@ -462,124 +503,132 @@ def _inputs(argument: str, x: Any) -> Tensor:
             raise ValueError(
                 f"`{argument}` is torch.uint8 of shape {tuple(x.shape)}; images have shape "
                 "(n, height, width), (n, height, width, channels) or (n, channels, height, width), "
-                "with 1 or 3 channels"
+                "with 1 or 3 channels. Whole numbers that are no images come as floats"
             )
-    elif not x.is_floating_point() and x.dtype != torch.int64:
+        return x
+    if not x.is_floating_point():
         raise ValueError(
-            f"`{argument}` is {x.dtype}; it must be torch.uint8 (images), floating point or "
-            "torch.int64 (places in a vocabulary)"
+            f"`{argument}` is {x.dtype}; images are torch.uint8, numbers that count or measure "
+            "something floating point (`x.astype('float32')`, `x.float()`), and places in a "
+            "vocabulary need `words=True`"
         )
-    if x.is_floating_point() and not x.isfinite().all():
+    if not x.isfinite().all():
         row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
         raise ValueError(f"`{argument}` holds a number that is not finite, in row {row}")
+    return x.float() if x.dtype == torch.float64 else x
+
+
+def _places(argument: str, x: Tensor) -> Tensor:
+    """Places in a vocabulary, int64, (n, words)."""
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(
+            f"`words` is True and `{argument}` is {x.dtype}; places in a vocabulary are whole "
+            "numbers"
+        )
+    x = x.long()
+    if (x < 0).any():
+        raise ValueError(f"`{argument}` holds {int(x.min())}; places in a vocabulary count from 0")
     return x
 
 
-def _folder(argument: str, folder: str | Path) -> Path:
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"`{argument}` is {str(folder)!r}; there is no such folder")
-    return root
-
-
-def _listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, ...]]:
-    """Images below the folders of a root, the folder each lies in, and a note on other files."""
-    rule = f"images lie in the folder of a class and end in {', '.join(ENDINGS)}"
-    paths: list[str] = []
-    labels: list[str] = []
-    others: list[str] = []
-    empty: list[str] = []
-    # Hidden files and folders are copies that systems and notebooks leave behind.
-    for entry in sorted(entry for entry in root.iterdir() if not entry.name.startswith(".")):
-        images = []
-        for file in sorted(entry.rglob("*")) if entry.is_dir() else (entry,):
-            path = file.relative_to(root)
-            if any(part.startswith(".") for part in path.parts):
-                continue
-            if entry.is_dir() and file.suffix.lower() in ENDINGS:
-                images.append(path.as_posix())
-            elif file.is_file():
-                others.append(path.as_posix())
-        paths += images
-        labels += [entry.name] * len(images)
-        if entry.is_dir() and not images:
-            empty.append(entry.name)
-    if not paths:
-        raise ValueError(f"{root} has no images in folders; {rule}")
-    if empty:
+def _check_same_kind(argument: str, x: Tensor, inputs: Tensor) -> None:
+    """Require samples that one network takes as it takes those of `x`."""
+    if (x.shape[1:], x.dtype) != (inputs.shape[1:], inputs.dtype):
         raise ValueError(
-            f"`{argument}` has no image in {_counted('class folder', empty)}; {rule}. Put some "
-            f"there, or take the folder out of {root}"
+            f"`{argument}` holds inputs of shape {tuple(x.shape[1:])}, {x.dtype}; those of `x` "
+            f"have shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
         )
-    note = f"passed over in `{argument}`: {_counted('file', others)}; {rule}"
-    return paths, labels, (note,) if others else ()
 
 
-def _counted(what: str, names: Sequence[str]) -> str:
-    many = "" if len(names) == 1 else "s"
-    more = ", ..." if len(names) > 3 else ""
-    return f"{len(names)} {what}{many} ({', '.join(names[:3])}{more})"
+def _indices(dataset: Any) -> range:
+    if isinstance(dataset, Mapping):
+        raise TypeError(f"`dataset` is a dict of {few(list(map(str, dataset)))}; pass one of them")
+    try:
+        return range(len(dataset))
+    except TypeError as error:
+        raise TypeError(
+            f"`dataset` is a {type(dataset).__name__} without a length; it must give a sample for "
+            "each number below its length"
+        ) from error
 
 
-def _refuse_copies(argument: str, copies: Iterable[tuple[str, str]]) -> None:
+def _picked(sample: Any, columns: tuple[int | str, int | str], index: int) -> tuple[Any, Any]:
+    """The input and the label of a sample."""
+    if isinstance(sample, Mapping):
+        there, what = set(sample), f"a dict of {', '.join(map(repr, sample))}"
+    elif isinstance(sample, list | tuple):
+        n = len(sample)
+        there, what = set(range(-n, n)), f"a {type(sample).__name__} of {n}"
+    else:
+        there, what = set(), f"a {type(sample).__name__}"
+    if len(columns) != 2 or not set(columns) <= there:
+        raise ValueError(
+            f"`columns` is {columns!r}, and `dataset` gives {what} at index {index}; `columns` "
+            "names the input and the label of a sample, keys of a dict or places in a tuple"
+        )
+    x, y = (sample[column] for column in columns)
+    return x, y
+
+
+def _names_of(dataset: Any, label: int | str) -> Any:
+    """The names of classes that a dataset comes with."""
+    classes = getattr(dataset, "classes", None)
+    if classes is not None:
+        return classes
+    features = getattr(dataset, "features", None)
+    return getattr(features.get(label), "names", None) if isinstance(features, Mapping) else None
+
+
+# Copies
+
+
+def _keys(x: Tensor) -> list[Hashable]:
+    """None for rows of numbers: what is measured twice may be equal, and need not be a copy."""
+    return pixel_keys(x) if x.ndim > 2 else []
+
+
+def _keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:
+    """Of each folder a key for each file; equal files have equal keys, in whichever folder."""
+    files = [root / path for root, paths in folders.values() for path in paths]
+    keys = iter(file_keys(files))
+    return {a: list(islice(keys, len(paths))) for a, (_, paths) in folders.items()}
+
+
+def _refuse_shared(
+    keys: Mapping[str, Sequence[Hashable]], folders: Mapping[str, tuple[Path, list[str]]]
+) -> None:
     """An image to learn or to judge from may not be trained on as well, under any name."""
-    for name, twin in copies:
-        raise ValueError(
-            f"`{argument}` holds {name}, which is in `folder` too, as {twin}; leave such images "
-            "in one of the two"
-        )
+    for one, other in combinations(folders, 2):
+        for row, twin in shared(keys[other], keys[one]):
+            raise ValueError(
+                f"`{other}` holds {folders[other][1][row]}, which is in `{one}` too, as "
+                f"{folders[one][1][twin]}; leave such images in one of the two"
+            )
 
 
-def _same_files(
-    root: Path, paths: Sequence[str], other: Path, files: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Files that hold the same bytes."""
-    by_size: dict[int, list[str]] = {}
-    for path in paths:
-        by_size.setdefault((root / path).stat().st_size, []).append(path)
-    for name in files:
-        for twin in by_size.get((other / name).stat().st_size, ()):
-            if filecmp.cmp(other / name, root / twin, shallow=False):
-                yield name, twin
+# Files
 
 
-def _same_pixels(
-    x: Tensor | ImageFiles, paths: Sequence[str], other: Tensor | ImageFiles, files: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Images that are the same once decoded, where all are decoded anyway."""
-    if isinstance(x, Tensor) and isinstance(other, Tensor):
-        twins = dict(zip(map(_digest, x), paths, strict=True))
-        for name, digest in zip(files, map(_digest, other), strict=True):
-            if digest in twins:
-                yield name, twins[digest]
-
-
-def _digest(image: Tensor) -> bytes:
-    return hashlib.sha256(image.numpy().tobytes()).digest()
-
-
-def _read_table(table: Path, root: Path) -> pd.DataFrame:
+def _read_table(table: Path, root: Path) -> dict[str, list[str]]:
     if not table.is_file():
         raise FileNotFoundError(f"`table` is {str(table)!r}; there is no such file")
-    # As it is written: "007" is no number, and a class may be called None.
-    frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-    for column in ("path", "label"):
-        if column not in frame:
-            raise ValueError(
-                f"{table} has the columns {', '.join(map(str, frame.columns))}; `{column}` is "
-                "missing"
-            )
-    known = [column for column in COLUMNS if column in frame]
-    empty = (frame[known] == "").any(axis=1)
-    if empty.any():
-        raise ValueError(f"{table}, row {int(empty.argmax()) + 2}: a field is empty")
-    missing = ImageFiles(root, frame["path"].tolist()).missing()
+    columns, rows = read_table(table, needed=("path", "label"), known=COLUMNS)
+    paths = columns["path"]
+    if "id" not in columns:
+        first: dict[str, int] = {}
+        for path, row in zip(paths, rows, strict=True):
+            if first.setdefault(path, row) != row:
+                raise ValueError(
+                    f"{table}, row {row} names {path}, as row {first[path]} does; a column `id` "
+                    "tells such rows apart"
+                )
+    missing = ImageFiles(root, paths).missing()
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(frame)} images that {table} names are not in {root}, "
+            f"{len(missing)} of the {len(paths)} images that {table} names are not in {root}, "
             f"for example {', '.join(missing[:3])}"
         )
-    return frame
+    return columns
 
 
 def _images(

@@ -52,19 +52,21 @@ class Part:
         Other labels of the same samples; -1 where the publisher has none.
     ids : sequence of str or int, optional
         The publisher's own names of the samples.
+    groups : Tensor of int64, shape (n,), optional
+        Samples with the same number are copies of one input, which a split keeps in one part.
+        Default: there are no copies.
     """
 
     x: Tensor | ImageFiles
     y: Tensor
     annotations: Mapping[str, Tensor] = field(default_factory=dict)
     ids: Sequence[str | int] | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        columns: dict[str, Sequence[str | int] | Tensor] = {"y": self.y, **self.annotations}
-        if self.ids is not None:
-            columns["ids"] = self.ids
+        columns = {"y": self.y, **self.annotations, "ids": self.ids, "groups": self.groups}
         for name, column in columns.items():
-            if len(column) != len(self.x):
+            if column is not None and len(column) != len(self.x):
                 raise ValueError(
                     f"`{name}` has {len(column)} entries for {len(self.x)} samples; "
                     "it needs one for each"

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from nlmeta._arrays import Array, as_tensor
-from nlmeta._checks import check_count
+from nlmeta._checks import check_class_indices, check_count
+from nlmeta.data._copies import among, take, together
+from nlmeta.data._notes import counted
 from nlmeta.data.images import Augmentation, Images
 from nlmeta.seeding import generator
 
-__all__ = ["Samples", "Split"]
+__all__ = ["Samples", "Split", "without_training"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,17 @@ class Samples:
         The labels that may be used: noisy ones in a training part, clean ones elsewhere.
     own_ids : sequence of str or int, optional
         What their owner calls the samples: file names, keys, numbers of a table.
+    groups : Tensor of int64, shape (n,), optional
+        On the CPU. Samples with the same number are copies of one input. Default: there are none.
     """
 
     x: Tensor | Images
     y: Tensor
     own_ids: Sequence[str | int] | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_class_indices("y", self.y)
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it needs one for each"
@@ -42,6 +48,11 @@ class Samples:
         if self.own_ids is not None and len(self.own_ids) != len(self.y):
             raise ValueError(
                 f"`own_ids` has {len(self.own_ids)} entries for {len(self.y)} samples; "
+                "it needs one for each"
+            )
+        if self.groups is not None and len(self.groups) != len(self.y):
+            raise ValueError(
+                f"`groups` has {len(self.groups)} entries for {len(self.y)} samples; "
                 "it needs one for each"
             )
 
@@ -75,7 +86,8 @@ class Samples:
         there = rows.to(self.y.device)
         x = self.x.subset(rows) if isinstance(self.x, Images) else self.x[there]
         ids = None if self.own_ids is None else [self.own_ids[row] for row in rows.tolist()]
-        return Samples(x, self.y[there], ids)
+        groups = None if self.groups is None else self.groups[rows.cpu()]
+        return Samples(x, self.y[there], ids, groups)
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,9 +155,10 @@ class Split:
         parts = ("train", "meta", "validation", "test")
         sizes = ", ".join(f"{part} {len(getattr(self, part)):,}" for part in parts)
         wrong = "unknown" if self.true_labels is None else f"{self.wrong.double().mean():.1%}"
+        notes = f"; notes: {len(self.notes)}" if self.notes else ""
         return (
             f"Split of {self.name!r}: {sizes}; {self.num_classes} classes; wrong training labels: "
-            f"{wrong}; digest {self.digest[:12]}"
+            f"{wrong}; digest {self.digest[:12]}{notes}"
         )
 
     @property
@@ -227,6 +240,8 @@ class Split:
     def keep(self, kept: Array) -> "Split":
         """The split with only some of its training samples. Their ids count anew from 0.
 
+        A note names the classes of which none stays.
+
         Parameters
         ----------
         kept : array of bool, shape (N,)
@@ -243,7 +258,15 @@ class Split:
             raise ValueError("`kept` keeps no sample; a training part needs at least one")
         indices = {**self.indices, "train": self.indices["train"][kept.cpu()]}
         truth = None if self.true_labels is None else self.true_labels[kept]
-        return replace(self, train=self.train.subset(kept), true_labels=truth, indices=indices)
+        train = self.train.subset(kept)
+        gone = without_training(self.class_names, self.train.y, train.y)
+        return replace(
+            self,
+            train=train,
+            true_labels=truth,
+            indices=indices,
+            notes=(*self.notes, *gone),
+        )
 
     def with_noisy_meta(self, size: int, *, seed: int, held_out: bool = False) -> "Split":
         """The split of somebody without clean samples: the meta set is drawn from the noisy part.
@@ -257,8 +280,8 @@ class Split:
         held_out : bool
             False (default): any training samples, which stay in the training part too, as CLID-MU
             draws its own, which looks at no label. True: as many of each given label, and they
-            leave the training part, as the released code of CLID-MU has it for objectives that
-            look at the noisy labels.
+            leave the training part with all their copies, as the released code of CLID-MU has it
+            for objectives that look at the noisy labels.
         """
         check_count("size", size)
         given = self.train.y.cpu()
@@ -270,7 +293,11 @@ class Split:
                     f"{self.num_classes}"
                 )
             per_class = size // self.num_classes
-            rows = [order[given[order] == c][:per_class] for c in range(self.num_classes)]
+            groups = self.train.groups
+            pool = together(order, groups, given)
+            rows = [
+                take(pool[given[pool] == c], groups, per_class) for c in range(self.num_classes)
+            ]
             drawn = torch.cat(rows).sort().values
         else:
             drawn = order[:size].sort().values
@@ -292,6 +319,26 @@ class Split:
         )
         if not held_out:
             return changed
-        stays = torch.ones(len(given), dtype=torch.bool, device="cpu")
-        stays[drawn] = False
+        stays = ~among(drawn, self.train.groups, len(given))
         return changed.keep(stays.to(self.train.y.device))
+
+
+def without_training(names: Sequence[str], before: Tensor, after: Tensor) -> tuple[str, ...]:
+    """A note on classes that have lost all their training samples.
+
+    Parameters
+    ----------
+    names : sequence of str
+        C names.
+    before, after : Tensor of int64, shapes (n,) and (m,)
+        Labels of all samples there were, and of those that are left.
+    """
+    had, has = (labels.cpu().bincount(minlength=len(names)).tolist() for labels in (before, after))
+    gone = [
+        f"{name!r} had {count}"
+        for name, count, left in zip(names, had, has, strict=True)
+        if count and not left
+    ]
+    if not gone:
+        return ()
+    return (f"no training sample is left of {counted('class', gone, many='classes')}",)

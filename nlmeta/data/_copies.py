@@ -1,0 +1,160 @@
+"""The same input more than once: how copies are found, and how a split keeps them together.
+
+Samples with the same number in `groups` are copies of one another. Where `groups` is None, no two
+samples are alike, and all functions do what they would do without it.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nlmeta.data._notes import counted
+from nlmeta.data.source import Part
+
+__all__ = [
+    "among",
+    "describe",
+    "equal",
+    "file_keys",
+    "pixel_keys",
+    "shared",
+    "take",
+    "together",
+]
+
+BEGINNING = 4096  # bytes that are compared before whole files are
+
+
+def file_keys(files: Sequence[Path]) -> list[Hashable]:
+    """A key for each file, the same for files with the same bytes.
+
+    A file is read only as far as needed: its size, its beginning, and all of it where files are
+    alike so far.
+    """
+    keys: list[tuple[Hashable, ...]] = [(file.stat().st_size,) for file in files]
+    for content in (_beginning, _whole):
+        often = Counter(keys)
+        keys = [
+            (*key, content(file)) if often[key] > 1 else key
+            for key, file in zip(keys, files, strict=True)
+        ]
+    return list(keys)
+
+
+def pixel_keys(x: Tensor) -> list[Hashable]:
+    """A key for each row, the same for rows with the same numbers."""
+    return [hashlib.sha256(row.numpy().tobytes()).digest() for row in x]
+
+
+def equal(keys: Iterable[Hashable]) -> Tensor | None:
+    """Groups, int64 (n,): the row of the first sample with the same key. None without copies."""
+    first: dict[Hashable, int] = {}
+    groups = [first.setdefault(key, row) for row, key in enumerate(keys)]
+    if len(first) == len(groups):
+        return None
+    return torch.tensor(groups, dtype=torch.int64, device="cpu")
+
+
+def shared(keys: Sequence[Hashable], others: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
+    """Rows with a copy among others, each with the row of that copy."""
+    rows = {key: row for row, key in enumerate(others)}
+    return ((row, rows[key]) for row, key in enumerate(keys) if key in rows)
+
+
+def describe(argument: str, part: Part, names: Sequence[str]) -> tuple[str, ...]:
+    """Notes on the copies in a part, by its ids, and on those under several labels.
+
+    Parameters
+    ----------
+    argument : str
+        What a reader calls the part.
+    part : Part
+        Its groups are as `equal` gives them.
+    names : sequence of str
+        C names of classes.
+    """
+    if part.groups is None:
+        return ()
+    ids = range(len(part)) if part.ids is None else part.ids
+    label = [names[c] for c in part.y.tolist()]
+    pairs = [(row, twin) for row, twin in enumerate(part.groups.tolist()) if row != twin]
+    copies = [f"{ids[row]} = {ids[twin]}" for row, twin in pairs]
+    several = [
+        f"{ids[twin]} as {label[twin]!r} and {ids[row]} as {label[row]!r}"
+        for row, twin in pairs
+        if label[row] != label[twin]
+    ]
+    notes = [
+        f"`{argument}` holds {counted('copy', copies, many='copies')}; a sample and its copies are "
+        "in one part"
+    ]
+    if several:
+        notes.append(
+            f"`{argument}` holds {counted('copy', several, many='copies')} with another label; one "
+            "of the two is wrong, and such samples are in no meta, validation or test set"
+        )
+    return tuple(notes)
+
+
+def together(rows: Tensor, groups: Tensor | None, y: Tensor) -> Tensor:
+    """Those of the rows whose copies are all among the rows, and all have one label.
+
+    Of copies with several labels at least one has a wrong one.
+
+    Parameters
+    ----------
+    rows : Tensor of int64, shape (m,)
+        In any order, which stays.
+    groups, y : Tensor of int64, shape (n,)
+        Of all samples.
+    """
+    if groups is None:
+        return rows
+    _, group = groups.unique(return_inverse=True)
+    count = int(group.max()) + 1
+    divided = torch.zeros(count, dtype=torch.bool, device="cpu")
+    outside = torch.ones(len(groups), dtype=torch.bool, device="cpu")
+    outside[rows] = False
+    divided[group[outside]] = True
+    label = torch.empty(count, dtype=y.dtype, device="cpu")
+    label[group] = y  # that of any copy
+    divided[group[y != label[group]]] = True
+    return rows[~divided[group[rows]]]
+
+
+def take(rows: Tensor, groups: Tensor | None, size: int) -> Tensor:
+    """The first rows, with all their copies as long as these fit; `size` of them, if there are.
+
+    Where no whole group fits any more, a part of one fills the rest.
+    """
+    if groups is None:
+        return rows[:size]
+    members = groups[rows].tolist()
+    copies, whole, left = Counter(members), set(), size
+    for group in members:
+        if group not in whole and copies[group] <= left:
+            whole.add(group)
+            left -= copies[group]
+    chosen = torch.tensor([group in whole for group in members], dtype=torch.bool, device="cpu")
+    chosen[(~chosen).nonzero().flatten()[:left]] = True
+    return rows[chosen]
+
+
+def among(rows: Tensor, groups: Tensor | None, n: int) -> Tensor:
+    """Which of n samples are among the rows or are copies of such; bool, shape (n,)."""
+    everything = torch.arange(n, device="cpu") if groups is None else groups
+    return torch.isin(everything, everything[rows])
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(BEGINNING)
+
+
+def _whole(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
