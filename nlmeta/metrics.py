@@ -148,7 +148,7 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     Raises
     ------
     ValueError
-        If the two differ in length, or there is more than one label for each sample.
+        If the two differ in length, labels are not (N,), or predictions have a single column.
     """
     _checks.check_same_length("predictions", predictions, "labels", labels)
     return _share(_classes(predictions) == _one_each("labels", labels))
@@ -174,7 +174,7 @@ def memorised(predictions: Tensor, given: Tensor, true: Tensor | None) -> float:
     Raises
     ------
     ValueError
-        If the three differ in length, or there is more than one label for each sample.
+        If the three differ in length, labels are not (N,), or predictions have a single column.
     """
     if true is None:
         return math.nan
@@ -203,7 +203,7 @@ def label_recovery(predictions: Tensor, given: Tensor, true: Tensor | None) -> d
     Raises
     ------
     ValueError
-        If the three differ in length, or there is more than one label for each sample.
+        If the three differ in length, labels are not (N,), or predictions have a single column.
     """
     if true is None:
         return {"recovered": math.nan, "destroyed": math.nan}
@@ -285,7 +285,14 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
 
 
 def _classes(predictions: Tensor) -> Tensor:
-    return predictions.argmax(1) if predictions.ndim == 2 else _one_each("predictions", predictions)
+    if predictions.ndim != 2:
+        return _one_each("predictions", predictions)
+    if predictions.shape[1] < 2:  # the largest of one number is class 0, whatever it is
+        raise ValueError(
+            f"`predictions` has shape {tuple(predictions.shape)}; classes are (N,), and logits or "
+            "probabilities (N, C) of at least two classes"
+        )
+    return predictions.argmax(1)
 
 
 def _one_each(name: str, classes: Tensor) -> Tensor:
