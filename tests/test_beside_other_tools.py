@@ -341,6 +341,32 @@ def test_the_index_of_label_issues_is_the_row_of_the_training_part():
     assert both["id"].tolist() == list(split.train.own_ids)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [torch.tensor, np.array, pd.Index, lambda numbers: [np.int64(i) for i in numbers]],
+    ids=["tensor", "NumPy array", "pandas index", "list of NumPy numbers"],
+)
+def test_ids_of_any_array_are_plain_ids_that_a_dictionary_finds(made):
+    """A tensor is another key of a dictionary than the number that it holds."""
+    numbers = [1000 + 7 * i for i in range(N)]
+    place = {number: i for i, number in enumerate(numbers)}
+    x = torch.arange(N, dtype=torch.float32)[:, None]
+    split = from_arrays(x, column()[:, 0], ids=made(numbers), seed=4)
+    probabilities = torch.randn(N, C, generator=generator(0, "logits")).softmax(1)
+    frame = analysis.suspects(None, split, probabilities=probabilities)
+    assert [place[i] for i in frame["id"]] == split.train.x[frame["row"].tolist(), 0].tolist()
+    assert [place[i] for i in split.train.own_ids] == split.train.x[:, 0].tolist()
+    with pytest.raises(ValueError, match="`ids` has .* twice"):
+        from_arrays(x, column()[:, 0], ids=made([5] * N), seed=4)
+
+
+def test_several_labels_of_a_sample_are_refused_by_name():
+    """As in the one dataset of MedMNIST that has fourteen for each."""
+    several = TensorDataset(torch.randn(N, 4), torch.from_numpy(column()).long().repeat(1, 14))
+    with pytest.raises(ValueError, match=r"`labels` holds .* at position 0"):
+        from_dataset(several, seed=0)
+
+
 # Forward mode: right, or refused with a way out that works
 
 
