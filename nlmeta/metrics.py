@@ -170,7 +170,7 @@ def accuracy(predictions: Array, labels: Array) -> float:
     Raises
     ------
     ValueError
-        If the two differ in length, or there is more than one label for each sample.
+        If the two differ in length, labels are not (N,), or predictions have a single column.
     """
     predictions, labels = as_tensor("predictions", predictions), as_tensor("labels", labels)
     _checks.check_same_length("predictions", predictions, "labels", labels)
@@ -197,7 +197,7 @@ def memorised(predictions: Array, given: Array, true: Array | None) -> float:
     Raises
     ------
     ValueError
-        If the three differ in length, or there is more than one label for each sample.
+        If the three differ in length, labels are not (N,), or predictions have a single column.
     """
     if true is None:
         return math.nan
@@ -227,7 +227,7 @@ def label_recovery(predictions: Array, given: Array, true: Array | None) -> dict
     Raises
     ------
     ValueError
-        If the three differ in length, or there is more than one label for each sample.
+        If the three differ in length, labels are not (N,), or predictions have a single column.
     """
     if true is None:
         return {"recovered": math.nan, "destroyed": math.nan}
@@ -315,6 +315,11 @@ def _classes(predictions: Tensor) -> Tensor:
         return _one_each("predictions", predictions)
     if len(predictions) == 0:  # nothing has no largest entry
         return torch.empty(0, dtype=torch.int64, device=predictions.device)
+    if predictions.shape[1] < 2:  # the largest of one number is class 0, whatever it is
+        raise ValueError(
+            f"`predictions` has shape {tuple(predictions.shape)}; classes are (N,), and logits or "
+            "probabilities (N, C) of at least two classes"
+        )
     return predictions.argmax(1)
 
 
