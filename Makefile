@@ -21,7 +21,7 @@ prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint execute digits-table first-runs benchmark test-gpu serve address clean
+.PHONY: help book test lint links execute digits-table first-runs benchmark test-gpu serve address clean
 
 help:  ## list the targets
 	@echo "make book       set up, run every chapter and build the book"
@@ -33,6 +33,7 @@ help:  ## list the targets
 	@echo "make first-runs  run what the first runs on CIFAR-10 lack (one GPU, NLMETA_DATA)"
 	@echo "make benchmark  measure time and memory of every method's step (ten minutes)"
 	@echo "make test-gpu   run the tests that need a CUDA device"
+	@echo "make links      follow every link of the book"
 	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
 	@echo "make address    write the repository's address everywhere; URL=https://github.com/..."
 	@echo "make clean      remove what builds and tests leave behind (keeps .venv)"
@@ -61,6 +62,14 @@ lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@echo "All passed: style and types."
+
+links:
+	@$(call prepare,book)
+	rm -rf _build/links
+	mkdir -p _build/links
+	sed 's/execute_notebooks: .*/execute_notebooks: "off"/' _config.yml > _build/links/config.yml
+	$(BIN)/jupyter-book build . --config _build/links/config.yml --builder custom \
+		--custom-builder linkcheck --path-output _build/links
 
 execute:
 	@$(call prepare,book)

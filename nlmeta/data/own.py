@@ -200,8 +200,10 @@ def from_folder(
         pixels too, here and within a folder. A copy that was resized, or saved anew with loss, is
         not.
     size : int
-        Images are brought to ``size x size`` pixels: resized by the shorter side, the middle square
-        kept. Default 64 (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
+        Images become what a person sees, see `nlmeta.data.images.as_seen`: turned as their EXIF
+        data say, 16 bits scaled to 8, transparency on white. Then they are brought to ``size x
+        size`` pixels: resized by the shorter side, the middle square kept. Default 64
+        (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
     in_memory : bool, optional
         True: decode all images once. False: decode batches when they are needed, with several
         threads; the scale is then ImageNet's unless `scale` is given, and about a thousand images
