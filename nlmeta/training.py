@@ -262,7 +262,8 @@ def fit(
     finished = True
     networks = [n for m in method.modules() if isinstance(m, Method) for n in m.networks]
     number = distributed.rank()
-    with seeded(seed, f"training {number}" if number else "training", device):
+    mine = f" {number}" if number else ""
+    with seeded(seed, f"training{mine}", device):
         if path is not None and there:
             run.load(path)
         distributed.broadcast(model, method)
@@ -274,7 +275,7 @@ def fit(
                         row = run.train_epoch(epoch)
                     distributed.broadcast(model, method)  # statistics differ until here
                     # With a stream of its own: what is drawn here moves no dropout of the run.
-                    with seeded(seed, f"after epoch {epoch}", device):
+                    with seeded(seed, f"after epoch {epoch}{mine}", device):
                         if epoch % evaluate_every == 0 or epoch == epochs:
                             row |= _evaluate(method.predictor(model), split)
                         if on_epoch is not None:

@@ -36,8 +36,9 @@ def private_names(file):
             owner = ast.unparse(node.value)
             if owner.split(".")[0] in ("torch", "dist", "nn") or node.attr in OF_MODULES:
                 yield node.attr
-        elif isinstance(node, ast.FunctionDef) and node.name in OF_MODULES:
-            yield node.name
+        elif isinstance(node, ast.ClassDef):
+            methods = (part for part in node.body if isinstance(part, ast.FunctionDef))
+            yield from (method.name for method in methods if method.name in OF_MODULES)
 
 
 def is_private(name):

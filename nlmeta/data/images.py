@@ -573,6 +573,8 @@ def _chosen(rows: Any, n: int) -> slice | Tensor:
         array = np.asarray(rows)
         if isinstance(rows, tuple) or (array.size and array.dtype.kind not in "iub"):
             raise TypeError(f"`rows` is {rows!r}; it must be a row number, {allowed}")
+        if array.dtype.kind != "b" and len(beyond := array[(array < -n) | (array >= n)]):
+            raise IndexError(f"`rows` holds {beyond[0]}; the rows of {n} images are 0 to {n - 1}")
         rows = torch.from_numpy(array.astype(bool if array.dtype.kind == "b" else np.int64))
     if rows.ndim != 1 or rows.is_floating_point() or rows.is_complex():
         raise ValueError(
@@ -582,7 +584,4 @@ def _chosen(rows: Any, n: int) -> slice | Tensor:
         if len(rows) != n:
             raise ValueError(f"`rows` says {len(rows)} times yes or no for {n} images")
         return rows.nonzero().flatten()
-    rows = rows.long()
-    if rows.device.type == "cpu" and len(beyond := rows[(rows < -n) | (rows >= n)]):
-        raise IndexError(f"`rows` holds {beyond[0]}; the rows of {n} images are 0 to {n - 1}")
-    return rows
+    return rows.long()
