@@ -24,6 +24,7 @@ __all__ = [
     "TorchDispatchMode",
     "all_gather_rows",
     "assert_on_device",
+    "bytes_of",
     "compiled",
     "full_float32",
     "is_compiled",
@@ -120,6 +121,14 @@ def full_float32() -> Iterator[None]:
             kind.fp32_precision = was
 
 
+def bytes_of(tensor: Tensor) -> Any:
+    """The bytes of a tensor's numbers, for a digest: a view of them, in types too that NumPy lacks.
+
+    NumPy knows no bfloat16, and PyTorch shows no buffer of its own.
+    """
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+
+
 def update_averages(averages: list[Tensor], values: list[Tensor], share: float | Tensor) -> None:
     """Move each average by a share of the way to its value, with few kernels.
 
@@ -148,8 +157,12 @@ def version(tensor: Tensor) -> int:
 def move(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Move a module to a device, its floats to a type, and complex numbers to that of two such.
 
-    ``module.to(device, dtype)`` would cut complex numbers down to their real part.
+    ``module.to(device, dtype)`` would cut complex numbers down to their real part, so where there
+    are some it is done by what `to` goes through.
     """
+    if not any(t.is_complex() for t in (*module.parameters(), *module.buffers())):
+        module.to(device, dtype)
+        return
 
     def moved(tensor: Tensor) -> Tensor:
         if tensor.is_complex():

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +62,7 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     ----------
     model : nn.Module
         Maps (n, ...) to logits (n, C).
-    x : Tensor or nlmeta.data.Images
+    x : Tensor, array or nlmeta.data.Images
         (N, ...), on any device; anything whose slices are such tensors. Floats are brought to the
         model's type.
     batch_size : int, optional
@@ -81,6 +82,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     ValueError
         If `batch_size` is below 1, or what the model returns is not of shape (n, C).
     """
+    if isinstance(x, np.ndarray):
+        x = as_tensor("x", x)
     if batch_size is None:
         numbers = math.prod(x.shape[1:])
         batch_size = min(LARGEST_PASS, max(1, NUMBERS_IN_A_PASS // max(1, numbers)))

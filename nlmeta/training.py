@@ -9,9 +9,10 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from itertools import chain, repeat
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from nlmeta import distributed, metrics
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_positive, check_rate
-from nlmeta._torch import compiled, move
+from nlmeta._torch import bytes_of, compiled, move
 from nlmeta.data import Batch, Batches, ImageFiles, Images, Samples, Split
 from nlmeta.data.batches import draw_batches
 from nlmeta.methods import Method
@@ -162,7 +163,8 @@ def fit(
     on_epoch : callable, optional
         ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
         history. What it draws from PyTorch's generators comes from a stream of its own for each
-        epoch, so it does not change the run. If it has `state_dict` and `load_state_dict`, its
+        epoch, so it does not change the run. Modes that it sets are put back, `requires_grad`
+        stays. If it has `state_dict` and `load_state_dict`, its
         state is in the checkpoint.
     progress : bool, optional
         Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
@@ -480,7 +482,8 @@ class _Run:
             raise ValueError(
                 f"`checkpoint` {str(path)!r} is of another network: at the weights that it holds, "
                 "the one here gives other logits for the same samples. What it computes has "
-                "changed, an activation function for example"
+                "changed, an activation function for example; or it draws random numbers from "
+                "elsewhere than PyTorch"
             )
         if hasattr(self.on_epoch, "load_state_dict"):
             if "on_epoch" not in state:
@@ -544,7 +547,7 @@ def _inputs(samples: Samples, *, whole: bool) -> str:
     if isinstance(stored, ImageFiles):
         numbers = "\n".join(stored.names).encode()
     else:
-        numbers = stored.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        numbers = bytes_of(stored)
     return f"{said}, SHA-256 {hashlib.sha256(numbers).hexdigest()}"
 
 
@@ -553,16 +556,25 @@ def _layers(model: nn.Module) -> dict[str, str]:
     told = float | str | FunctionType | BuiltinFunctionType
     layers = {}
     for name, module in model.named_modules():
+        chosen = _parameters(type(module))  # what else a module notes may change in training
         options = [
             f"{option}={getattr(value, '__name__', value)}"
             for option, value in vars(module).items()
-            if isinstance(value, told) and not option.startswith("_")
+            if option in chosen and isinstance(value, told)
         ]
         frozen = [n for n, p in module.named_parameters(recurse=False) if not p.requires_grad]
         state = ["in evaluation mode"] * (not module.training) + [f"{n} frozen" for n in frozen]
         said = filter(None, [module.extra_repr(), *options, *state])
         layers[name or "network"] = f"{type(module).__name__}({', '.join(said)})"
     return layers
+
+
+def _parameters(kind: type[nn.Module]) -> Container[str]:
+    """The names of what its constructor takes; none of one that is not written in Python."""
+    try:
+        return signature(kind).parameters
+    except ValueError:
+        return ()
 
 
 def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -827,6 +827,24 @@ def test_a_frame_in_another_order_is_refused(split):
     )
 
 
+def test_a_frame_in_the_readers_own_order_is_refused_where_ids_are_numbers():
+    """An index that counts and has a name is one of ids, and those of a split are shuffled."""
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    split = from_arrays(x, [0, 1] * 10, seed=0)
+    assert split.train.own_ids != list(range(20))
+    p = torch.rand(20, 1, generator=torch.Generator().manual_seed(1)).numpy()
+    index = pd.Index(range(20), name="id")
+    frame = pd.DataFrame(np.hstack([p, 1 - p]), columns=["0", "1"], index=index)
+    refused(
+        "`probabilities` has its rows in another order",
+        lambda: analysis.suspects(None, split, probabilities=frame),
+    )
+    ours = frame.loc[split.train.own_ids]
+    found = analysis.suspects(None, split, probabilities=ours).set_index("id")
+    for own, given in found["given"].items():
+        assert found.loc[own, "self_confidence"] == pytest.approx(frame.loc[own, str(given)])
+
+
 # Frames handed out
 
 

@@ -336,6 +336,38 @@ def test_deep_networks_with_batch_norm_hold_nothing_fixed():
         method.step(net, sgd(net), Batch(x, y), Batch(x, y))
 
 
+class Float32Inside(Net):
+    """A norm in float32 whatever the rest is in, as in many transformers."""
+
+    def body(self, x):
+        h = self.a(x)
+        scale = h.float().square().mean(1, keepdim=True).add(1e-6).rsqrt()
+        return (h * scale.to(h.dtype)).tanh()
+
+
+class AtTheKink(Net):
+    """Rows of zeros and no biases: every ReLU is exactly at its kink."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.a.bias)
+
+    def body(self, x):
+        return self.a(torch.cat([0 * x[:4], x[4:]])).relu()
+
+
+class Choosy(Net):
+    def body(self, x):
+        if x.dtype != torch.float32:
+            raise ValueError("float32 alone")
+        return super().body(x)
+
+
+@pytest.mark.parametrize("make", [Float32Inside, AtTheKink, Choosy])
+def test_the_comparison_of_a_difference_gives_no_false_alarm_and_stops_no_step(make):
+    steps("MLC fd", make(), count=1)
+
+
 # Weights of every kind
 
 
@@ -523,6 +555,21 @@ def test_what_cannot_be_copied_is_named_by_module_and_attribute():
     net.a.lock = threading.Lock()
     with pytest.raises(TypeError, match="`lock` of Linear 'a' is a lock, which cannot be"):
         EMA(CrossEntropy(), net, decay=0.9)
+
+
+def test_a_view_of_a_weight_that_no_copy_would_follow_is_refused_by_name():
+    """The average would predict with the weight that the network had when it was copied."""
+
+    class Tied(Net):
+        def __init__(self):
+            super().__init__()
+            self.back = self.a.weight.t()
+
+        def body(self, x):
+            return (self.a(x) @ self.back.t()).tanh()
+
+    with pytest.raises(TypeError, match="`back` of Tied is a view of a weight and"):
+        EMA(CrossEntropy(), Tied(), decay=0.9)
 
 
 def lazy():
@@ -762,5 +809,40 @@ def test_a_run_resumed_with_other_inputs_is_refused(tmp_path):
         resumed(Net(2), Net(2), tmp_path, split=split_of(x))
 
 
+class Noting(Net):
+    """Notes a number of its own in each pass, which is no option."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.largest = 0.0
+
+    def body(self, x):
+        self.largest = float(x.abs().max())
+        return super().body(x)
+
+
 def test_a_resumed_run_of_the_same_network_goes_on(tmp_path):
     assert resumed(Rated(), Rated(), tmp_path).finished
+
+
+def test_a_run_goes_on_with_the_very_network_that_was_stopped(tmp_path):
+    net = Noting()
+    assert resumed(net, net, tmp_path).finished
+
+
+def test_a_network_that_moves_in_a_way_of_its_own_is_moved_so():
+    class Moving(Net):
+        def __init__(self):
+            super().__init__(2)
+            self.shift = torch.ones(8)  # no buffer
+
+        def to(self, *args, **options):
+            self.shift = self.shift.to(*args, **options)
+            return super().to(*args, **options)
+
+        def body(self, x):
+            return (self.a(x) @ torch.diag(self.shift)).tanh()
+
+    net = Moving()
+    fit(CrossEntropy(), net, split_of(), epochs=1, seed=0, precision="float64", progress=False)
+    assert net.shift.dtype == torch.float64

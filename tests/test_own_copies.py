@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nlmeta.data import from_arrays, from_folder
+from nlmeta.data._copies import take
 
 PARTS = ("train", "meta", "validation", "test")
 
@@ -214,3 +216,24 @@ def test_a_picture_that_a_table_names_twice_is_one_picture(folder, tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     split = from_folder(folder, table=tmp_path / "labels.csv", size=9, seed=0)
     assert split.notes[1].startswith("`folder` holds 1 copy (a as 'cat' and b as 'dog') with")
+
+
+def test_what_is_left_is_filled_from_one_group_of_copies_alone():
+    """Touching more groups would leave copies of each without a part."""
+    rows, groups = torch.arange(12), torch.tensor([0] * 4 + [1] * 4 + [2] * 4)
+    assert groups[take(rows, groups, 3)].tolist() == [0, 0, 0]
+    assert groups[take(rows, groups, 6)].tolist() == [0] * 4 + [1] * 2
+    x = torch.arange(5.0).repeat_interleave(8)[:, None, None].expand(40, 2, 2)
+    labels = [int(v) % 2 for v in x[:, 0, 0]]
+    split = from_arrays(x, labels, clean=[True] * 40, meta_size=10, seed=0)
+    assert len(split.meta) == 10
+    assert len(split.train) >= 16
+    assert not set(split.train.x[:, 0, 0].tolist()) & set(split.meta.x[:, 0, 0].tolist())
+
+
+def test_copies_are_found_in_types_that_numpy_lacks():
+    x = torch.randn(20, 1, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    x[7] = x[3]
+    split = from_arrays(x, [0, 1] * 10, seed=0)
+    assert split.train.x.dtype == torch.bfloat16
+    assert any("holds 1 copy" in note for note in split.notes)

@@ -153,3 +153,11 @@ def test_test_inputs_are_of_the_type_of_the_others():
         "`test[0]` holds 12 samples and `test[1]` 2",
         lambda: from_arrays(x, [0, 1] * 6, test=(x, [0, 1]), seed=0),
     )
+
+
+def test_classes_that_are_names_with_numbers_come_in_the_order_of_the_numbers():
+    class Known(list):
+        classes = {"dog": 1, "cat": 0}
+
+    dataset = Known([(torch.zeros(2), k % 2) for k in range(6)])
+    assert from_dataset(dataset, seed=0).class_names == ("cat", "dog")

@@ -178,3 +178,10 @@ def test_what_is_no_yes_or_no_is_named_with_its_position():
     clean = pd.array([True, None] * 12, dtype="boolean")
     refused("`clean` holds <NA> at position 1; it must hold", lambda: own(TWELVE, clean=clean))
     refused("`clean` has shape (24, 1)", lambda: own(TWELVE, clean=torch.ones(N, 1)))
+
+
+def test_class_names_that_are_other_numbers_than_the_labels_are_refused():
+    with pytest.raises(ValueError, match="`class_names` has '1' in place 0, and `labels` holds"):
+        from_arrays(torch.zeros(8, 2), [1, 2] * 4, class_names=[1, 2, 3], seed=0)
+    split = from_arrays(torch.zeros(8, 2), [1, 2] * 4, class_names=[0, 1, 2], seed=0)
+    assert split.train.y.unique().tolist() == [1, 2]

@@ -85,7 +85,8 @@ def method_of(run: object) -> Method | None:
 def _check_order(what: str, names: pd.Index, ours: Sequence[object]) -> None:
     """Refuse a frame with our names in another order; any other names are taken by position."""
     theirs = names.tolist()
-    counted = theirs == list(range(len(theirs)))  # as in a frame that was given no names
+    # As in a frame that was given no names.
+    counted = names.name is None and theirs == list(range(len(theirs)))
     if not counted and theirs != list(ours) and set(theirs) == set(ours):
         raise ValueError(
             f"`probabilities` has its {what} in another order, {theirs[0]!r} first; the split has "

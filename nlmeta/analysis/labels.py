@@ -59,7 +59,8 @@ def suspects(
     probabilities : array, shape (N, C), optional
         Predictions to use in place of the network's, for example those of a cross-validation: a
         tensor, a NumPy array or a frame, in the order of the training part. Rows sum to one. A
-        frame with the ids or the class names in another order is refused.
+        frame with the ids or the class names in another order is refused; an index without a name
+        that counts from 0 is taken for none.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nlmeta._torch import bytes_of
 from nlmeta.data._notes import counted
 from nlmeta.data.source import Part
 
@@ -47,7 +48,7 @@ def file_keys(files: Sequence[Path]) -> list[Hashable]:
 
 def pixel_keys(x: Tensor) -> list[Hashable]:
     """A key for each row, the same for rows with the same numbers."""
-    return [hashlib.sha256(row.numpy().tobytes()).digest() for row in x]
+    return [hashlib.sha256(bytes_of(row)).digest() for row in x]
 
 
 def equal(keys: Iterable[Hashable]) -> Tensor | None:
@@ -129,7 +130,7 @@ def together(rows: Tensor, groups: Tensor | None, y: Tensor) -> Tensor:
 def take(rows: Tensor, groups: Tensor | None, size: int) -> Tensor:
     """The first rows, with all their copies as long as these fit; `size` of them, if there are.
 
-    Where no whole group fits any more, a part of one fills the rest.
+    Where no whole group fits any more, a part of the next one fills the rest.
     """
     if groups is None:
         return rows[:size]
@@ -140,7 +141,10 @@ def take(rows: Tensor, groups: Tensor | None, size: int) -> Tensor:
             whole.add(group)
             left -= copies[group]
     chosen = torch.tensor([group in whole for group in members], dtype=torch.bool, device="cpu")
-    chosen[(~chosen).nonzero().flatten()[:left]] = True
+    others = [place for place, group in enumerate(members) if group not in whole]
+    # The next group has more copies than are left to take, or it would have fitted.
+    rest = [place for place in others if members[place] == members[others[0]]]
+    chosen[rest[:left]] = True
     return rows[chosen]
 
 

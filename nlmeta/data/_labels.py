@@ -130,6 +130,14 @@ def _of_one_kind(
 ) -> dict[str, list[Label]]:
     """Numbers beside names, where both may be meant."""
     kinds = {argument: type(labels[0]) for argument, labels in read.items() if labels}
+    if set(kinds.values()) == {int} and class_names is not None:
+        for c, name in enumerate(class_names):
+            if name.isdecimal() and int(name) != c:
+                raise ValueError(
+                    f"`class_names` has {name!r} in place {c}, and `{next(iter(kinds))}` holds "
+                    "class numbers, which count from 0; pass labels as words, or names in the "
+                    "order of the numbers"
+                )
     if len(set(kinds.values())) < 2:
         return read
     words, numbers = (

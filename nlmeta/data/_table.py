@@ -86,6 +86,6 @@ def _fields(line: str, separator: str) -> list[str] | None:
     if line.count('"') % 2:
         return None
     try:
-        return next(csv.reader([line], delimiter=separator, strict=True))
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
     except csv.Error:
         return None

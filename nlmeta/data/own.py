@@ -575,6 +575,8 @@ def _picked(sample: Any, columns: tuple[int | str, int | str], index: int) -> tu
 def _names_of(dataset: Any, label: int | str) -> Any:
     """The names of classes that a dataset comes with."""
     classes = getattr(dataset, "classes", None)
+    if isinstance(classes, Mapping):  # names with their numbers
+        return sorted(classes, key=classes.__getitem__)
     if classes is not None:
         return classes
     features = getattr(dataset, "features", None)

@@ -13,8 +13,9 @@ __all__ = ["check_initialised", "copy_of"]
 def copy_of(network: nn.Module) -> nn.Module:
     """A copy of a network that shares nothing with it.
 
-    Many networks keep an activation in an attribute. It hangs on a graph, and PyTorch copies no
-    such tensor; the copy gets its numbers without the graph.
+    Many networks keep an activation in an attribute, or in a list, tuple, set or dictionary there.
+    It hangs on a graph, and PyTorch copies no such tensor; the copy gets its numbers without the
+    graph.
 
     Parameters
     ----------
@@ -29,26 +30,34 @@ def copy_of(network: nn.Module) -> nn.Module:
     Raises
     ------
     TypeError
-        Something in the network cannot be copied; the message names module and attribute.
+        Something in the network cannot be copied, or is a view of a weight, which would not follow
+        the weight of the copy; the message names module and attribute.
     ValueError
         A lazy layer has no weights yet.
     """
     check_initialised("model", network)
-    kept = {
-        id(tensor): tensor.detach().clone()
-        for module in network.modules()
-        for tensor in _tensors(list(vars(module).values()), set())
-        if not tensor.is_leaf
-    }
+    weights = {w.data_ptr() for w in (*network.parameters(), *network.buffers()) if w.numel()}
+    kept = {}
+    for name, module in network.named_modules():
+        for attribute, value in vars(module).items():
+            for tensor in _tensors(value, set()):
+                if tensor.is_leaf:
+                    continue
+                if tensor.untyped_storage().data_ptr() in weights:
+                    raise TypeError(
+                        f"`model` cannot be copied: `{attribute}` of {_place(name, module)} is a "
+                        "view of a weight and would not follow that of the copy; take it in "
+                        "`forward`"
+                    )
+                kept[id(tensor)] = tensor.detach().clone()
     try:
         return deepcopy(network, kept)
     except Exception as error:
         for name, module in network.named_modules():
             for attribute, value in vars(module).items():
                 if attribute not in ("_parameters", "_buffers", "_modules") and not _copies(value):
-                    place = f"{type(module).__name__} {name!r}" if name else type(module).__name__
                     raise TypeError(
-                        f"`model` cannot be copied: `{attribute}` of {place} is a "
+                        f"`model` cannot be copied: `{attribute}` of {_place(name, module)} is a "
                         f"{type(value).__name__}, which cannot be; set it anew in `forward` or "
                         f"leave it out. Python says: {error}"
                     ) from error
@@ -63,6 +72,10 @@ def check_initialised(name: str, network: nn.Module) -> None:
                 f"`{name}` has a lazy layer without weights, {weight.rpartition('.')[0]!r}; run it "
                 "once on a batch before"
             )
+
+
+def _place(name: str, module: nn.Module) -> str:
+    return f"{type(module).__name__} {name!r}" if name else type(module).__name__
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nlmeta import metrics
+from nlmeta import losses, metrics
 from nlmeta._checks import check_count, check_positive, check_rate
 from nlmeta.data import Batch, Samples, Split
 from nlmeta.methods import CrossEntropy, Method
@@ -70,7 +70,7 @@ def distillation_loss(
     check_rate("label_weight", label_weight)
     soft = (teacher_logits.detach() / temperature).softmax(1)  # (n, C)
     imitation = temperature**2 * F.cross_entropy(logits / temperature, soft)
-    return label_weight * F.cross_entropy(logits, labels) + (1 - label_weight) * imitation
+    return label_weight * losses.cross_entropy(logits, labels) + (1 - label_weight) * imitation
 
 
 def distilled_predictions(
