@@ -162,6 +162,12 @@ class _Runner:
     def __init__(self, candidate: Candidate, model: nn.Module, train: Batch, meta: Batch) -> None:
         self.candidate = candidate
         self.model = copy.deepcopy(model).train()
+        if "fd" in candidate.mode:
+            # A difference is compared with a gradient where it meets a network first, and not in
+            # the steps that are measured here.
+            still = torch.optim.SGD(self.model.parameters(), lr=0.0)
+            first = candidate.build(self.model, train).to(train.x.device)
+            first.step(self.model, still, train, meta)
         self.method = candidate.build(self.model, train).to(train.x.device)
         # A small step: what is timed must not depend on where training leads.
         self.optimizer = torch.optim.SGD(
