@@ -21,7 +21,7 @@ from unittest.mock import MagicMock
 warnings.simplefilter("ignore")
 # The package imports libraries for images, texts and plots that this script does not use.
 for name in (
-    "geomloss", "matplotlib", "matplotlib.axes", "matplotlib.figure", "mpl_toolkits",
+    "PIL", "geomloss", "matplotlib", "matplotlib.axes", "matplotlib.figure", "mpl_toolkits",
     "mpl_toolkits.axes_grid1", "mpl_toolkits.axes_grid1.axes_divider", "pandera", "requests",
     "torcheval", "torcheval.metrics", "torcheval.metrics.functional", "torchvision",
     "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional",
