@@ -963,7 +963,8 @@ def _difference_tangent(
             "mode='fd' under autocast would return rounding errors: the difference of two "
             "half-precision forwards; use mode='jvp', or leave autocast"
         )
-    length = torch.stack([g.abs().square().sum() for g in v.values()]).sum().sqrt()
+    parts = (torch.view_as_real(g) if g.is_complex() else g for g in v.values())
+    length = torch.stack([part.square().sum() for part in parts]).sum().sqrt()
     # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
