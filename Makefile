@@ -68,8 +68,8 @@ links:
 	rm -rf _build/links
 	mkdir -p _build/links
 	sed 's/execute_notebooks: .*/execute_notebooks: "off"/' _config.yml > _build/links/config.yml
-	$(BIN)/jupyter-book build . --config _build/links/config.yml --builder custom \
-		--custom-builder linkcheck --path-output _build/links
+	$(BIN)/jupyter-book build . --config _build/links/config.yml --builder linkcheck \
+		--path-output _build/links
 
 execute:
 	@$(call prepare,book)
