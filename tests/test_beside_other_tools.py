@@ -502,7 +502,9 @@ FORWARD_MODE = {
 def test_a_network_is_right_in_forward_mode_or_refused_with_a_difference_as_the_way_out(kind):
     """float64. The difference is second order: a step of a hundredth has an error of 1e-4 of it."""
     make, reference = FORWARD_MODE[kind]
-    want = gradient(make, "exact", *reference)
+    # `cdist` has a second derivative in newer versions of PyTorch alone.
+    plain = (lambda: Prototypes(written_out=True)) if kind == "cdist" else make
+    want = gradient(plain, "exact", *reference)
     got, refusal = forward_mode(make)
     if refusal is None:
         assert_right(got, want, 1e-10)

@@ -180,8 +180,11 @@ def test_what_is_no_yes_or_no_is_named_with_its_position():
     refused("`clean` has shape (24, 1)", lambda: own(TWELVE, clean=torch.ones(N, 1)))
 
 
-def test_class_names_that_are_other_numbers_than_the_labels_are_refused():
-    with pytest.raises(ValueError, match="`class_names` has '1' in place 0, and `labels` holds"):
-        from_arrays(torch.zeros(8, 2), [1, 2] * 4, class_names=[1, 2, 3], seed=0)
-    split = from_arrays(torch.zeros(8, 2), [1, 2] * 4, class_names=[0, 1, 2], seed=0)
-    assert split.train.y.unique().tolist() == [1, 2]
+def test_class_names_that_are_other_numbers_than_their_classes_are_noted():
+    split = from_arrays(torch.zeros(8, 2), [1, 2] * 4, class_names=[1, 2, 3], seed=0)
+    assert split.train.y.unique().tolist() == [1, 2]  # a number is one, and never a name
+    text = "`labels` holds class numbers, which count from 0, and `class_names` calls class 0 '1'"
+    assert any(note.startswith(text) for note in split.notes)
+    for labels, names in (([1, 2] * 4, [0, 1, 2]), (["1", "2"] * 4, [1, 2])):
+        split = from_arrays(torch.zeros(8, 2), labels, class_names=names, seed=0)
+        assert not any("which count from 0" in note for note in split.notes)

@@ -80,7 +80,12 @@ def number_classes(
         argument: _numbers(argument, found, names, (paths or {}).get(argument))
         for argument, found in read.items()
     }
-    return Classes(names, numbers, (*_brought_together(written), *_look_alike(names)))
+    notes = (
+        *_brought_together(written),
+        *_look_alike(names),
+        *_misleading(first, read[first], names),
+    )
+    return Classes(names, numbers, notes)
 
 
 def _plain(argument: str, values: Any) -> list[Label]:
@@ -130,14 +135,6 @@ def _of_one_kind(
 ) -> dict[str, list[Label]]:
     """Numbers beside names, where both may be meant."""
     kinds = {argument: type(labels[0]) for argument, labels in read.items() if labels}
-    if set(kinds.values()) == {int} and class_names is not None:
-        for c, name in enumerate(class_names):
-            if name.isdecimal() and int(name) != c:
-                raise ValueError(
-                    f"`class_names` has {name!r} in place {c}, and `{next(iter(kinds))}` holds "
-                    "class numbers, which count from 0; pass labels as words, or names in the "
-                    "order of the numbers"
-                )
     if len(set(kinds.values())) < 2:
         return read
     words, numbers = (
@@ -196,6 +193,17 @@ def _numbers(
             )
         numbers.append(number)
     return torch.tensor(numbers, dtype=torch.int64, device="cpu")
+
+
+def _misleading(argument: str, labels: Sequence[Label], names: Sequence[str]) -> tuple[str, ...]:
+    """Names that are other numbers than those of their classes, beside labels that are numbers."""
+    other = [name for c, name in enumerate(names) if name.isdecimal() and int(name) != c]
+    if not other or not all(isinstance(label, int) for label in labels):
+        return ()
+    return (
+        f"`{argument}` holds class numbers, which count from 0, and `class_names` calls class "
+        f"{names.index(other[0])} {other[0]!r}; pass the labels as words if they are names",
+    )
 
 
 def _brought_together(written: Mapping[str, Sequence[Label]]) -> tuple[str, ...]:
