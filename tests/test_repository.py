@@ -92,6 +92,20 @@ def test_chapter_is_stored_as_it_should_be(part, file, root):
     assert not complaints, "\n".join(complaints)
 
 
+def test_no_line_of_text_begins_with_a_percent_sign(root):
+    """There MyST begins a comment, and half a sentence is gone."""
+    texts = {page.name: page.read_text("utf-8") for page in (root / "book").glob("*.md")}
+    for chapter in chapters.notebooks(root):
+        cells = (cell for cell in chapters.read(chapter).cells if cell.cell_type == "markdown")
+        texts[chapter.name] = "\n".join(cell.source for cell in cells)
+    lost = {
+        name: [line for line in text.split("\n") if line.lstrip().startswith("%")]
+        for name, text in texts.items()
+    }
+    assert len(lost) > 10
+    assert not any(lost.values()), lost
+
+
 def test_contents_list_every_page_and_nothing_else(root):
     """`_toc.yml` and the files of `book/` name the same pages."""
     listed = {chapters.page_path(file).relative_to(root) for _, file in chapters.entries()}
