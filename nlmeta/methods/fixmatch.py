@@ -178,9 +178,7 @@ class FixMatch(Method):
             Whether their probability is at least the cutoff.
         """
         with torch.no_grad():
-            own = bilevel.with_parameters(
-                model, {}
-            )  # its own parameters, and copies of its statistics
+            own = bilevel.with_parameters(model, {})  # with copies of its running statistics
             logits = logits_of(own, x)
         confidence, labels = logits.softmax(1).max(1)
         return labels, confidence >= self.cutoff

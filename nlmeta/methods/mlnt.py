@@ -162,12 +162,9 @@ class MLNT(Method):
                 for name, p in theta.items():
                     if id(p) in theirs:  # what the optimiser leaves out stays where it is
                         p -= weight * gradient[name]  # (7.7)
-            with bilevel.same_random_numbers(
-                forward
-            ):  # the same pass again, so running statistics stay
-                loss = losses.cross_entropy(
-                    logits_of(bilevel.with_parameters(model, theta), train.x), train.y
-                )
+            with bilevel.same_random_numbers(forward):
+                again = bilevel.with_parameters(model, theta)  # so running statistics stay
+                loss = losses.cross_entropy(logits_of(again, train.x), train.y)
             descend(optimizer, loss)
         else:
             loss = losses.cross_entropy(forward.logits, train.y)
