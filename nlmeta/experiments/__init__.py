@@ -1,5 +1,52 @@
-"""Experiments that take longer than a chapter may: the commands, and the records they wrote."""
+"""Experiments that take longer than a chapter may: as data, with one runner and one report.
 
-from nlmeta.experiments import cost, digits, first_runs, human_noise
+``python -m nlmeta list`` says what there is, ``run NAME`` runs what a record lacks, ``status`` and
+``report`` say how far it is and what came out. The records of the project come with the package::
 
-__all__ = ["cost", "digits", "first_runs", "human_noise"]
+    from nlmeta import experiments
+
+    runs = experiments.read("digits")
+    here = runs[runs["problem"] == "symmetric 50 %, 100 clean"]
+    experiments.text(experiments.table(here, methods=["cross-entropy", "MLC"]))
+
+Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems and entries, or
+`Measurements`.
+"""
+
+from nlmeta.experiments.cifar10 import CIFAR10
+from nlmeta.experiments.cost import COST
+from nlmeta.experiments.digits import DIGITS
+from nlmeta.experiments.human_noise import HUMAN_NOISE
+from nlmeta.experiments.measured import Measurement, Measurements
+from nlmeta.experiments.record import RECORDS, Record
+from nlmeta.experiments.report import differences, frame, read, rows, table, text
+from nlmeta.experiments.runner import Wanted, run, status
+from nlmeta.experiments.task import Entry, Experiment, Problem, over
+from nlmeta.experiments.training_runs import TrainingTable
+
+__all__ = [
+    "EXPERIMENTS",
+    "RECORDS",
+    "Entry",
+    "Experiment",
+    "Measurement",
+    "Measurements",
+    "Problem",
+    "Record",
+    "TrainingTable",
+    "Wanted",
+    "differences",
+    "frame",
+    "over",
+    "read",
+    "rows",
+    "run",
+    "status",
+    "table",
+    "text",
+]
+
+#: The experiments of the project by their names.
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (DIGITS, CIFAR10, COST, HUMAN_NOISE)
+}

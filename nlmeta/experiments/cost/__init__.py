@@ -1,26 +1,30 @@
 """What a meta step costs: time and memory of every method and mode, beside plain cross-entropy.
 
-``python -m nlmeta.experiments.cost`` measures all of it on this machine, in about ten minutes on
-two cores, and `measure` a part of it. The baseline of each method is `literal`: the same step in
-the order of passes of the papers' released code.
+``python -m nlmeta run cost --record mine.jsonl`` measures all of it on this machine, in about ten
+minutes on two cores, and `measure` a part of it. The baseline of each method is `literal`: the same
+step in the order of passes of the papers' released code.
 """
 
-from nlmeta.experiments.cost.measure import (
-    CANDIDATES,
-    Candidate,
-    count_operations,
-    measure,
-    measure_label_memory,
-    peak_bytes,
-)
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nlmeta._torch import full_float32
+from nlmeta.experiments.cost.batches import measure_batches, measure_decoding
+from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate
+from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
+from nlmeta.experiments.cost.labels import measure_label_memory
 from nlmeta.experiments.cost.precision import measure_precision
-from nlmeta.experiments.cost.report import PRECISION_RECORD, RECORD, read, table, write
-from nlmeta.experiments.cost.throughput import measure_batches, measure_decoding
+from nlmeta.experiments.cost.steps import measure
+from nlmeta.experiments.measured import Measurement, Measurements
+from nlmeta.models import CIFARResNet
 
 __all__ = [
     "CANDIDATES",
-    "PRECISION_RECORD",
-    "RECORD",
+    "COST",
     "Candidate",
     "count_operations",
     "measure",
@@ -29,7 +33,69 @@ __all__ = [
     "measure_label_memory",
     "measure_precision",
     "peak_bytes",
-    "read",
     "table",
-    "write",
 ]
+
+NETWORK = {"depth": 18, "width": 16}
+say = partial(print, flush=True)
+
+
+def _network(depth: int, width: int, *, seed: int) -> tuple[CIFARResNet, str]:
+    return CIFARResNet(depth, 10, width=width, seed=seed), f"ResNet-{depth}, width {width}"
+
+
+def _steps(
+    *, network: dict[str, int], rounds: int, label_rows: int, seed: int, device: str
+) -> list[dict[str, Any]]:
+    """One interleaved run of all candidates, and what is a share of its cross-entropy step."""
+    model, name = _network(**network, seed=seed)
+    # In the working folder: a system's folder for such files may lie in memory, and is no disk.
+    with full_float32(), tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        rows = measure(model, network=name, rounds=rounds, device=device, seed=seed, report=say)
+        say("label memory and batches")
+        plain = next(row["seconds"] for row in rows if row["method"] == "cross-entropy")
+        for file in (None, Path(folder) / "labels"):
+            rows.append(measure_label_memory(plain, num_samples=label_rows, file=file, seed=seed))
+        rows += measure_batches(model.to(device), plain, seed=seed)
+        rows.append(measure_decoding(model, folder=Path(folder), seed=seed))
+    return rows
+
+
+def _precision(*, network: dict[str, int], seed: int, device: str) -> list[dict[str, Any]]:
+    model, name = _network(**network, seed=seed)
+    with full_float32():
+        return measure_precision(model, network=name, device=device, seed=seed, report=say)
+
+
+COST = Measurements(
+    name="cost",
+    about="What does a step of each method cost, in steps of cross-entropy?",
+    parts={
+        "steps": Measurement(_steps, {"network": NETWORK, "rounds": 5, "label_rows": 1_000_000}),
+        "precision": Measurement(_precision, {"network": NETWORK}),
+    },
+    at_once=False,
+    threads=1,
+)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """What a reader compares: milliseconds, and time and memory in units of cross-entropy.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        From ``experiments.read("cost", stage="steps")``, or ``pandas.DataFrame(measure(...))``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by method and mode; columns ``ms``, ``time`` and ``memory``.
+    """
+    columns = {
+        "ms": 1000 * rows["seconds"],
+        "time": rows["time_ratio"].astype(float),
+        "memory": rows["memory_ratio"].astype(float),
+    }
+    index = pd.MultiIndex.from_frame(rows[["method", "mode"]])
+    return pd.DataFrame({name: values.to_numpy() for name, values in columns.items()}, index=index)

@@ -14,7 +14,7 @@ from nlmeta.bilevel import Lookahead
 from nlmeta.data import load
 from nlmeta.data.batches import Batch, draw_batch
 from nlmeta.data.split import Samples
-from nlmeta.experiments.cost.measure import LOOKAHEADS, surroundings
+from nlmeta.experiments.cost.candidates import LOOKAHEADS
 from nlmeta.methods.base import descend
 
 __all__ = ["measure_precision"]
@@ -71,7 +71,7 @@ def measure_precision(
     list of dict
         A row for each number of steps and each estimate: ``mode`` (as in the table of costs),
         ``dtype`` (bfloat16 is autocast), ``trained`` (steps), ``cosine`` (mean), ``cosine_min``,
-        ``network``, ``batch``, ``batches``, and where it ran.
+        ``network``, ``batch``, ``batches``.
     """
     check_count("batches", batches)
     split = load("digits", noise="symmetric", rate=0.4, seed=seed)
@@ -106,7 +106,6 @@ def measure_precision(
                 "network": network,
                 "batch": batch,
                 "batches": batches,
-                **surroundings(model),
                 "dtype": str(dtype).removeprefix("torch."),
             }
             for (mode, dtype), found in cosines.items()

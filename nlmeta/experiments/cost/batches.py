@@ -19,7 +19,7 @@ from torch import nn
 from nlmeta import seeding
 from nlmeta.data import Augmentation, Batches, ImageFiles, Images, Samples
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
-from nlmeta.experiments.cost.measure import surroundings, wait_for
+from nlmeta.experiments.machine import wait_for
 
 __all__ = ["AUGMENTATIONS", "measure_batches", "measure_decoding"]
 
@@ -90,7 +90,7 @@ def measure_batches(
                 "network": "none",
                 "batch": batch,
                 "rounds": len(seconds),
-                **surroundings(model),
+                "dtype": _dtype(model),
                 "seconds": min(seconds),
                 "seconds_median": median(seconds),
                 "time_ratio": min(seconds) / step_seconds,
@@ -158,10 +158,14 @@ def measure_decoding(
         "network": "none",
         "batch": batch,
         "rounds": count,
-        **surroundings(model),
+        "dtype": _dtype(model),
         "seconds": seconds,
         "seconds_median": seconds,
         "time_ratio": None,
         "memory_bytes": 0,
         "memory_ratio": None,
     }
+
+
+def _dtype(model: nn.Module) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -1,0 +1,78 @@
+"""The choice of settings, on seeds that no table uses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from nlmeta.experiments.task import Setting
+
+__all__ = ["Rule", "choose", "highest_mean_validation"]
+
+Row = Mapping[str, Any]
+Rule = Callable[[Sequence[Row]], float]
+
+
+def highest_mean_validation(rows: Sequence[Row]) -> float:
+    """How good a setting is: mean accuracy on the clean validation samples, after the last epoch.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One for each tuning seed, with ``validation``.
+
+    Returns
+    -------
+    float
+        Minus infinity where a run failed.
+
+    Examples
+    --------
+    >>> highest_mean_validation([{"validation": 0.5}, {"validation": 0.75}])
+    0.625
+    """
+    if any(row.get("validation") is None for row in rows):
+        return float("-inf")
+    return fmean(row["validation"] for row in rows)
+
+
+def choose(
+    tried: Sequence[tuple[Setting, Sequence[Sequence[Row]]]],
+    rule: Rule = highest_mean_validation,
+) -> dict[str, Setting]:
+    """For each network that the runs hand out, the setting that is best by a rule.
+
+    Parameters
+    ----------
+    tried : sequence of pair
+        Each setting with the rows of its runs, a run for each tuning seed.
+    rule : callable
+        ``rule(rows)`` says how good a setting is for one network. Default: mean accuracy on the
+        clean validation samples.
+
+    Returns
+    -------
+    dict of str to mapping
+        Setting by ``method``, the name of the network's rows. Of equal settings the first.
+
+    Raises
+    ------
+    ValueError
+        No run of any setting has handed out a network.
+
+    Examples
+    --------
+    >>> runs = [[{"method": "a", "validation": 0.5}]], [[{"method": "a", "validation": 0.7}]]
+    >>> choose([({"lr": 0.1}, runs[0]), ({"lr": 0.2}, runs[1])])
+    {'a': {'lr': 0.2}}
+    """
+    networks = dict.fromkeys(row["method"] for _, runs in tried for rows in runs for row in rows)
+    if not networks:
+        raise ValueError(f"none of the {len(tried)} settings has a run that ended with a network")
+    chosen = {}
+    for network in networks:
+        values = []
+        for _, runs in tried:
+            own = [row for rows in runs for row in rows if row["method"] == network]
+            values.append(rule(own) if len(own) == len(runs) else float("-inf"))
+        chosen[network] = tried[values.index(max(values))][0]
+    return chosen

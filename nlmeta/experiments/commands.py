@@ -1,0 +1,213 @@
+"""The command line of the experiments: list, run, status, report, merge, prune."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nlmeta.data import at_hand
+from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
+from nlmeta.experiments.forecast import forecast
+from nlmeta.experiments.overview import overview
+
+__all__ = ["add_commands"]
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to a parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+        Each command sets ``work``, which takes the parsed arguments and returns an exit status.
+    """
+    listed = commands.add_parser("list", help="say which experiments there are and what is done")
+    listed.add_argument("name", nargs="?", choices=EXPERIMENTS, help="show the entries of one")
+    listed.set_defaults(work=_list)
+
+    run = _command(commands, "run", _run, "run what a record lacks; stop and go on at any time")
+    _select(run)
+    run.add_argument("--jobs", type=int, help="tasks at the same time (default: one a processor)")
+    run.add_argument("--threads", type=int, help="threads of the CPU in each task")
+    run.add_argument("--device", help="default: the fastest there is")
+    run.add_argument("--budget", type=_seconds, metavar="TIME", help="as 90s, 30m or 2h")
+    run.add_argument("--checkpoints", type=Path, help="folder of unfinished runs")
+    run.add_argument("--again", action="store_true", help="run once more what is done")
+    run.add_argument(
+        "--dry-run", action="store_true", help="run nothing: say how long it takes, and the memory"
+    )
+
+    _select(_command(commands, "status", _status, "say what is done and what is to do"))
+
+    shown = _command(commands, "report", _report, "print the tables of a record")
+    shown.add_argument("--stage", help='default: "table", or all that an experiment measures')
+    shown.add_argument("--problem", help="default: all")
+
+    merge = _command(commands, "merge", _merge, "put records of several processes together")
+    merge.add_argument("files", nargs="+", type=Path, help="records to add")
+
+    _command(commands, "prune", _prune, "remove runs that the experiment no longer asks for")
+
+
+def _command(commands: Any, name: str, work: Any, said: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=said)
+    parser.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+    parser.add_argument(
+        "--record", type=Path, help="file of JSON lines (default: the one in the package)"
+    )
+    parser.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
+    parser.set_defaults(work=work)
+    return parser
+
+
+def _select(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help='entries or problems, or "problem: entry"; `list NAME` has them',
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: all")
+    parser.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="K/N", help="the K-th of N parts"
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no part; it must be K/N with K in 1 to N, as 2/4"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; it must be as 90s, 30m or 2h")
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def _opened(given: argparse.Namespace) -> tuple[Experiment, Record, Wanted]:
+    if given.data is not None:
+        os.environ["NLMETA_DATA"] = given.data
+    experiment = EXPERIMENTS[given.name]
+    record = Record(given.record or RECORDS / f"{given.name}.jsonl")
+    if record.damaged:
+        numbers = ", ".join(map(str, record.damaged))
+        print(
+            f"{record.path}: line {numbers} cannot be read; what stood there is to do again",
+            file=sys.stderr,
+        )
+    if record.unknown:
+        print(
+            f"{record.path}: {record.unknown} lines are of another version and are left alone",
+            file=sys.stderr,
+        )
+    chosen = {name: getattr(given, name, None) for name in ("only", "seeds")}
+    return experiment, record, Wanted(**chosen, shard=getattr(given, "shard", (1, 1)))
+
+
+def _list(given: argparse.Namespace) -> int:
+    if given.name is not None:
+        print(overview(EXPERIMENTS[given.name]).to_string(index=False))
+        return 0
+    for name, experiment in EXPERIMENTS.items():
+        record = Record(RECORDS / f"{name}.jsonl")
+        print(f"{name}: {experiment.about}\n  {runner.status(experiment, record)}")
+        for missing in filter(None, map(at_hand, experiment.datasets)):
+            print(f"  {missing}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    experiment, record, wanted = _opened(given)
+    missing = [said for said in map(at_hand, experiment.datasets) if said is not None]
+    if given.dry_run:
+        print(forecast(experiment, record, wanted, device=given.device or "cpu"))
+        print("\n".join(missing))
+        return 0
+    if missing:
+        raise FileNotFoundError("\n".join(missing))
+    names = ("jobs", "threads", "device", "budget", "checkpoints", "again")
+    options: Mapping[str, Any] = {name: getattr(given, name) for name in names}
+    try:
+        whole = runner.run(experiment, record, wanted, **options)
+    except KeyboardInterrupt:
+        print(f"stopped; {record.path} holds all that has ended, and the same command goes on")
+        return 130
+    print(f"{record.path}: {runner.status(experiment, record, wanted)}")
+    if not whole and given.shard != (1, 1):
+        print("The rest waits for choices of other parts: merge the records, then run again.")
+    return 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    experiment, record, wanted = _opened(given)
+    found = runner.status(experiment, record, wanted)
+    print(found)
+    for task, why in found.failed:
+        print(f"  failed: {task.name}: {why}")
+    for task in found.to_do[:20]:
+        print(f"  to do: {task.name}")
+    if len(found.to_do) > 20:
+        print(f"  ... and {len(found.to_do) - 20:,} more")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    _, record, _ = _opened(given)
+    stages = list(dict.fromkeys(str(line.get("stage")) for line in record.plans.values()))
+    if given.stage is not None:
+        stages = [given.stage]
+    elif "table" in stages:
+        stages = ["table"]
+    for stage in stages:
+        runs = report.frame(record, stage=stage)
+        if "accuracy" not in runs:
+            print(f"\n{stage}\n{runs.to_string(max_colwidth=40, index=False)}")
+            continue
+        for problem, here in runs.groupby("problem", sort=False):
+            if given.problem in (None, problem):
+                print(f"\n{problem}\n{_text(here)}")
+    return 0
+
+
+def _text(runs: pd.DataFrame) -> str:
+    against = [name for name in report.REFERENCES if name in set(runs["method"])]
+    columns = [name for name in report.SHARES if name in runs]
+    numbers = report.table(runs, against=against, columns=columns)
+    seeds = numbers["accuracy", "n"]
+    said = f"{seeds.min():.0f} to {seeds.max():.0f} seeds; per cent, mean ± sd, last epoch"
+    return f"{said}\n{report.text(numbers).to_string()}"
+
+
+def _merge(given: argparse.Namespace) -> int:
+    _, record, _ = _opened(given)
+    others = []
+    for path in given.files:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no record {path}")
+        others.append(Record(path))
+    with record.writing():
+        added = record.merge(others)
+    print(f"{record.path}: {added:,} runs added")
+    return 0
+
+
+def _prune(given: argparse.Namespace) -> int:
+    experiment, record, _ = _opened(given)
+    plans = {task.key[0] for task in experiment.tasks(record)}
+    with record.writing():
+        removed = record.prune(plans)
+    print(f"{record.path}: {removed:,} runs removed")
+    return 0
+

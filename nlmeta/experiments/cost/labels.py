@@ -1,0 +1,78 @@
+"""What MSLG's memory costs: one soft label for each training sample, read and written in steps."""
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from nlmeta import seeding
+from nlmeta.methods.memory import LabelMemory, rows_on_disk
+
+__all__ = ["measure_label_memory"]
+
+MEMORY_LABELS, MEMORY_CLASSES = 1_000_000, 1_000
+
+Row = dict[str, Any]
+
+
+def measure_label_memory(
+    step_seconds: float,
+    *,
+    num_samples: int = MEMORY_LABELS,
+    num_classes: int = MEMORY_CLASSES,
+    batch: int = 64,
+    rounds: int = 50,
+    file: Path | None = None,
+    seed: int,
+) -> Row:
+    """What reading and writing a batch of MSLG's labels costs, beside a step of cross-entropy.
+
+    Parameters
+    ----------
+    step_seconds : float
+        Of that step.
+    num_samples, num_classes : int
+        N and C. Defaults: a million and a thousand, 4 GB.
+    batch : int
+        Rows read and written, at random places. Default 64.
+    rounds : int
+        Default 50. Each has rows of its own, so what is read was not just written.
+    file : Path, optional
+        Keep the labels in this file. Default: in RAM.
+    seed : int
+        Draws the places.
+
+    Returns
+    -------
+    dict
+        A row as from `measure`; ``seconds`` is the *median*, since the best round may find its rows
+        in a cache. ``memory_bytes`` is what the labels occupy, for good; it has no ratio.
+    """
+    g = seeding.generator(seed, "label memory")
+    shape = num_samples, num_classes
+    labels = torch.zeros(shape) if file is None else rows_on_disk(file, *shape)
+    memory = LabelMemory(labels.fill_(1.0), device="cpu")
+    like = torch.zeros(1)
+    seconds = []
+    for _ in range(rounds):
+        ids = torch.randint(num_samples, (4 * batch,), generator=g).unique()
+        ids = ids[torch.randperm(len(ids), generator=g)[:batch]]
+        start = time.perf_counter()
+        memory.write(ids, memory.read(ids, like=like) + 1)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "method": "MSLG",
+        "mode": f"label memory {'in RAM' if file is None else 'on disk'}, "
+        f"{num_samples:,} x {num_classes:,}",
+        "network": "none",
+        "batch": batch,
+        "rounds": rounds,
+        "dtype": "float32",
+        "seconds": median(seconds),
+        "seconds_median": median(seconds),
+        "time_ratio": median(seconds) / step_seconds,
+        "memory_bytes": memory.logits.nbytes,
+        "memory_ratio": None,
+    }

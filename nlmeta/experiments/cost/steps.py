@@ -1,0 +1,184 @@
+"""Seconds and bytes of one training step, as ratios to plain cross-entropy in the same run.
+
+All steps are timed in turn, round after round, so that whatever else the machine does meets each of
+them alike; the best round counts, and the median stands beside it. On the CPU the clock is that of
+the processor, which stands still while other programs run. Seconds say more about the machine than
+about the method, ratios less. Memory is the highest number of bytes that were alive at
+one time during a step, above what was there before it.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from nlmeta import seeding
+from nlmeta._checks import check_count
+from nlmeta.data.batches import Batch
+from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate, num_classes
+from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
+from nlmeta.experiments.machine import wait_for
+from nlmeta.methods import Captured
+from nlmeta.methods.captured import WARMUP_STEPS
+
+__all__ = ["measure"]
+
+Row = dict[str, Any]
+
+
+class _Runner:
+    """A candidate at work: a network of its own, and steps on the same two batches."""
+
+    def __init__(self, candidate: Candidate, model: nn.Module, train: Batch, meta: Batch) -> None:
+        self.candidate = candidate
+        self.model = copy.deepcopy(model).train()
+        if "fd" in candidate.mode:
+            # A difference is compared with a gradient where it meets a network first, and not in
+            # the steps that are measured here.
+            still = torch.optim.SGD(self.model.parameters(), lr=0.0)
+            first = candidate.build(self.model, train).to(train.x.device)
+            first.step(self.model, still, train, meta)
+        self.method = candidate.build(self.model, train).to(train.x.device)
+        # A small step: what is timed must not depend on where training leads.
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4
+        )
+        self.batches = train, meta
+        self.seconds: list[float] = []
+
+    def step(self) -> None:
+        for _ in range(self.candidate.steps):
+            self.method.step(self.model, self.optimizer, *self.batches)
+
+    def warm_up(self) -> None:
+        """A step, or as many as it takes until a recorded one is replayed."""
+        recorded = isinstance(self.method, Captured)
+        for _ in range(WARMUP_STEPS + 2 if recorded else 1):
+            self.step()
+
+    def time(self) -> None:
+        device = self.batches[0].x.device
+        clock = time.process_time if device.type == "cpu" else time.perf_counter
+        wait_for(device)
+        start = clock()
+        self.step()
+        wait_for(device)
+        self.seconds.append((clock() - start) / self.candidate.steps)
+
+    def bytes_and_operations(self) -> tuple[int, float]:
+        self.optimizer.zero_grad()  # so that gradients count as the step's own
+        device, counted = self.batches[0].x.device, list[int]()
+
+        def count() -> None:
+            counted.append(count_operations(self.step))
+
+        if isinstance(self.method, Captured):  # the places of a recording are memory too
+            count()
+            self.optimizer.zero_grad()
+            self.method = Captured(self.method.method)
+            return peak_bytes(self.warm_up, device), counted[0]
+        if device.type == "cuda":  # to be watched makes PyTorch choose other operations
+            count()
+            self.optimizer.zero_grad()
+            return peak_bytes(self.step, device), counted[0] / self.candidate.steps
+        return peak_bytes(count, device), counted[0] / self.candidate.steps
+
+
+def measure(
+    model: nn.Module,
+    *,
+    network: str,
+    shape: Sequence[int] = (3, 32, 32),
+    batch: int = 64,
+    candidates: Iterable[Candidate] = CANDIDATES,
+    rounds: int = 5,
+    device: str | torch.device = "cpu",
+    seed: int,
+    report: Callable[[str], None] | None = None,
+) -> list[Row]:
+    """Time and memory of a training step for each candidate.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, with its last linear layer named ``classifier``. It is copied, never moved.
+    network : str
+        Its name, for the rows.
+    shape : sequence of int
+        Of one input. Default (3, 32, 32).
+    batch : int
+        Samples in the training batch and in the meta batch. Default 64. MLNT needs 11.
+    candidates : iterable of Candidate
+        Default: all; those for another kind of device are left out. Cross-entropy must be among
+        them, since everything is a ratio to it.
+    rounds : int
+        How often each step is timed, after one step to warm up. Default 5.
+    device : str or torch.device
+        Default ``"cpu"``.
+    seed : int
+        Draws inputs and labels, which are random.
+    report : callable, optional
+        Called with a sentence now and then.
+
+    Returns
+    -------
+    list of dict
+        One row for each candidate: ``method``, ``mode``, ``network``, ``dtype``, ``seconds`` (best
+        round; on the CPU of processor time, summed over threads), ``seconds_median``,
+        ``time_ratio`` (best to best), ``memory_bytes`` and ``memory_ratio``, ``operations`` (see
+        `count_operations`), ``batch``, ``rounds``.
+    """
+    check_count("rounds", rounds)
+    check_count("batch", batch, minimum=2)
+    device = torch.device(device)
+    candidates = [c for c in candidates if c.device in (None, device.type)]
+    methods = [c.method for c in candidates]
+    if "cross-entropy" not in methods:
+        given = ", ".join(f"{c.method}: {c.mode}" for c in candidates)
+        raise ValueError(
+            f"`candidates` holds {given}; it must hold cross-entropy, to which ratios are taken"
+        )
+    say = report or (lambda text: None)
+    model = copy.deepcopy(model).to(device)
+    train, meta = _random_batches(shape, batch, num_classes(model), model, seed=seed)
+    runners = [_Runner(candidate, model, train, meta) for candidate in candidates]
+    say(f"{len(runners)} kinds of step on {network}: one round to warm up, {rounds} are timed")
+    for runner in runners:
+        runner.warm_up()
+    for _ in range(rounds):
+        for runner in runners:
+            runner.time()
+    say("memory and operations")
+    memory, operations = zip(*[runner.bytes_and_operations() for runner in runners], strict=True)
+    plain = methods.index("cross-entropy")
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    own = {"network": network, "batch": batch, "rounds": rounds, "dtype": dtype}
+    return [
+        {
+            "method": runner.candidate.method,
+            "mode": runner.candidate.mode,
+            **own,
+            "seconds": min(runner.seconds),
+            "seconds_median": median(runner.seconds),
+            "time_ratio": min(runner.seconds) / min(runners[plain].seconds),
+            "memory_bytes": memory[i],
+            "memory_ratio": memory[i] / memory[plain],
+            "operations": operations[i],
+        }
+        for i, runner in enumerate(runners)
+    ]
+
+
+def _random_batches(
+    shape: Sequence[int], n: int, num_classes: int, model: nn.Module, *, seed: int
+) -> tuple[Batch, Batch]:
+    g = seeding.generator(seed, "cost")
+    like = next(model.parameters())
+    x = torch.randn(2 * n, *shape, generator=g).to(like)
+    y = torch.randint(num_classes, (2 * n,), generator=g).to(like.device)
+    ids = torch.arange(n, device=like.device)
+    return Batch(x[:n], y[:n], ids), Batch(x[n:], y[n:])

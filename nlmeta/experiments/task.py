@@ -1,0 +1,274 @@
+"""What is run, as data: problems and entries, and the tasks that an experiment makes of them.
+
+A *plan* says everything about a run but its seed, in plain data that JSON can hold; a *task* is a
+plan, a seed and the function that works on them. A plan's name is a hash of its content. So a
+changed setting is another plan, and no record can take an old run for a new one.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+__all__ = ["Entry", "Experiment", "Outcome", "Place", "Plan", "Problem", "Task", "over", "plan_id"]
+
+Plan = Mapping[str, Any]
+Setting = Mapping[str, Any]
+Outcome = Mapping[str, Any]
+Meta = Literal["none", "clean", "noisy", "alone"]
+
+
+def plan_id(plan: Plan) -> str:
+    """The name of a plan: 12 hexadecimal digits of the SHA-256 of its JSON with sorted keys.
+
+    Parameters
+    ----------
+    plan : mapping
+        What JSON can hold; a tuple counts as a list.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> plan_id({"lr": 0.1, "epochs": 2}) == plan_id({"epochs": 2, "lr": 0.1})
+    True
+    """
+    text = json.dumps(plan, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def over(name: str, *values: Any) -> tuple[Setting, ...]:
+    """Settings that differ in one value.
+
+    Parameters
+    ----------
+    name : str
+        An argument, see `Entry.where`.
+    *values
+        What it may be.
+
+    Returns
+    -------
+    tuple of mapping
+
+    Examples
+    --------
+    >>> over("lr", 0.1, 0.2)
+    ({'lr': 0.1}, {'lr': 0.2})
+    """
+    return tuple({name: value} for value in values)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data with their noise, and what all entries have in common on them.
+
+    Attributes
+    ----------
+    name : str
+        The problem's name in tables.
+    load : mapping
+        Arguments of `nlmeta.data.load`, without the seed.
+    network : mapping
+        ``name`` in `builders.NETWORKS`, and its options.
+    training : mapping
+        Arguments of `nlmeta.fit`. An entry's own come before them.
+    start : mapping, optional
+        Arguments of `nlmeta.fit`, where they differ from `training`, for a stage of cross-entropy
+        that comes before every entry. Default: there is none.
+    augmentation : str, optional
+        Name in `builders.AUGMENTATIONS`. Default: none.
+    scale : {"tiny", "cores", "paper"}
+        How much of the data and of the schedule is used. Default ``"cores"``: what two CPU cores
+        can do.
+    entries : sequence of str, optional
+        The entries that are run on it. Default: all.
+    choices_of : str, optional
+        Another problem, whose chosen settings are taken over by entries that use no clean samples.
+        Default: every entry chooses on the problem itself.
+    """
+
+    name: str
+    load: Mapping[str, Any]
+    network: Mapping[str, Any]
+    training: Mapping[str, Any]
+    start: Mapping[str, Any] | None = None
+    augmentation: str | None = None
+    scale: Literal["tiny", "cores", "paper"] = "cores"
+    entries: Sequence[str] | None = None
+    choices_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of work: a method, a control or a baseline, with the settings it may choose from.
+
+    Attributes
+    ----------
+    name : str
+        The entry's name.
+    build : str
+        Name in `builders.BUILDERS`.
+    options : mapping
+        Arguments of that builder.
+    training : mapping
+        Arguments of `nlmeta.fit`, where they differ from the problem's. A ``batch_size`` of
+        ``"all"`` takes the whole training part in each step.
+    start : mapping, optional
+        Arguments of `nlmeta.fit`, where they differ from the problem's, for a stage of
+        cross-entropy before. Default: that of the problem, if it has one.
+    start_goes_on : bool
+        Whether the network of that stage is trained on (default), or the method begins with new
+        weights and is shown that network.
+    meta : {"none", "clean", "noisy", "alone"}
+        What the meta set holds: the clean samples, though nothing looks at them; the clean samples;
+        noisy training samples (``meta_size`` of them); or: nothing but the clean samples is trained
+        on.
+    meta_size : int, optional
+        Of a noisy meta set.
+    grid : sequence of mapping
+        Settings to choose from. Default: one, which changes nothing.
+    where : mapping of str to str
+        Where a setting's value goes, as ``"training.epochs"``, ``"start.epochs"`` or
+        ``"options.lr"``. Default: arguments of `nlmeta.fit` go to the training, others to the
+        builder.
+    after : str, optional
+        The entry whose choice comes first and joins this one's settings.
+    label : str, optional
+        How its rows are called. Default: its name.
+    keep : sequence of str
+        Scores in `builders.SCORES`; for each, the five epochs of lowest score predict together, and
+        so do the last five.
+    cost : float
+        About how many steps of cross-entropy one of its steps takes; for estimates alone.
+    faithful : str
+        To what, for the table of what is done: ``"paper"``, ``"code"``, ``"port"``, ``"ours"``.
+    """
+
+    name: str
+    build: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, Any] | None = None
+    start_goes_on: bool = True
+    meta: Meta = "none"
+    meta_size: int | None = None
+    grid: Sequence[Setting] = ({},)
+    where: Mapping[str, str] = field(default_factory=dict)
+    after: str | None = None
+    label: str | None = None
+    keep: Sequence[str] = ()
+    cost: float = 1.0
+    faithful: str = "ours"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task is worked on; nothing of it changes the numbers but for rounding.
+
+    Attributes
+    ----------
+    device : str
+        As for `nlmeta.fit`.
+    checkpoint : Path, optional
+        Beginning of the names of files for unfinished training. Default: none is kept.
+    seconds : float, optional
+        After which a training that keeps a checkpoint stops, after a whole epoch.
+    """
+
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work.
+
+    Attributes
+    ----------
+    plan : mapping
+        What is run. ``experiment``, ``stage`` and ``entry`` are always there.
+    seed : int
+        Of everything that is drawn.
+    work : callable
+        ``work(plan, seed, place)`` returns the outcome, a mapping with ``rows`` and more, see
+        `record.Record.add`.
+    epochs : float
+        Length in epochs of cross-entropy, for estimates.
+    """
+
+    plan: Plan
+    seed: int
+    work: Callable[[Plan, int, Place], Outcome]
+    epochs: float = 1.0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What a record finds its run by."""
+        return plan_id(self.plan), self.seed
+
+    @property
+    def name(self) -> str:
+        """The task in words."""
+        said = [self.plan.get("problem"), self.plan["entry"], *map(_said, self._setting())]
+        return ", ".join([*filter(None, said), f"seed {self.seed}"])
+
+    def _setting(self) -> Iterable[tuple[str, Any]]:
+        return self.plan.get("setting", {}).items() if self.plan["stage"] == "choice" else ()
+
+
+def _said(item: tuple[str, Any]) -> str:
+    return "{} {}".format(*item)
+
+
+class Done(Protocol):
+    """What `Experiment.tasks` looks up."""
+
+    def rows(self, task: Task) -> list[dict[str, Any]] | None:
+        """The rows of a task's run; None if it was not run."""
+
+
+class Experiment(Protocol):
+    """A list of tasks, which may grow while a record fills."""
+
+    @property
+    def name(self) -> str:
+        """The experiment's name on the command line, and that of its record."""
+
+    @property
+    def about(self) -> str:
+        """A sentence on what it asks."""
+
+    @property
+    def datasets(self) -> Sequence[str]:
+        """Names of the datasets that it needs."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of its entries and problems."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether tasks may be worked on in several processes at the same time."""
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of the CPU that a task uses; None for as many as PyTorch takes."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a task keeps checkpoints."""
+
+    def leaders(self, entry: str) -> Collection[str]:
+        """The entries whose choices an entry waits for."""
+
+    def seconds(self, task: Task, device: str) -> float | None:
+        """About how long a task takes on this machine; None where that is not known."""
+
+    def tasks(self, record: Done) -> Iterator[Task]:
+        """All tasks that are known by now; those that wait for a choice come when it is made."""

@@ -1,0 +1,487 @@
+"""A table of trained networks: problems times entries, choices first, and the work of one task."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from inspect import signature
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from nlmeta import metrics
+from nlmeta._checks import check_choice
+from nlmeta.data import Split, load
+from nlmeta.experiments import builders
+from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
+from nlmeta.experiments.machine import peak_memory
+from nlmeta.experiments.task import Done, Entry, Place, Plan, Problem, Setting, Task
+from nlmeta.methods import CrossEntropy, Method
+from nlmeta.procedures import KeepEpochs
+from nlmeta.training import Result, fit, measure
+
+__all__ = ["ALL", "TrainingTable", "pace", "train"]
+
+#: Arguments of `nlmeta.fit` that stand in every plan, by default with the values of `fit`. A new
+#: one joins a plan where an entry names it, so that plans of old records stay what they are.
+PLANNED = (
+    "epochs",
+    "warmup_epochs",
+    "batch_size",
+    "meta_batch_size",
+    "lr",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "precision",
+    "channels_last",
+)
+FIT = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
+ALL = "all"  # a batch size: the whole training part
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """An experiment that trains networks: every entry on every problem, over several seeds.
+
+    An entry with several settings is first trained with each of them on the tuning seeds; a rule
+    takes one, and that one is trained on the seeds of the table, which no choice has seen.
+
+    Attributes
+    ----------
+    name : str
+        The experiment's name, and that of its record.
+    about : str
+        A sentence on what it asks.
+    problems, entries : sequence
+        What is run; their names differ.
+    seeds, tuning_seeds : sequence of int
+        For the table and for the choice.
+    rule : callable
+        See `choice.choose`. Default: highest mean accuracy on the clean validation samples.
+    threads : int, optional
+        Threads of the CPU in each process. Default 1: small networks are no faster with more, and
+        sums have one order.
+    resumable : bool
+        Whether a run keeps a checkpoint after each epoch. Default False, for runs of seconds.
+    history : bool
+        Whether the record keeps a number for each epoch. Default False.
+    """
+
+    name: str
+    about: str
+    problems: Sequence[Problem]
+    entries: Sequence[Entry]
+    seeds: Sequence[int]
+    tuning_seeds: Sequence[int] = ()
+    rule: Rule = highest_mean_validation
+    threads: int | None = 1
+    resumable: bool = False
+    history: bool = False
+    at_once: bool = True
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the datasets that the problems load."""
+        return list(dict.fromkeys(problem.load["name"] for problem in self.problems))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the entries and problems."""
+        return [part.name for part in (*self.entries, *self.problems)]
+
+    def leaders(self, entry: str) -> list[str]:
+        """The entries whose choices an entry waits for, itself first."""
+        if entry not in [e.name for e in self.entries]:
+            return []
+        after = self.entry(entry).after
+        return [entry] if after is None else [entry, *self.leaders(after)]
+
+    def tasks(self, record: Done) -> Iterator[Task]:
+        """All tasks that are known by now: choices, then the table, seed by seed."""
+        for problem, entry in self._pairs():
+            for _, tasks in self._tried(entry, problem, record):
+                yield from tasks
+        for seed in self.seeds:
+            for problem, entry in self._pairs():
+                for setting, networks in self._settled(entry, problem, record):
+                    plan = self.plan(entry, problem, setting, networks=networks)
+                    yield self._task(entry, plan, seed)
+
+    def seconds(self, task: Task, device: str) -> float:
+        """About how long a task takes here, judged by a few steps of cross-entropy."""
+        return task.epochs * pace(task.plan, task.seed, device)
+
+    def _pairs(self) -> Iterator[tuple[Problem, Entry]]:
+        for problem in self.problems:
+            for entry in self.entries:
+                if problem.entries is None or entry.name in problem.entries:
+                    yield problem, entry
+
+    def entry(self, name: str) -> Entry:
+        """An entry by its name."""
+        check_choice("name", name, [entry.name for entry in self.entries])
+        return next(entry for entry in self.entries if entry.name == name)
+
+    def _tried(
+        self, entry: Entry, problem: Problem, record: Done
+    ) -> Iterator[tuple[Setting, list[Task]]]:
+        """Each setting of a choice with its tasks; nothing where there is no choice to make."""
+        shared = problem.choices_of is not None and entry.meta != "clean" and entry.meta != "alone"
+        given = self._given(entry, problem, record)
+        if len(entry.grid) == 1 or shared or given is None:
+            return
+        for own in entry.grid:
+            setting = {**own, **given}
+            plan = self.plan(entry, problem, setting, stage="choice")
+            yield setting, [self._task(entry, plan, seed) for seed in self.tuning_seeds]
+
+    def _given(self, entry: Entry, problem: Problem, record: Done) -> Setting | None:
+        """What the leader has chosen; None as long as it has not."""
+        if entry.after is None:
+            return {}
+        leader = self.entry(entry.after)
+        chosen = self.chosen(leader, problem, record)
+        return None if chosen is None else chosen[leader.label or leader.name]
+
+    def chosen(self, entry: Entry, problem: Problem, record: Done) -> dict[str, Setting] | None:
+        """For each network of an entry the chosen setting, None as long as runs are missing.
+
+        Parameters
+        ----------
+        entry : Entry
+            One of this table.
+        problem : Problem
+            One of this table.
+        record : Record
+            Where the runs of the choice are looked up.
+
+        Returns
+        -------
+        dict of str to mapping, or None
+        """
+        given = self._given(entry, problem, record)
+        if given is None:
+            return None
+        if len(entry.grid) == 1:
+            return {entry.label or entry.name: {**entry.grid[0], **given}}
+        if problem.choices_of is not None and entry.meta in ("none", "noisy"):
+            other = next(p for p in self.problems if p.name == problem.choices_of)
+            return self.chosen(entry, other, record)
+        tried = []
+        for setting, tasks in self._tried(entry, problem, record):
+            found = [record.rows(task) for task in tasks]
+            runs = [rows for rows in found if rows is not None]
+            if len(runs) < len(tasks):
+                return None
+            tried.append((setting, runs))
+        return choose(tried, self.rule)
+
+    def _settled(
+        self, entry: Entry, problem: Problem, record: Done
+    ) -> Iterator[tuple[Setting, list[str] | None]]:
+        """The settings of the table, each with the networks that chose it, None for all."""
+        chosen = self.chosen(entry, problem, record)
+        if chosen is None:
+            return
+        if len(chosen) == 1:
+            yield next(iter(chosen.values())), None
+            return
+        for own in entry.grid:  # networks of one run may have chosen different settings
+            wanted = [name for name, setting in chosen.items() if own.items() <= setting.items()]
+            if wanted:
+                yield chosen[wanted[0]], wanted if len(wanted) < len(chosen) else None
+
+    def plan(
+        self,
+        entry: Entry,
+        problem: Problem,
+        setting: Setting,
+        *,
+        stage: str = "table",
+        networks: Sequence[str] | None = None,
+    ) -> Plan:
+        """All that a run is asked to be, in plain data.
+
+        Parameters
+        ----------
+        entry : Entry
+            What is compared.
+        problem : Problem
+            On what.
+        setting : mapping
+            The values that were chosen, or are tried.
+        stage : {"table", "choice"}
+            In a choice nothing of the test part is looked at. Default ``"table"``.
+        networks : sequence of str, optional
+            Names of the rows that are kept. Default: all that the run hands out.
+
+        Returns
+        -------
+        mapping
+        """
+        parts: dict[str, Row] = {"training": {}, "start": {}, "options": {}}
+        for name, value in setting.items():
+            default = f"training.{name}" if name in FIT else f"options.{name}"
+            place, _, argument = entry.where.get(name, default).partition(".")
+            check_choice("where", place, parts)
+            parts[place][argument] = value
+        start = None
+        if entry.start is not None or problem.start is not None:
+            layers = (
+                problem.training,
+                {"warmup_epochs": 0},
+                problem.start or {},
+                entry.start or {},
+            )
+            start = _planned(*layers, parts["start"])
+        plan = {
+            "experiment": self.name,
+            "stage": stage,
+            "scale": problem.scale,
+            "problem": problem.name,
+            "entry": entry.name,
+            "label": entry.label,
+            "after": entry.after,
+            "setting": setting,
+            "load": problem.load,
+            "network": problem.network,
+            "augmentation": problem.augmentation,
+            "meta": None if entry.meta == "none" else entry.meta,
+            "meta_size": entry.meta_size,
+            "start": start,
+            "new_weights": start is not None and not entry.start_goes_on,
+            "build": entry.build,
+            "options": {**entry.options, **parts["options"]},
+            "training": _planned(problem.training, entry.training, parts["training"]),
+            "keep": entry.keep,
+            "networks": networks,
+        }
+        # Without what is not there, so that a field that comes later leaves old plans as they are.
+        there = {name: value for name, value in plan.items() if value not in (None, False, (), {})}
+        return json.loads(json.dumps(there, allow_nan=False))
+
+    def _task(self, entry: Entry, plan: Plan, seed: int) -> Task:
+        training, start = plan["training"], plan.get("start")
+        after_warm_up = training["epochs"] - training["warmup_epochs"]
+        epochs = training["warmup_epochs"] + entry.cost * after_warm_up
+        epochs += 0 if start is None else start["epochs"]
+        return Task(plan, seed, partial(train, history=self.history), epochs)
+
+
+def _planned(*layers: Mapping[str, Any]) -> Row:
+    """Arguments of `nlmeta.fit`: later layers come before earlier ones, and these before `fit`."""
+    given: Row = {}
+    for layer in layers:
+        given |= layer
+    for name in given:
+        check_choice("training", name, FIT)
+    planned = {name: given.get(name, FIT[name]) for name in PLANNED}
+    return planned | {name: value for name, value in given.items() if name not in planned}
+
+
+@lru_cache(maxsize=2)  # tasks of one seed come one after the other
+def _loaded(arguments: str, seed: int) -> Split:
+    return load(**json.loads(arguments), seed=seed)
+
+
+def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
+    """Train and measure the networks of a plan.
+
+    Parameters
+    ----------
+    plan : mapping
+        From `TrainingTable.plan`.
+    seed : int
+        Seed of split, noise, first weights, batches and of what a method draws.
+    place : Place
+        Device and checkpoints.
+    history : bool
+        Whether the outcome holds the history of each stage. Default False.
+
+    Returns
+    -------
+    dict
+        ``split``, ``trained_on`` (digests, 12 digits), ``seconds`` (of training), ``peak_memory``
+        (bytes), ``failed`` (None, or what stopped it for good), ``rows``: for each network
+        ``method`` (its name), ``validation`` and, in a table, ``accuracy`` (clean test samples,
+        last epoch), ``train_accuracy``, ``memorised``, ``recovered``, ``destroyed``, further
+        ``transition_error``, ``labels_recovered`` and ``labels_destroyed`` where something of the
+        kind was learned.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C, or the place's time is up; a checkpoint holds the last whole epoch.
+    """
+    loaded = _loaded(json.dumps(plan["load"]), seed)
+    run = _Run(plan, seed, place, loaded)
+    outcome: Row = {"split": loaded.digest[:12], "trained_on": run.split.digest[:12]}
+    begun = time.perf_counter()
+    rows, failed = [], None
+    try:
+        networks = run.networks()
+        seconds = time.perf_counter() - begun
+        parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
+        for name, network, further in networks:
+            if "networks" not in plan or name in plan["networks"]:
+                measured = {**measure(network, loaded, parts=parts), **further}
+                rows.append({"method": name, **_numbers(measured)})
+    except FloatingPointError as error:  # an outcome; other tasks shall run all the same
+        failed, seconds = str(error), time.perf_counter() - begun
+    outcome |= {
+        "seconds": round(seconds, 2),
+        "peak_memory": peak_memory(place.device),
+        "failed": failed,
+        "rows": rows,
+    }
+    return outcome | ({"history": run.history} if history else {})
+
+
+class _Run:
+    """A plan at work on its data."""
+
+    def __init__(self, plan: Plan, seed: int, place: Place, loaded: Split) -> None:
+        self.plan, self.seed, self.place = plan, seed, place
+        self.history: Row = {}
+        self.began = time.monotonic()
+        if "augmentation" in plan:
+            loaded = loaded.augmented(builders.AUGMENTATIONS[plan["augmentation"]])
+        self.loaded = self.split = loaded
+        if plan.get("meta") == "alone":
+            self.split = loaded.on_meta_set()
+        elif plan.get("meta") == "noisy":
+            self.split = loaded.with_noisy_meta(plan["meta_size"], seed=seed)
+
+    def new_network(self, seed: int) -> nn.Module:
+        options = dict(self.plan["network"])
+        build = builders.NETWORKS[options.pop("name")]
+        return build(self.loaded, seed=seed, **options)
+
+    def networks(self) -> Iterator[tuple[str, nn.Module, Mapping[str, float]]]:
+        """Train, and hand out the networks by the names of their rows."""
+        plan, before = self.plan, None
+        model = self.new_network(self.seed)
+        if "start" in plan:
+            before = model
+            self._fit("start", CrossEntropy(), before, self.loaded, plan["start"])
+            if plan.get("new_weights"):
+                model = self.new_network(self.seed)
+        steps = math.ceil(len(self.split.train) / self._batch_size(plan["training"], self.split))
+        given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
+        method = builders.BUILDERS[plan["build"]](given, **plan["options"])
+        kept = self._keep() if "keep" in plan else None
+        result = self._fit("training", method, model, self.split, plan["training"], on_epoch=kept)
+        label = plan.get("label", plan["entry"])
+        if kept is not None:
+            found = [(f"{label}, five of lowest {s}", kept.ensemble(s), {}) for s in plan["keep"]]
+            return iter([*found, (f"{label}, last five", kept.last_ensemble(), {})])
+        networks = [(label, result.predictor, self._learned(method))]
+        if plan["build"] in builders.STUDENTS:
+            networks.append((f"{label}, student", result.model, {}))
+        return iter(networks)
+
+    def _keep(self) -> KeepEpochs:
+        size = self.plan["meta_size"]
+        x = self.loaded.with_noisy_meta(size, seed=self.seed).meta.x
+        scores = {
+            name: partial(builders.SCORES[name], x=x, seed=self.seed) for name in self.plan["keep"]
+        }
+        return KeepEpochs(self.new_network(self.seed), scores)
+
+    def _learned(self, method: Method) -> dict[str, float]:
+        """How near a learned T, or the T of a correction, and learned labels are to the truth."""
+        found: dict[str, float] = {}
+        transition = method.learned_transition()
+        if transition is None:
+            transition = method.forward_transition()
+        if transition is not None and self.loaded.transition is not None:
+            truth = self.loaded.transition.to(transition)
+            found["transition_error"] = metrics.transition_error(transition, truth)
+        labels = method.learned_labels()
+        if labels is not None and not labels.isnan().any():
+            given, true = self.split.train.y, self.split.true_labels
+            recovery = metrics.label_recovery(labels.cpu(), given.cpu(), true.cpu())
+            found |= {f"labels_{name}": value for name, value in recovery.items()}
+        return found
+
+    def _batch_size(self, training: Mapping[str, Any], split: Split) -> int:
+        return len(split.train) if training["batch_size"] == ALL else training["batch_size"]
+
+    def _fit(
+        self,
+        stage: str,
+        method: Method,
+        model: nn.Module,
+        split: Split,
+        training: Mapping[str, Any],
+        on_epoch: Any = None,
+    ) -> Result:
+        options: Row = {"evaluate_every": training["epochs"], **training}
+        options["batch_size"] = self._batch_size(training, split)
+        place = self.place
+        if place.checkpoint is not None:
+            name = f"{place.checkpoint.name}-{stage}.ckpt"
+            options |= {"checkpoint": place.checkpoint.with_name(name), "resume": True}
+        result = fit(
+            method,
+            model,
+            split,
+            seed=self.seed,
+            device=place.device,
+            on_epoch=on_epoch,
+            progress=False,
+            **options,
+        )
+        if not result.finished:
+            raise KeyboardInterrupt
+        self.history[stage] = _columns(result.history)
+        return result
+
+
+def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
+    """Seconds of an epoch of cross-entropy, judged by a few steps.
+
+    Parameters
+    ----------
+    plan : mapping
+        From `TrainingTable.plan`.
+    seed : int
+        Seed of the data and of the network.
+    device : str
+        As for `nlmeta.fit`.
+    steps : int
+        Steps that are timed, after two others. Default 3.
+
+    Returns
+    -------
+    float
+    """
+    run = _Run(plan, seed, Place(device), _loaded(json.dumps(plan["load"]), seed))
+    size = run._batch_size(plan["training"], run.split)
+    few = run.split.keep(torch.arange(min(len(run.split.train), steps * size)))
+    options = {name: plan["training"][name] for name in ("precision", "channels_last")}
+    options |= {"batch_size": size, "evaluate_every": 2, "device": device, "progress": False}
+    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=2, seed=seed, **options)
+    of_steps = result.history["seconds"].iloc[0]  # nothing is evaluated after the first epoch
+    return float(of_steps) * len(run.split.train) / len(few.train)
+
+
+def _numbers(measured: Mapping[str, float]) -> dict[str, float | None]:
+    """Six digits, and None for what is not a number, which JSON does not know."""
+    return {
+        name: None if math.isnan(value) else round(float(value), 6)
+        for name, value in measured.items()
+    }
+
+
+def _columns(history: pd.DataFrame) -> dict[str, list[Any]]:
+    return {
+        str(name): [None if math.isnan(value) else round(value, 6) for value in column.tolist()]
+        for name, column in history.items()
+    }
