@@ -4,13 +4,16 @@ An array is a tensor, a NumPy array, or a frame or column of pandas. The last tw
 on the CPU. Anything else, a list too, is refused by name.
 """
 
+import hashlib
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Array", "Table", "as_tensor"]
+from nlmeta._torch import bytes_of
+
+__all__ = ["Array", "Table", "as_tensor", "described"]
 
 
 @runtime_checkable
@@ -58,3 +61,19 @@ def as_tensor(name: str, values: Array) -> Tensor:
     raise TypeError(
         f"`{name}` is a {kind}; it must be a tensor, a NumPy array or a pandas frame of numbers"
     )
+
+
+def described(tensor: Tensor) -> str:
+    """A tensor in a line of text: its shape, and a digest that tells it from others.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Of any shape and type. The same numbers in another type have another digest.
+
+    Returns
+    -------
+    str
+        ``"(10, 10), SHA-256 "`` and 64 digits, for example.
+    """
+    return f"{tuple(tensor.shape)}, SHA-256 {hashlib.sha256(bytes_of(tensor)).hexdigest()}"

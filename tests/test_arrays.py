@@ -1,5 +1,6 @@
 """Tensors, NumPy's arrays and pandas' frames say the same, wherever the package takes numbers."""
 
+import hashlib
 import io
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from torch.testing import assert_close
 
 from nlmeta import analysis, metrics, noise, plots
-from nlmeta._arrays import as_tensor
+from nlmeta._arrays import as_tensor, described
 from nlmeta.data import Samples, from_arrays
 
 N, C = 40, 3
@@ -155,3 +156,13 @@ def test_arrays_of_any_layout_keep_numbers_and_type(array):
     tensor = as_tensor("x", array)
     assert tensor.tolist() == array.tolist()
     assert str(tensor.dtype).removeprefix("torch.") == array.dtype.name
+
+
+def test_a_tensor_is_described_by_its_shape_and_a_digest_of_its_numbers():
+    numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    digest = hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
+    assert described(numbers) == f"(2, 2), SHA-256 {digest}"
+    assert described(numbers.T.contiguous().T) == described(numbers)  # however it lies in memory
+    others = numbers.T, numbers.double(), numbers.flatten(), numbers + 1e-6
+    assert len({described(numbers), *map(described, others)}) == 5
+    assert len(described(torch.rand(100, 100))) < 100

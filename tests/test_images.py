@@ -101,6 +101,20 @@ def test_another_type_changes_what_comes_out_and_not_the_bytes():
     assert_close(images[:], in_memory()[:].double(), rtol=1e-6, atol=0)
 
 
+def test_a_description_is_the_same_in_every_precision_and_copies_no_image():
+    images = in_memory().augmented(Brighter())
+    said = images.description
+    assert said == repr(images)
+    assert "mean [10.0, 20.0, 30.0]" in said
+    third = MEAN.double() / 3  # which float32 has to round
+    double = Images(images.stored, mean=third, deviation=DEVIATION.double())
+    assert double.description == repr(double.to("cpu", torch.float32)) != repr(double)
+    elsewhere = Images(images.stored.to("meta"), mean=MEAN, deviation=DEVIATION)  # without numbers
+    assert elsewhere.description == in_memory().description
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        elsewhere.to("cpu")
+
+
 def test_what_indexing_gives_is_at_rest_and_what_batches_give_is_drawn():
     images = in_memory().augmented(Brighter())
     rows = torch.tensor([3, 0])

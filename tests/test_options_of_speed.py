@@ -142,8 +142,23 @@ def test_automatic_precision_asks_the_card_in_use(monkeypatch, capability, wante
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", told)
     card = torch.device("cuda", 1)
-    assert training._native_precision(card) == wanted
-    assert asked == [card]
+    assert training.resolve_precision("auto", card) == wanted
+    assert training.resolve_precision("auto", "cuda:1") == wanted
+    assert asked == [card, card]
+    for named in ("float32", "float64", "bfloat16"):
+        assert training.resolve_precision(named, card) == named
+    assert asked == [card, card]  # a precision that is named needs no look at the card
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", torch.device("cpu")])
+def test_automatic_precision_is_float32_where_there_is_no_such_card(device):
+    assert training.resolve_precision("auto", device) == "float32"
+
+
+def test_an_unknown_precision_is_refused_by_name():
+    text = "`precision` is 'half'; it must be one of 'float32', 'float64', 'bfloat16', 'auto'"
+    with pytest.raises(ValueError, match=text):
+        training.resolve_precision("half", "cpu")
 
 
 TWICE = {

@@ -1,14 +1,20 @@
 """Tests of nlmeta.training: history, seeds, schedule, warm-up, checkpoints, stops, refusals."""
 
+import ast
 import contextlib
 import copy
 import dataclasses
+import errno
 import functools
+import inspect
+import io
 import math
 import os
 import pickle
 import random
 import re
+import tokenize
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from pandas.testing import assert_frame_equal
 from torch import nn
+from tqdm import tqdm
 
 from nlmeta import EMA, MLC, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
 from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
@@ -239,6 +246,23 @@ def test_a_test_part_may_be_empty():
         history = run(model=make(), split=few, epochs=1).history
         assert history["test_accuracy"].isna().all()
         assert history["memorised"].notna().all()
+
+
+def test_the_loop_fits_on_two_screens():
+    """Below 100 lines of code: neither docstring nor comments, nor lines that are empty."""
+    source = inspect.getsource(fit)
+    docstring = ast.parse(source).body[0].body[0]
+    assert ast.get_docstring(ast.parse(source).body[0])
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    lines = {
+        line
+        for token in tokens
+        if token.type not in blank | {tokenize.ENDMARKER}
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    code = lines - set(range(docstring.lineno, docstring.end_lineno + 1))
+    assert 50 < len(code) < 100
 
 
 # seeds
@@ -671,6 +695,8 @@ def test_a_checkpoint_may_be_named_by_a_string(tmp_path):
 def test_a_run_with_numbers_of_numpy_can_be_resumed(tmp_path):
     """Seeds come from `np.arange`, rates from `np.geomspace`."""
     options = {"seed": np.int64(3), "lr": np.float64(0.05), "checkpoint": tmp_path / "run.pt"}
+    options |= {"momentum": np.float64(0.8), "weight_decay": np.float64(1e-3)}
+    options |= {"schedule": np.array([2, 3]), "batch_size": np.int64(32)}
     first = run(**options)
     assert_same_run(first, run(model=mlp(2), resume=True, **options))
 
@@ -823,6 +849,17 @@ def test_refuses_the_checkpoint_of_another_run_and_names_the_setting(name, other
         assert_same_weights(model, mlp())
 
 
+def test_a_matrix_stands_in_a_checkpoint_as_a_digest(tmp_path):
+    """As text, one of 100 classes would take 200 kB in each message and in each file."""
+    path, options = tmp_path / "run.pt", {"epochs": 1, "checkpoint": tmp_path / "run.pt"}
+    run(mlc(initial=torch.full((10, 10), 0.1)), **options)
+    settings = torch.load(path, weights_only=True)["settings"]["method"]
+    assert re.fullmatch(r"\(10, 10\), SHA-256 [0-9a-f]{64}", settings["initial"])
+    other = mlc(initial=torch.eye(10).roll(1, 0))
+    text = f"`checkpoint` {str(path)!r} is of another run: there `method.initial` is '(10, 10), SHA"
+    assert_refused_and_untouched(path, text, method=other, resume=True, epochs=1)
+
+
 def test_refuses_the_checkpoint_of_another_network(tmp_path):
     path = tmp_path / "run.pt"
     run(checkpoint=path)
@@ -848,21 +885,124 @@ def test_refuses_to_write_over_a_file_that_is_there(tmp_path):
     assert_same_weights(model, mlp())
 
 
-def test_a_crash_while_writing_leaves_the_last_whole_checkpoint(tmp_path, monkeypatch):
-    path, save = tmp_path / "run.pt", torch.save
+def broken_at(rows, error):
+    """`torch.save`, which breaks off in the middle of the file at the given number of epochs."""
+    whole = torch.save
 
-    def crash_at_the_third(state, target):
-        if len(state["rows"]) == 3:
-            target.write_bytes(b"half a file")
-            raise OSError("no space left on device")
-        save(state, target)
+    def save(state, file):
+        if len(state["rows"]) == rows:
+            file.write(b"half a file")
+            raise error
+        whole(state, file)
 
-    monkeypatch.setattr(torch, "save", crash_at_the_third)
-    refused("no space left", lambda: run(checkpoint=path), OSError)
-    monkeypatch.undo()
-    assert len(torch.load(path, weights_only=True)["rows"]) == 2
+    return save
+
+
+def assert_whole_and_continued(path, rows):
+    """The checkpoint holds so many epochs, and the run goes on from there to its own numbers."""
+    assert len(torch.load(path, weights_only=True)["rows"]) == rows
     assert_same_run(run(), run(checkpoint=path, resume=True))
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_crash_while_writing_leaves_the_last_whole_checkpoint(tmp_path, monkeypatch):
+    path, full = tmp_path / "run.pt", OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(torch, "save", broken_at(3, full))
+    text = (
+        f"No space left on device: `checkpoint` {str(path)!r} could not be written after epoch 3; "
+        "it still holds epoch 2, and resume=True continues from there"
+    )
+    with pytest.raises(OSError, match=re.escape(text)) as raised:
+        run(checkpoint=path)
+    assert raised.value.errno == errno.ENOSPC
+    monkeypatch.undo()
     assert os.listdir(tmp_path) == ["run.pt"]
+    assert_whole_and_continued(path, 2)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), PermissionError(errno.EACCES, "no")])
+def test_the_first_checkpoint_that_cannot_be_written_leaves_nothing(error, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    monkeypatch.setattr(torch, "save", broken_at(1, error))
+    text = f"`checkpoint` {str(path)!r} could not be written after epoch 1; there was none before"
+    refused(text, lambda: run(checkpoint=path), type(error))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_resumed_run_that_cannot_write_says_what_the_checkpoint_holds(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    run(checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt))
+    monkeypatch.setattr(torch, "save", broken_at(3, OSError("no space left")))
+    refused("it still holds epoch 2", lambda: run(checkpoint=path, resume=True), OSError)
+    monkeypatch.undo()
+    assert_whole_and_continued(path, 2)
+
+
+def test_a_file_that_the_system_cuts_off_is_told_by_its_reason(tmp_path):
+    """PyTorch's own error, of positions in a file, would hide it."""
+    resource = pytest.importorskip("resource")
+    before, path = resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "run.pt"
+
+    def on_epoch(epoch, model, method):
+        if epoch == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, before[1]))
+        return {}
+
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as raised:
+            run(checkpoint=path, on_epoch=on_epoch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.errno == errno.EFBIG
+    assert_whole_and_continued(path, 2)
+
+
+def test_ctrl_c_behind_an_error_of_pytorch_is_ctrl_c(tmp_path, monkeypatch):
+    def save(state, file):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")  # as it ends a file that was broken off
+
+    monkeypatch.setattr(torch, "save", save)
+    assert not run(checkpoint=tmp_path / "run.pt").finished
+
+
+def test_an_error_that_is_none_of_the_disk_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", broken_at(1, RuntimeError("no such storage")))
+    refused("no such storage", lambda: run(checkpoint=tmp_path / "run.pt"), RuntimeError)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_ctrl_c_while_a_checkpoint_is_written_leaves_the_last_whole_one(
+    twice, tmp_path, monkeypatch, capsys
+):
+    """The second one comes while what was written of the new file is removed."""
+    path = tmp_path / "run.pt"
+    monkeypatch.setattr(torch, "save", broken_at(3, KeyboardInterrupt()))
+    if twice:
+        monkeypatch.setattr(Path, "unlink", lambda *_, **__: broken_off())
+    result = run(checkpoint=path)
+    assert not result.finished
+    assert result.history["epoch"].tolist() == [1, 2, 3]
+    said = f"stopped after 3 of 4 epochs; resume=True continues from {str(path)!r}, after epoch 2"
+    assert said in capsys.readouterr().out
+    monkeypatch.undo()
+    left = ["run.pt", "run.pt.part"] if twice else ["run.pt"]
+    assert sorted(os.listdir(tmp_path)) == left
+    assert_whole_and_continued(path, 2)
+
+
+def broken_off():
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_a_second_time_before_the_first_is_told_leaves_the_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    monkeypatch.setattr(tqdm, "write", lambda *_: broken_off())
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt))
+    assert_whole_and_continued(path, 2)
 
 
 # precision and device

@@ -314,6 +314,12 @@ class Images:
         )
 
     @property
+    def description(self) -> str:
+        """What `repr` says, the same on every device and in every precision; no image is copied."""
+        mean, deviation = (t.to("cpu", torch.float32) for t in (self.mean, self.deviation))
+        return repr(self._changed(mean=mean, deviation=deviation))
+
+    @property
     def on_disk(self) -> bool:
         """Whether the images are decoded when they are asked for."""
         return isinstance(self.stored, ImageFiles)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import distributed, losses
+from nlmeta._arrays import described
 from nlmeta._checks import check_transition
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
@@ -43,7 +44,7 @@ class ForwardCorrection(Method):
         super().__init__()
         check_transition("transition", transition)
         self.register_buffer("transition", transition.detach().clone())
-        self.given = str(transition.tolist())  # so that the settings tell one T from another
+        self.given = described(transition)  # so that the settings tell one T from another
 
     def step(
         self,

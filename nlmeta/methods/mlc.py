@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel, losses
+from nlmeta._arrays import described
 from nlmeta._checks import check_choice, check_count, check_not_negative, check_transition
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
@@ -107,7 +108,7 @@ class MLC(Method):
         if initial is not None:
             check_transition("initial", start)
         self.transition = nn.Parameter(start)
-        self.initial = "identity" if initial is None else str(start.tolist())
+        self.initial = "identity" if initial is None else described(start)
         self.virtual_lr = virtual_lr
         self.transition_lr = transition_lr
         self.space = space

@@ -1,0 +1,14 @@
+"""`fit`: the one training loop of the book, and `measure`: the one measurement.
+
+`fit` does what every run needs around a method's `step` and nothing of the method itself: batches,
+learning rate, warm-up, evaluation after each epoch, a history, checkpoints that continue to the
+same numbers, and a clean stop on Ctrl-C. A method works without it: its `step` goes into any loop.
+"""
+
+from nlmeta.training.devices import choose_device, resolve_precision
+from nlmeta.training.evaluation import measure
+from nlmeta.training.loop import fit
+from nlmeta.training.progress import progress_wanted
+from nlmeta.training.result import Result
+
+__all__ = ["Result", "choose_device", "fit", "measure", "progress_wanted", "resolve_precision"]

@@ -1,0 +1,116 @@
+"""Where and in which numbers a run computes: the device, the precision, autocast."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from nlmeta._checks import check_choice
+from nlmeta._torch import move
+from nlmeta.data import Split
+from nlmeta.methods import Method
+
+__all__ = ["autocast", "choose_device", "move_all", "resolve_precision"]
+
+PRECISIONS = ("float32", "float64", "bfloat16", "auto")
+
+
+def choose_device(device: torch.device | str | None = None) -> torch.device:
+    """The device with the given name, or the fastest of this machine.
+
+    Parameters
+    ----------
+    device : torch.device or str, optional
+        For example ``"cpu"`` or ``"cuda:1"``. Default: CUDA, else MPS, else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or this machine has no such device.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    allowed = "`device` is {!r}; it must be 'cpu', 'mps' or 'cuda', or one with a number, 'cuda:1'"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(allowed.format(str(device))) from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if chosen.type not in available:
+        raise ValueError(allowed.format(str(device)))
+    if not available[chosen.type]:
+        raise ValueError(f"`device` is {str(device)!r}; this machine has no such device")
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return chosen
+
+
+def resolve_precision(
+    precision: Literal["float32", "float64", "bfloat16", "auto"], device: torch.device | str
+) -> Literal["float32", "float64", "bfloat16"]:
+    """The precision in which `nlmeta.fit` computes on a device: what ``"auto"`` comes to.
+
+    Parameters
+    ----------
+    precision : {"float32", "float64", "bfloat16", "auto"}
+        As for `nlmeta.fit`.
+    device : torch.device or str
+        The device of the run, for example from `choose_device`.
+
+    Returns
+    -------
+    {"float32", "float64", "bfloat16"}
+        `precision` itself unless it is ``"auto"``. That is ``"bfloat16"`` on a GPU which computes
+        in it natively, of compute capability 8 (Ampere) or more, and ``"float32"`` elsewhere.
+
+    Raises
+    ------
+    ValueError
+        The precision is unknown.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    if precision != "auto":
+        return precision
+    card = torch.device(device)
+    native = card.type == "cuda" and torch.cuda.get_device_capability(card)[0] >= 8
+    return "bfloat16" if native else "float32"
+
+
+def move_all(
+    method: Method,
+    model: nn.Module,
+    split: Split,
+    options: Mapping[str, Any],
+    device: torch.device,
+) -> Split:
+    """Move a method and a network to a device, in place, and return the split moved there.
+
+    All floats become float64 if that is the option ``"precision"``, else float32. Autocast needs
+    no other type: the weights stay in float32.
+    """
+    dtype = torch.float64 if options["precision"] == "float64" else torch.float32
+    split = split.to(device, dtype)
+    move(model, device, dtype)
+    if options["channels_last"]:
+        model.to(memory_format=torch.channels_last)
+    move(method, device, dtype)
+    return split
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """PyTorch's autocast for ``"bfloat16"``; for the other precisions nothing."""
+    if precision != "bfloat16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

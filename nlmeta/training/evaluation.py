@@ -1,0 +1,97 @@
+"""The one measurement of a network on a split, for `fit`, for `compare` and for the experiments."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta import metrics
+from nlmeta.data import Images, Samples, Split
+
+__all__ = ["measure"]
+
+PARTS = ("train", "validation", "test")
+
+
+def measure(
+    predictor: nn.Module,
+    split: Split,
+    *,
+    parts: Collection[str] = ("train", "test"),
+    batch_size: int | None = None,
+) -> dict[str, float]:
+    """Measure what a network predicts on some parts of a split.
+
+    Parameters
+    ----------
+    predictor : nn.Module
+        Maps inputs of shape (n, ...) to logits of shape (n, C). It predicts in evaluation mode, and
+        has its own modes back afterwards.
+    split : Split
+        The data. The parts that are measured are brought to the device and to the floating-point
+        type of the predictor, unless they are there already.
+    parts : collection of str
+        The parts to measure, of ``"train"``, ``"validation"`` and ``"test"``. Default: the training
+        and the test part.
+    batch_size : int, optional
+        Samples per forward pass. Default: 1,024, or fewer if they are large, see `metrics.predict`.
+
+    Returns
+    -------
+    dict of str to float
+        Shares in [0, 1], in this order; a share of no samples is NaN.
+
+        ``"test"`` gives ``accuracy``, the share of clean labels that are predicted, and
+        ``"validation"`` the same as ``validation``. ``"train"`` gives ``train_accuracy``, the share
+        of the *given* labels that are predicted; ``memorised``, see `metrics.memorised`; and
+        ``recovered`` and ``destroyed``, see `metrics.label_recovery`. The last three are NaN if the
+        true labels are unknown. If the training images stay on disk, ``"train"`` gives nothing: all
+        of them would have to be decoded once more.
+
+    Raises
+    ------
+    FloatingPointError
+        Logits are not finite.
+    TypeError
+        `parts` is a single string.
+    ValueError
+        `parts` names another part, or `batch_size` is below 1.
+    """
+    if isinstance(parts, str):
+        raise TypeError(f"`parts` is {parts!r}; it must be a collection of names: ({parts!r},)")
+    for part in parts:
+        if part not in PARTS:
+            known = ", ".join(repr(name) for name in PARTS)
+            raise ValueError(f"`parts` holds {part!r}; the parts to measure are {known}")
+    measured: dict[str, float] = {}
+    for part, name in (("test", "accuracy"), ("validation", "validation")):
+        if part in parts:
+            samples = _beside(predictor, getattr(split, part))
+            logits = _finite_logits(predictor, samples, batch_size)
+            measured[name] = metrics.accuracy(logits, samples.y)
+    if "train" in parts and not (isinstance(split.train.x, Images) and split.train.x.on_disk):
+        samples = _beside(predictor, split.train)
+        logits = _finite_logits(predictor, samples, batch_size)
+        true = None if split.true_labels is None else split.true_labels.to(samples.y.device)
+        measured["train_accuracy"] = metrics.accuracy(logits, samples.y)
+        measured["memorised"] = metrics.memorised(logits, samples.y, true)
+        measured |= metrics.label_recovery(logits, samples.y, true)
+    return measured
+
+
+def _beside(predictor: nn.Module, samples: Samples) -> Samples:
+    """The samples on the predictor's device and in its floating-point type."""
+    like = next(predictor.parameters(), None)
+    if like is None:
+        return samples
+    return samples.to(like.device, metrics.floating_type(predictor))
+
+
+def _finite_logits(predictor: nn.Module, samples: Samples, batch_size: int | None) -> Tensor:
+    logits = metrics.predict(predictor, samples.x, batch_size=batch_size)
+    if not torch.isfinite(logits).all():
+        raise FloatingPointError(
+            "the network's logits are no longer finite; a smaller learning rate often helps. "
+            "Earlier checkpoints are untouched"
+        )
+    return logits

@@ -1,0 +1,171 @@
+"""A run in progress: its state, its steps, and what is measured after an epoch."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, repeat
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlmeta import distributed
+from nlmeta._torch import compiled
+from nlmeta.data import Batch, Batches, Split
+from nlmeta.data.batches import draw_batches
+from nlmeta.methods import Method
+from nlmeta.seeding import generator, seeded
+from nlmeta.training.devices import autocast
+from nlmeta.training.evaluation import measure
+
+__all__ = ["OnEpoch", "Run"]
+
+OnEpoch = Callable[[int, nn.Module, Method], Mapping[str, float]]
+
+#: The columns of the history, by the names of `measure`.
+COLUMNS = {
+    "accuracy": "test_accuracy",
+    "train_accuracy": "train_accuracy",
+    "memorised": "memorised",
+}
+
+
+class Run:
+    """All that a run must keep to go on as if nothing had happened.
+
+    Parameters
+    ----------
+    method, model, split
+        As for `fit`, on the device of the run.
+    settings : mapping
+        From `settings_of`.
+    device : torch.device
+        The device of the run.
+    on_epoch : callable, optional
+        As for `fit`.
+
+    Attributes
+    ----------
+    optimizer : torch.optim.SGD
+        Over the parameters of the network.
+    rows : list of dict
+        The history: a row for each epoch that has ended.
+    saved : int
+        The number of epochs that the checkpoint holds.
+    generators : dict of str to torch.Generator
+        The streams that batches and meta batches are drawn from.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        model: nn.Module,
+        split: Split,
+        settings: Mapping[str, Any],
+        device: torch.device,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
+        self.method, self.model, self.split = method, model, split
+        self.settings, self.device, self.on_epoch = settings, device, on_epoch
+        rates = {name: settings[name] for name in ("lr", "momentum", "weight_decay")}
+        self.optimizer = torch.optim.SGD(model.parameters(), **rates)
+        self.rows: list[dict[str, float]] = []
+        self.saved = 0
+        self.modes = [(part, part.training) for part in model.modules()]
+        names = ("batches", "meta batches")
+        self.generators = {name: generator(settings["seed"], name) for name in names}
+        self.batches = Batches(
+            split.train,
+            settings["batch_size"],
+            smallest=method.smallest_batch,
+            generator=self.generators["batches"],
+        )
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training part; the first entries of the epoch's row."""
+        methods = [part for part in self.method.modules() if isinstance(part, Method)]
+        networks = [self.model, *chain.from_iterable(part.networks for part in methods)]
+        for part, mode in self.modes:  # `train` would wake up layers that the caller had frozen
+            part.training = mode
+        with compiled(self.model, self.settings["compile"]), distributed.joint(*networks):
+            row = self._steps(epoch)
+        distributed.broadcast(self.model, self.method)  # statistics differ until here
+        return row
+
+    def finish_epoch(self, epoch: int, *, evaluate: bool) -> dict[str, float]:
+        """Measure and call `on_epoch`; further entries of the epoch's row.
+
+        With a stream of its own for each epoch: what is drawn here moves no dropout of the run.
+        """
+        row: dict[str, float] = {}
+        with seeded(self.settings["seed"], own_stream(f"after epoch {epoch}"), self.device):
+            if evaluate:
+                measured = measure(self.method.predictor(self.model), self.split)
+                row |= {COLUMNS[name]: measured[name] for name in COLUMNS if name in measured}
+            if self.on_epoch is not None:
+                numbers = self.on_epoch(epoch, self.model, self.method) or {}
+                row |= {name: float(value) for name, value in numbers.items()}
+        return row
+
+    def _steps(self, epoch: int) -> dict[str, float]:
+        steps, diagnostics = len(self.batches), []
+        pairs = zip(self.batches, self._meta_batches(epoch, steps), strict=True)
+        for i, (train, meta) in enumerate(pairs):
+            share_done = ((epoch - 1) * steps + i) / (self.settings["epochs"] * steps)
+            lr = self.settings["lr"] * _factor(self.settings["schedule"], epoch, share_done)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            with autocast(self.settings["precision"], self.device):
+                diagnostics.append(self._step(epoch, train, meta))
+        means = _means(diagnostics, type(self.method).__name__, epoch)
+        return {"epoch": epoch, "lr": lr, **means}
+
+    def _meta_batches(self, epoch: int, steps: int) -> Iterator[Batch | None]:
+        """One for each step, or None where there is nothing to do with it."""
+        if epoch <= self.settings["warmup_epochs"] or not self.method.needs_meta:
+            return repeat(None, steps)
+        size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
+        return draw_batches(self.split.meta, size, steps, generator=order)
+
+    def _step(self, epoch: int, train: Batch, meta: Batch | None) -> dict[str, Tensor]:
+        train = self._laid_out(train)
+        if epoch <= self.settings["warmup_epochs"]:
+            return self.method.warmup_step(self.model, self.optimizer, train)
+        meta = None if meta is None else self._laid_out(meta)
+        return self.method.step(self.model, self.optimizer, train, meta)
+
+    def _laid_out(self, batch: Batch) -> Batch:
+        if not self.settings["channels_last"] or batch.x.ndim != 4:
+            return batch
+        return batch._replace(x=batch.x.contiguous(memory_format=torch.channels_last))
+
+
+def own_stream(purpose: str) -> str:
+    """The name of this process's stream of random numbers; process 0 has the plain name."""
+    number = distributed.rank()
+    return f"{purpose} {number}" if number else purpose
+
+
+def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
+    """What the learning rate is multiplied with, `position` running from 0 to 1 over the run."""
+    if isinstance(schedule, list):
+        return 0.1 ** sum(epoch >= drop for drop in schedule)
+    return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
+
+
+def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dict[str, float]:
+    """Means over an epoch's steps, or over those that had the number.
+
+    The device is waited for here, once, and not in each step.
+    """
+    means = {}
+    for name in dict.fromkeys(chain.from_iterable(diagnostics)):
+        steps = [step for step, d in enumerate(diagnostics, start=1) if name in d]
+        values = torch.stack([diagnostics[step - 1][name] for step in steps]).cpu().double()
+        if not values.isfinite().all():
+            first = int((~values.isfinite()).nonzero()[0])
+            raise FloatingPointError(
+                f"{method}: `{name}` is {values[first]} at step {steps[first]} of epoch {epoch}; "
+                "a smaller learning rate often helps. Earlier checkpoints are untouched"
+            )
+        means[name] = values.mean().item()
+    return means
