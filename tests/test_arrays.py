@@ -25,7 +25,6 @@ T = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.0, 0.3, 0.7]], dtype=torc
 ESTIMATE = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]], dtype=torch.float64)
 IMAGES = torch.rand(N, 4, 4, generator=GENERATOR)
 X = torch.randn(N, 5, generator=GENERATOR)
-NAMES = ("cat", "dog", "cow")
 
 
 def seeded():
@@ -70,12 +69,7 @@ CALLS = {
     ),
     "subset": (lambda a: Samples(X, TRUE).subset(a).x, [torch.tensor([5, 1])]),
     "transition_matrix": (plots.transition_matrix, [T]),
-    "learned_transition": (plots.learned_transition, [ESTIMATE, T]),
     "transition_beside_estimate": (plots.transition_beside_estimate, [T, ESTIMATE]),
-    "class_rates": (
-        lambda a, b, c: plots.class_rates(a, b, class_names=NAMES, transition=c),
-        [TRUE, GIVEN, T],
-    ),
     "noisy_examples": (lambda a, b: plots.noisy_examples(IMAGES, a, b), [TRUE, GIVEN]),
     "loss_mixture": (lambda a, b: plots.loss_mixture(a, wrong=b), [LOSSES, GIVEN != TRUE]),
 }

@@ -1,8 +1,10 @@
 """Tests of nlmeta.plots: what a figure says, not how it looks."""
 
+import inspect
 import itertools
 import re
 import runpy
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,7 +15,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from nlmeta import analysis, noise, plots, widgets
+from nlmeta import Method, analysis, methods, noise, plots, widgets
 from nlmeta.data import Images, Samples, Split
 
 mpl.use("Agg")
@@ -100,10 +102,45 @@ def test_every_method_has_a_style_that_no_other_has():
     assert len(looks) == len(markers) == len(METHODS)
 
 
-@pytest.mark.parametrize("module", [plots, widgets])
-def test_importing_changes_no_setting_of_matplotlib(module):
+# The label under which tables and figures show a method.
+LABELS = {
+    "CLIDMU": "CLID-MU",
+    "CoTeaching": "Co-teaching",
+    "CrossEntropy": "cross-entropy",
+    "ELR": "ELR",
+    "EMA": "EMA",
+    "ForwardCorrection": "forward",
+    "GeneralisedCrossEntropy": "GCE",
+    "GoldLossCorrection": "GLC",
+    "LearningToReweight": "learning to reweight",
+    "MLC": "MLC",
+    "MLNT": "MLNT",
+    "MSLG": "MSLG",
+    "MetaWeightNet": "Meta-Weight-Net",
+}
+WRAPPERS = {"Captured", "EveryKth"}  # drawn as the method within
+IN_NO_FIGURE = {"FixMatch"}
+
+
+def test_every_method_of_the_package_has_a_style():
+    """A method that is added gets a label here and a style, or is named with a reason."""
+    public = {name: getattr(methods, name) for name in methods.__all__}
+    there = {
+        name
+        for name, value in public.items()
+        if inspect.isclass(value) and issubclass(value, Method) and value is not Method
+    }
+    assert there == {*LABELS} | WRAPPERS | IN_NO_FIGURE
+    assert {*LABELS.values()} <= {*plots.STYLES}
+
+
+FILES = [*sorted(Path(plots.__file__).parent.glob("*.py")), Path(widgets.__file__)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_importing_changes_no_setting_of_matplotlib(file):
     before = mpl.rcParams.copy()
-    runpy.run_path(module.__file__)
+    runpy.run_path(str(file))
     assert mpl.rcParams == before
 
 
@@ -136,7 +173,7 @@ def test_entries_are_written_for_few_classes_only_unless_asked():
 def test_figures_are_white_also_when_the_readers_settings_are_dark():
     with plt.style.context("dark_background"):
         ax = plots.transition_matrix(noise.pair(3, 0.3))
-        figure = plots.learned_transition(torch.eye(3), noise.pair(3, 0.3))
+        figure = plots.transition_beside_estimate(noise.pair(3, 0.3), torch.eye(3))
     assert to_rgb(ax.figure.get_facecolor()) == to_rgb(figure.get_facecolor()) == (1, 1, 1)
     assert to_rgb(ax.get_facecolor()) == (1, 1, 1)
 
@@ -148,12 +185,6 @@ def test_given_axes_are_drawn_on():
     assert plots.memorisation_curve(history(), ax=ax) is ax
     _, ax = plt.subplots()
     assert plots.paired_differences(results(), reference="EMA", ax=ax) is ax
-
-
-def test_a_learned_matrix_stands_beside_the_true_one_with_its_error():
-    figure = plots.learned_transition(torch.eye(4), noise.symmetric(4, 0.5))
-    titles = [ax.get_title() for ax in figure.axes]
-    assert titles[:2] == ["Learned (error 0.500)", "True"]
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 8), (5, 1, 8, 8), (5, 3, 8, 8)])
@@ -409,25 +440,6 @@ def test_equal_matrices_show_no_difference():
     assert set(texts(figure.axes[2])) == {""}
 
 
-def test_rates_of_classes_have_counts_and_the_rate_asked_for():
-    """Class 0: one of four wrong; class 1: two of three; class 2: no sample."""
-    true = torch.tensor([0, 0, 0, 0, 1, 1, 1])
-    given = torch.tensor([0, 0, 2, 0, 0, 1, 2])
-    T = torch.tensor([[0.8, 0.0, 0.2], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])
-    ax = plots.class_rates(true, given, class_names=["a", "b", "c"], transition=T)
-    assert [bar.get_width() for bar in ax.patches] == pytest.approx([25, 200 / 3, 0])
-    assert texts(ax) == ["1 of 4", "2 of 3", "0 of 0"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
-    assert ax.yaxis_inverted()
-    assert ax.get_xlabel().endswith("marks: rate asked for ± 2 standard errors")
-    marks, _, (bars,) = ax.containers[1]
-    assert np.allclose(marks.get_xdata(), [20, 50, 0])
-    spans = [segment[1, 0] - segment[0, 0] for segment in bars.get_segments()]
-    errors = [100 * (rate * (1 - rate) / n) ** 0.5 for rate, n in [(0.2, 4), (0.5, 3), (0, 1)]]
-    assert np.allclose(spans, [4 * error for error in errors])
-    assert len(plots.class_rates(true, given, class_names=["a", "b", "c"]).containers) == 1
-
-
 def losses_of_two_kinds():
     g = torch.Generator().manual_seed(0)
     wrong = torch.rand(600, generator=g) < 0.3
@@ -472,15 +484,12 @@ def test_wrong_labels_are_told_apart_only_where_they_are_known():
 
 def test_new_figures_draw_on_given_axes_and_are_white():
     losses, _ = losses_of_two_kinds()
-    labels = torch.tensor([0, 1, 1])
     with plt.style.context("dark_background"):
         _, ax = plt.subplots()
         assert plots.loss_mixture(losses, ax=ax) is ax
-        _, other = plt.subplots()
-        assert plots.class_rates(labels, labels, class_names=["a", "b"], ax=other) is other
         sheet = plots.suspects_sheet(suspects(), torch.zeros(5, 2, 2))
         beside = plots.transition_beside_estimate(torch.eye(3), noise.pair(3, 0.3))
-    for figure in (ax.figure, other.figure, sheet, beside):
+    for figure in (ax.figure, sheet, beside):
         assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
     assert to_rgb(beside.axes[2].get_facecolor()) == (1, 1, 1)
 
@@ -499,11 +508,6 @@ def test_refuses_what_the_new_figures_cannot_draw():
     refused(
         "`estimate` has shape (2, 2) and `truth` (3, 3)",
         lambda: plots.transition_beside_estimate(torch.eye(3), torch.eye(2)),
-    )
-    labels = torch.tensor([0, 1, 1])
-    refused(
-        "`transition` has shape (3, 3); 2 classes need (2, 2)",
-        lambda: plots.class_rates(labels, labels, class_names=["a", "b"], transition=torch.eye(3)),
     )
     losses, wrong = losses_of_two_kinds()
     refused("`wrong` is torch.float32", lambda: plots.loss_mixture(losses, wrong=wrong.float()))
