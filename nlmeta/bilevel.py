@@ -35,8 +35,8 @@ code, kept as the reference that the tests compare with. Chapter 4 derives all o
 `Lookahead` says more than a mode: which layers look ahead, and whether memory is worth more than
 time.
 
-BatchNorm's running statistics move only in `record`, the forward pass that the ordinary step needs
-anyway; every other pass works on copies that are thrown away.
+BatchNorm's running statistics move only in `forward_pass`, which the ordinary step needs anyway;
+every other pass works on copies that are thrown away.
 
 Where several processes share a batch, gradients by theta are summed over them here, and everything
 else is as with one, see `nlmeta.distributed`.
@@ -63,23 +63,23 @@ from nlmeta.models.outputs import check_inputs, logits_of, with_features
 from nlmeta.seeding import random_state, set_random_state
 
 __all__ = [
-    "Forward",
+    "ForwardPass",
     "Hypergradient",
     "Lookahead",
     "Mode",
     "Order",
-    "at",
+    "forward_pass",
     "hypergradient",
     "hypergradient_from_tangent",
     "outer_gradient",
     "parameters",
-    "record",
-    "renewed",
-    "replayed",
+    "recomputed",
+    "same_random_numbers",
     "tangent",
     "trial_gradient",
     "trial_gradients",
     "virtual_step",
+    "with_parameters",
 ]
 
 Parameters = dict[str, Tensor]
@@ -105,10 +105,10 @@ class Lookahead:
     ----------
     mode : {"jvp", "fd", "exact"}
         See the table of this module. Default ``"jvp"``.
-    lean : bool
-        Free the graph of the recorded pass after the virtual step, and run that pass again for the
-        ordinary step (`renewed`), as in recomputation or activation checkpointing: one forward
-        more, for the memory of about one graph less. The numbers stay the same. Not for
+    recompute : bool
+        Free the graph of the forward pass after the virtual step, and run that pass again for the
+        ordinary step (`recomputed`), as in activation checkpointing: one forward more, for the
+        memory of about one graph less. The numbers stay the same. Not for
         ``"exact"``, nor with `only`. Default False.
     only : tuple of str, optional
         Beginnings of the names of the parameters that look ahead; the others are held fixed in the
@@ -124,7 +124,7 @@ class Lookahead:
     """
 
     mode: Mode = "jvp"
-    lean: bool = False
+    recompute: bool = False
     only: tuple[str, ...] | None = None
     fd_step: float = 1e-2
     one_sided: bool = False
@@ -136,10 +136,10 @@ class Lookahead:
             raise ValueError(f"`one_sided` is True; it is for mode='fd', not for {self.mode!r}")
         if isinstance(self.only, str):
             raise ValueError(f"`only` is {self.only!r}; it must be a tuple, ({self.only!r},)")
-        if self.lean and (self.mode == "exact" or self.only is not None):
+        if self.recompute and (self.mode == "exact" or self.only is not None):
             raise ValueError(
-                "`lean` is True; it needs a virtual step that can free the whole graph, so neither "
-                "mode='exact' nor `only`"
+                "`recompute` is True; it needs a virtual step that can free the whole graph, so "
+                "neither mode='exact' nor `only`"
             )
 
     @classmethod
@@ -148,7 +148,7 @@ class Lookahead:
         return mode if isinstance(mode, Lookahead) else cls(mode)
 
 
-class Forward(NamedTuple):
+class ForwardPass(NamedTuple):
     """A forward pass on the training batch whose graph is kept, with the random numbers it drew.
 
     Attributes
@@ -222,7 +222,7 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
     return chosen
 
 
-def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
+def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     """The network as a function, with parameters `theta` in the place of its own.
 
     Calling it leaves `model` as it was. Buffers (running statistics) are copied for each call, and
@@ -263,7 +263,7 @@ def at(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     return network
 
 
-def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
+def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> ForwardPass:
     """The forward pass that lookahead and ordinary step share.
 
     It runs on the network itself, so running statistics move here, and nowhere else.
@@ -279,7 +279,7 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
 
     Returns
     -------
-    Forward
+    ForwardPass
         The logits with their graph, and the random numbers that dropout drew.
 
     Raises
@@ -296,12 +296,12 @@ def record(model: nn.Module, x: Tensor, *, features: bool = False) -> Forward:
     state, buffers = random_state(x.device), _entering_buffers(model)
     if features:
         logits, seen = with_features(model, x)
-        return Forward(x, logits, state, seen.detach(), buffers)
-    return Forward(x, logits_of(model, x), state, None, buffers)
+        return ForwardPass(x, logits, state, seen.detach(), buffers)
+    return ForwardPass(x, logits_of(model, x), state, None, buffers)
 
 
-def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forward:
-    """The recorded pass for the ordinary step: run again if the lookahead was lean, else as it is.
+def recomputed(model: nn.Module, forward: ForwardPass, mode: Mode | Lookahead) -> ForwardPass:
+    """The recorded pass for the ordinary step: run again if the lookahead freed its graph.
 
     The pass repeats its random numbers, and running statistics do not move a second time.
 
@@ -309,20 +309,20 @@ def renewed(model: nn.Module, forward: Forward, mode: Mode | Lookahead) -> Forwa
     ----------
     model : nn.Module
         The network, at the parameters of the recorded pass.
-    forward : Forward
-        From `record`.
+    forward : ForwardPass
+        From `forward_pass`.
     mode : {"jvp", "fd", "exact"} or Lookahead
         What `hypergradient` was called with.
 
     Returns
     -------
-    Forward
+    ForwardPass
         Whose logits have a graph.
     """
-    if not Lookahead.of(mode).lean:
+    if not Lookahead.of(mode).recompute:
         return forward
-    with replayed(forward):
-        network = at(model, parameters(model) | forward.buffers)
+    with same_random_numbers(forward):
+        network = with_parameters(model, parameters(model) | forward.buffers)
         return forward._replace(logits=logits_of(network, forward.x))
 
 
@@ -332,7 +332,7 @@ def virtual_step(
     *,
     lr: float,
     create_graph: bool = False,
-    lean: bool = False,
+    free_graph: bool = False,
     only: tuple[str, ...] | None = None,
 ) -> Parameters:
     """Parameters after one plain gradient step, equation (4.1). The network itself does not move.
@@ -349,7 +349,7 @@ def virtual_step(
         Size of the virtual step.
     create_graph : bool
         Keep the step differentiable, which ``mode="exact"`` needs. Default False.
-    lean : bool
+    free_graph : bool
         Free the graph of `loss`. Default False: it is kept, for the ordinary step that comes later.
     only : tuple of str, optional
         See `Lookahead`. Default: every parameter moves.
@@ -374,7 +374,7 @@ def virtual_step(
     gradients = torch.autograd.grad(
         loss,
         list(theta.values()),
-        retain_graph=create_graph or not lean,
+        retain_graph=create_graph or not free_graph,
         create_graph=create_graph,
         materialize_grads=True,
     )
@@ -412,7 +412,7 @@ def outer_gradient(
     """
     # Leaves, so that the gradient ends there and does not go back through the step.
     leaves = {name: p.detach().requires_grad_(p.requires_grad) for name, p in theta_hat.items()}
-    value = outer_loss(at(model, leaves))
+    value = outer_loss(with_parameters(model, leaves))
     moved = {name: p for name, p in leaves.items() if p.requires_grad}
     gradients = _gradients_at(model, moved, value)
     return dict(zip(moved, sum_over_processes(gradients), strict=True)), value.detach()
@@ -420,7 +420,7 @@ def outer_gradient(
 
 def tangent(
     model: nn.Module,
-    forward: Forward,
+    forward: ForwardPass,
     direction: Parameters,
     *,
     mode: Literal["jvp", "fd"] = "jvp",
@@ -433,7 +433,7 @@ def tangent(
     ----------
     model : nn.Module
         The network, at the parameters theta.
-    forward : Forward
+    forward : ForwardPass
         The recorded pass; its batch and its random numbers are used again.
     direction : dict of str to Tensor
         v, by parameter name. Parameters without an entry stand still.
@@ -466,7 +466,11 @@ def tangent(
     """
     check_choice("mode", mode, ("jvp", "fd"))
     theta = {name: p.detach() for name, p in parameters(model).items()} | forward.buffers
-    with torch.no_grad(), replayed(forward), _plain_arithmetic(model, mode, forward.x.device):
+    with (
+        torch.no_grad(),
+        same_random_numbers(forward),
+        _plain_arithmetic(model, mode, forward.x.device),
+    ):
         if mode == "jvp":
             z_dot = _dual_tangent(model, theta, direction, forward.x)
         else:
@@ -515,7 +519,7 @@ def hypergradient_from_tangent(
 
 def hypergradient(
     model: nn.Module,
-    forward: Forward,
+    forward: ForwardPass,
     inner_loss: Callable[[Tensor], Tensor],
     outer_loss: Callable[[Callable[..., Any]], Tensor],
     meta_parameters: Sequence[Tensor],
@@ -530,9 +534,9 @@ def hypergradient(
     ----------
     model : nn.Module
         Any network that returns logits.
-    forward : Forward
-        Its pass over the training batch, from `record`. The graph is kept for the ordinary step,
-        unless the lookahead is lean: then that step's graph is from `renewed`.
+    forward : ForwardPass
+        Its pass over the training batch, from `forward_pass`. The graph is kept for the ordinary
+        step, unless the lookahead frees it: then that step's graph is from `recomputed`.
     inner_loss : callable
         Takes logits (n, C), returns the scalar L; depends on `meta_parameters`.
     outer_loss : callable
@@ -581,7 +585,7 @@ def hypergradient(
         return Hypergradient(gradients, value)
     if theta_hat is None:
         loss = inner_loss(forward.logits)
-        theta_hat = virtual_step(model, loss, lr=lr, lean=how.lean, only=how.only)
+        theta_hat = virtual_step(model, loss, lr=lr, free_graph=how.recompute, only=how.only)
     v, value = outer_gradient(model, theta_hat, outer_loss)
     z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided)
     gradients = hypergradient_from_tangent(
@@ -592,7 +596,7 @@ def hypergradient(
 
 def trial_gradient(
     model: nn.Module,
-    forward: Forward,
+    forward: ForwardPass,
     trial_loss: Callable[[Tensor], Tensor],
     outer_loss: Callable[[Callable[..., Any]], Tensor],
     *,
@@ -611,9 +615,9 @@ def trial_gradient(
     ----------
     model : nn.Module
         Any network that returns logits.
-    forward : Forward
-        Its pass over the training batch, from `record`. The graph is kept, so one pass serves many
-        trial steps and the ordinary step.
+    forward : ForwardPass
+        Its pass over the training batch, from `forward_pass`. The graph is kept, so one pass serves
+        many trial steps and the ordinary step.
     trial_loss : callable
         Takes logits (n, C), returns the scalar L.
     outer_loss : callable
@@ -640,7 +644,7 @@ def trial_gradient(
     check_not_negative("lr", lr)
     second = order == "second"
     theta_hat = virtual_step(model, trial_loss(forward.logits), lr=lr, create_graph=second)
-    with replayed(forward):
+    with same_random_numbers(forward):
         v, value = outer_gradient(model, theta_hat, outer_loss)
     if not second:
         return v, value
@@ -660,7 +664,7 @@ def trial_gradient(
 
 def trial_gradients(
     model: nn.Module,
-    forward: Forward,
+    forward: ForwardPass,
     trial_loss: Callable[[Tensor, Tensor], Tensor],
     labels: Tensor,
     outer_loss: Callable[[Callable[..., Any]], Tensor],
@@ -678,8 +682,8 @@ def trial_gradients(
     model : nn.Module
         Any network that returns logits, and that `torch.func.vmap` can take. It may draw no random
         numbers, as dropout does: those that it would draw here are not always those of `forward`.
-    forward : Forward
-        Its pass over the training batch, from `record`. The graph is kept.
+    forward : ForwardPass
+        Its pass over the training batch, from `forward_pass`. The graph is kept.
     trial_loss : callable
         Takes logits (n, C) and one set of labels, returns the scalar L. For example
         ``F.cross_entropy``.
@@ -735,7 +739,7 @@ def trial_gradients(
     buffers = {name: b.detach().expand(len(labels), *b.shape) for name, b in model.named_buffers()}
 
     def outer(theta: Parameters) -> Tensor:
-        return outer_loss(at(model, theta))
+        return outer_loss(with_parameters(model, theta))
 
     try:
         values = vmap(outer, randomness="error")({**theta_hat, **buffers})  # (M,)
@@ -759,15 +763,15 @@ def trial_gradients(
 
 
 @contextmanager
-def replayed(forward: Forward) -> Iterator[None]:
+def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
     """Repeat the random numbers of a recorded pass; afterwards the stream goes on where it was.
 
     With other dropout masks a tangent would belong to another network than the virtual step.
 
     Parameters
     ----------
-    forward : Forward
-        From `record`.
+    forward : ForwardPass
+        From `forward_pass`.
     """
     device = forward.x.device
     now = random_state(device)
@@ -778,7 +782,7 @@ def replayed(forward: Forward) -> Iterator[None]:
         set_random_state(now, device)
 
 
-def _trial_steps(model: nn.Module, forward: Forward, slopes: Tensor, lr: float) -> Parameters:
+def _trial_steps(model: nn.Module, forward: ForwardPass, slopes: Tensor, lr: float) -> Parameters:
     """Parameters after a step (4.1) for each of the slopes dL/dz (M, n, C), by name: (M, ...)."""
     theta = parameters(model)
 
@@ -935,7 +939,7 @@ def _dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor)
             for name, g in v.items()
         }
         try:
-            logits, z_dot = forward_ad.unpack_dual(logits_of(at(model, duals), x))
+            logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
         except NotImplementedError as error:
             raise NotImplementedError(
                 "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
@@ -969,11 +973,11 @@ def _difference_tangent(
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
     state = random_state(x.device)
-    ahead = logits_of(at(model, theta | _moved(theta, v, epsilon)), x)
+    ahead = logits_of(with_parameters(model, theta | _moved(theta, v, epsilon)), x)
     if here is not None:
         return (ahead - here) / epsilon
     set_random_state(state, x.device)
-    behind = logits_of(at(model, theta | _moved(theta, v, -epsilon)), x)
+    behind = logits_of(with_parameters(model, theta | _moved(theta, v, -epsilon)), x)
     return (ahead - behind) / (2 * epsilon)
 
 
@@ -981,7 +985,7 @@ def _moved(theta: Parameters, v: Parameters, step: Tensor) -> Parameters:
     return {name: theta[name] + step * g for name, g in v.items()}
 
 
-def _warn_of_what_is_held_fixed(model: nn.Module, forward: Forward, v: Parameters) -> None:
+def _warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parameters) -> None:
     """Compare differences with a gradient, once for each network.
 
     What a network holds fixed makes a gap that does not depend on the length of the step. A ReLU
@@ -1005,7 +1009,7 @@ def _warn_of_what_is_held_fixed(model: nn.Module, forward: Forward, v: Parameter
 
 
 def _gaps(
-    model: nn.Module, forward: Forward, v: Parameters, *, steps: Sequence[float]
+    model: nn.Module, forward: ForwardPass, v: Parameters, *, steps: Sequence[float]
 ) -> list[float]:
     """By how much <u, J_fd v> and <J^T u, v> differ for some u, on a few rows, in float64.
 
@@ -1020,14 +1024,14 @@ def _gaps(
     x = forward.x[:16]
     x = x.double() if x.is_floating_point() else x
     wide = {name: g.to(theta[name].dtype) for name, g in v.items()}
-    with replayed(forward), torch.enable_grad():
-        z = logits_of(at(twin, theta), x)
+    with same_random_numbers(forward), torch.enable_grad():
+        z = logits_of(with_parameters(twin, theta), x)
         u = torch.ones_like(z).cumsum(0).sin()  # as good as any, and the same each time
         slopes = torch.autograd.grad(z, [theta[name] for name in v], u, materialize_grads=True)
     expected = sum((g.conj() * w).real.sum() for g, w in zip(slopes, wide.values(), strict=True))
     gaps = []
     for step in steps:
-        with replayed(forward):
+        with same_random_numbers(forward):
             z_dot = _difference_tangent(twin, theta, wide, x, None, step)
         gap = abs((u * z_dot).sum() - expected) / (u.norm() * z_dot.norm())
         gaps.append(float(gap))

@@ -296,7 +296,8 @@ def joint(*networks: nn.Module) -> Iterator[None]:
     ----------
     networks : nn.Module
         Each returns a tensor or a tuple of tensors, with a row for each sample. Their parameters'
-        names stay as they are, and `bilevel.record` and `bilevel.at` of them gather as well.
+        names stay as they are, and `bilevel.forward_pass` and `bilevel.with_parameters` of them
+        gather as well.
     """
     if world_size() == 1:
         yield

@@ -85,7 +85,11 @@ METHODS = {
     "CrossEntropy": lambda net: CrossEntropy(),
     "MLC": lambda net: MLC(3, virtual_lr=0.5, transition_lr=1.0, initial=SMOOTHED),
     "MLC lean": lambda net: MLC(
-        3, virtual_lr=0.5, transition_lr=1.0, initial=SMOOTHED, mode=bilevel.Lookahead(lean=True)
+        3,
+        virtual_lr=0.5,
+        transition_lr=1.0,
+        initial=SMOOTHED,
+        mode=bilevel.Lookahead(recompute=True),
     ),
     "MLC fd": lambda net: MLC(3, virtual_lr=0.5, transition_lr=1.0, initial=SMOOTHED, mode="fd"),
     "MSLG": lambda net: MSLG(torch.arange(64) % 3, 3, virtual_lr=0.5, label_lr=1.0),
@@ -298,7 +302,7 @@ class Straight(Net):
 def transition_gradient(net, mode, dtype=torch.float64):
     train, meta = batches(dtype)
     method = MLC(3, virtual_lr=0.5, transition_lr=1.0, mode=mode, initial=START.to(dtype))
-    forward = bilevel.record(net, train.x)
+    forward = bilevel.forward_pass(net, train.x)
     return method.transition_gradient(net, forward, train.y, meta).gradients[0]
 
 
@@ -428,7 +432,7 @@ def test_an_embedding_with_sparse_gradients_gives_the_hypergradient_of_a_dense_o
         net = nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(16, 3))
         net = net.double()
         method = MLC(3, virtual_lr=0.5, transition_lr=1.0, mode=mode, initial=START)
-        meta, forward = Batch(words[64:], y[64:]), bilevel.record(net, words[:64])
+        meta, forward = Batch(words[64:], y[64:]), bilevel.forward_pass(net, words[:64])
         found.append(method.transition_gradient(net, forward, y[:64], meta).gradients[0])
     assert found[1].abs().max() > 1e-4
     assert_close(*found, rtol=0, atol=1e-12)
@@ -678,9 +682,11 @@ def test_vectors_that_a_pass_moves_are_those_of_the_recorded_pass_in_the_tangent
     wanted = transition_gradient(Moving().double(), "exact")
     net = Moving().double()
     train, meta = batches(torch.float64)
-    forward = bilevel.record(net, train.x)
+    forward = bilevel.forward_pass(net, train.x)
     assert net.scale == 0.5
-    assert_close(bilevel.renewed(net, forward, bilevel.Lookahead(lean=True)).logits, forward.logits)
+    assert_close(
+        bilevel.recomputed(net, forward, bilevel.Lookahead(recompute=True)).logits, forward.logits
+    )
     assert net.scale == 0.5
     found = transition_gradient(Moving().double(), "jvp" if mode == "exact" else mode)
     assert_close(found, wanted, rtol=1e-3 if mode == "fd" else 1e-12, atol=1e-9)
@@ -693,7 +699,7 @@ def test_a_loss_without_a_second_derivative_is_refused_by_name():
     with pytest.raises(NotImplementedError, match="`inner_loss` uses an operation that cannot be"):
         bilevel.hypergradient(
             net,
-            bilevel.record(net, train.x),
+            bilevel.forward_pass(net, train.x),
             lambda logits: weight * F.multi_margin_loss(logits, train.y),
             lambda network: F.cross_entropy(network(train.x), train.y),
             [weight],

@@ -463,7 +463,7 @@ def gradient(
             stack.enter_context(setting())
         return bilevel.hypergradient(
             model,
-            bilevel.record(model, x),
+            bilevel.forward_pass(model, x),
             lambda z: (weights * inner(z, y, reduction="none")).mean(),
             lambda network: outer(network(meta_x), meta_y),
             [weights],
@@ -627,7 +627,7 @@ def test_the_example_by_hand_of_the_page_holds_in_every_mode(curvature, shown, m
     model, phi = OneNumber(), torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     result = bilevel.hypergradient(
         model,
-        bilevel.record(model, torch.ones(1, 1, dtype=torch.float64)),
+        bilevel.forward_pass(model, torch.ones(1, 1, dtype=torch.float64)),
         lambda z: (curvature * z.square() / 2 + phi * z).sum(),
         lambda network: (network(torch.ones(1, 1, dtype=torch.float64)) - 3).square().sum() / 2,
         [phi],

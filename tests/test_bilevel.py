@@ -65,7 +65,7 @@ class Problem:
 
     def hypergradient(self, head, mode):
         inner, meta_parameters = self.inner(head)
-        forward = bilevel.record(self.model, self.x)
+        forward = bilevel.forward_pass(self.model, self.x)
         return bilevel.hypergradient(
             self.model, forward, inner, self.outer, meta_parameters, lr=LR, mode=mode
         )
@@ -169,7 +169,7 @@ def test_double_backward_equals_a_difference_quotient_of_the_outer_loss():
             moved[i] += sign * h
             loss = moved * F.cross_entropy(problem.model(problem.x), problem.y, reduction="none")
             theta_hat = bilevel.virtual_step(problem.model, loss.mean(), lr=LR)
-            values.append(problem.outer(bilevel.at(problem.model, theta_hat)).item())
+            values.append(problem.outer(bilevel.with_parameters(problem.model, theta_hat)).item())
         quotient = (values[0] - values[1]) / (2 * h)
         assert quotient == pytest.approx(gradient[i].item(), rel=1e-6)
 
@@ -205,20 +205,20 @@ def test_zero_virtual_step_gives_zero_hypergradient():
     """With lr = 0 the outer loss does not depend on the meta-parameters."""
     problem = Problem(network("MLP"))
     inner, meta_parameters = problem.inner("weights")
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     for mode in ("jvp", "fd", "exact"):
         result = bilevel.hypergradient(
             problem.model, forward, inner, problem.outer, meta_parameters, lr=0.0, mode=mode
         )
         assert (result.gradients[0] == 0).all()
-        assert result.outer_loss == problem.outer(bilevel.at(problem.model, {}))
+        assert result.outer_loss == problem.outer(bilevel.with_parameters(problem.model, {}))
 
 
 def test_meta_parameter_that_the_loss_ignores_gets_zero():
     problem = Problem(network("MLP"))
     inner, meta_parameters = problem.inner("weights")
     idle = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     for mode in ("jvp", "fd", "exact"):
         result = bilevel.hypergradient(
             problem.model, forward, inner, problem.outer, [*meta_parameters, idle], lr=LR, mode=mode
@@ -229,7 +229,7 @@ def test_meta_parameter_that_the_loss_ignores_gets_zero():
 
 @pytest.mark.parametrize("mode", bilevel.MODES)
 def test_running_statistics_move_once_and_parameters_not_at_all(mode):
-    """Only `record` moves BatchNorm's statistics, as one ordinary forward pass would."""
+    """Only `forward_pass` moves BatchNorm's statistics, as one ordinary forward pass would."""
     problem, twin = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
     before = {k: v.clone() for k, v in problem.model.state_dict().items()}
     problem.hypergradient("transition", mode)
@@ -246,7 +246,7 @@ def test_dropout_masks_of_the_forward_pass_are_repeated(mode):
     """With other masks the tangent would belong to another network than the virtual step."""
     problem = Problem(network("dropout"))
     inner, meta_parameters = problem.inner("weights")
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     state = torch.get_rng_state()
     how = Lookahead(mode, fd_step=1e-4)
     got = bilevel.hypergradient(
@@ -283,7 +283,7 @@ def test_graph_of_the_forward_pass_survives_for_the_ordinary_step():
     for mode in bilevel.MODES:
         problem = Problem(network("MLP"))
         inner, meta_parameters = problem.inner("weights")
-        forward = bilevel.record(problem.model, problem.x)
+        forward = bilevel.forward_pass(problem.model, problem.x)
         bilevel.hypergradient(
             problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode=mode
         )
@@ -323,7 +323,7 @@ def digits_gradient(seed, autocast):
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         result = bilevel.hypergradient(
             model,
-            bilevel.record(model, split.train.x[:128]),
+            bilevel.forward_pass(model, split.train.x[:128]),
             lambda z: (weights * F.cross_entropy(z, y, reduction="none")).mean(),
             lambda network: F.cross_entropy(network(split.meta.x), split.meta.y),
             [weights],
@@ -386,8 +386,11 @@ def test_network_without_forward_mode_is_refused_with_a_way_out():
         ({"mode": "magic"}, "`mode` is 'magic'; it must be one of 'jvp', 'fd', 'exact'"),
         ({"mode": "fd", "fd_step": 0.0}, "`fd_step` is 0.0; it must be a finite number above 0"),
         ({"only": "classifier"}, r"`only` is 'classifier'; it must be a tuple, \('classifier',\)"),
-        ({"only": ("classifier",), "lean": True}, "`lean` is True; it needs a virtual step that"),
-        ({"mode": "exact", "lean": True}, "`lean` is True; it needs a virtual step that"),
+        (
+            {"only": ("classifier",), "recompute": True},
+            "`recompute` is True; it needs a virtual step that",
+        ),
+        ({"mode": "exact", "recompute": True}, "`recompute` is True; it needs a virtual step that"),
         ({"one_sided": True}, "`one_sided` is True; it is for mode='fd', not for 'jvp'"),
     ],
 )
@@ -404,7 +407,7 @@ def test_virtual_parameters_that_are_known_need_no_virtual_step(mode):
     want = problem.hypergradient("weights", mode)
     found = []
     for lr in (LR, 0.0):
-        forward = bilevel.record(problem.model, problem.x)
+        forward = bilevel.forward_pass(problem.model, problem.x)
         theta_hat = bilevel.virtual_step(problem.model, inner(forward.logits), lr=lr)
         options = {"lr": LR, "mode": mode, "theta_hat": theta_hat}
         found.append(
@@ -444,12 +447,12 @@ def test_lean_lookahead_changes_no_number(mode, kind):
         torch.default_generator.manual_seed(12)  # inside the fixture's fork
         problem = Problem(network(kind))
         inner, meta_parameters = problem.inner("weights")
-        forward = bilevel.record(problem.model, problem.x)
-        how = Lookahead(mode, lean=lean)
+        forward = bilevel.forward_pass(problem.model, problem.x)
+        how = Lookahead(mode, recompute=lean)
         hyper = bilevel.hypergradient(
             problem.model, forward, inner, problem.outer, meta_parameters, lr=LR, mode=how
         )
-        again = bilevel.renewed(problem.model, forward, how)
+        again = bilevel.recomputed(problem.model, forward, how)
         assert (again is forward) != lean
         F.cross_entropy(again.logits, problem.y).backward()
         gradients = [p.grad for p in problem.model.parameters()]
@@ -464,7 +467,7 @@ def test_lean_lookahead_changes_no_number(mode, kind):
 def test_lean_lookahead_frees_the_recorded_graph(mode):
     problem = Problem(network("BatchNorm"))
     inner, meta_parameters = problem.inner("weights")
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     bilevel.hypergradient(
         problem.model,
         forward,
@@ -472,7 +475,7 @@ def test_lean_lookahead_frees_the_recorded_graph(mode):
         problem.outer,
         meta_parameters,
         lr=LR,
-        mode=Lookahead(mode, lean=True),
+        mode=Lookahead(mode, recompute=True),
     )
     with pytest.raises(RuntimeError, match="second time"):
         F.cross_entropy(forward.logits, problem.y).backward()
@@ -500,7 +503,7 @@ def test_lookahead_of_the_last_layer_equals_double_backward_with_the_others_fixe
 def test_negative_virtual_step_is_refused():
     problem = Problem(network("MLP"))
     inner, meta_parameters = problem.inner("weights")
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
         bilevel.hypergradient(
             problem.model, forward, inner, problem.outer, meta_parameters, lr=-1.0
@@ -510,7 +513,7 @@ def test_negative_virtual_step_is_refused():
 def test_batch_on_another_device_than_the_network_is_refused():
     model = network("MLP").to("meta")
     with pytest.raises(ValueError, match="`x` lies on cpu and `model` on meta; move one of them"):
-        bilevel.record(model, torch.zeros(2, 1, 8, 8))
+        bilevel.forward_pass(model, torch.zeros(2, 1, 8, 8))
 
 
 def test_model_without_trainable_parameters_is_refused():
@@ -525,7 +528,7 @@ def test_network_with_shared_parameters_is_put_back(kind):
     problem = Problem(network(kind))
     before = {name: p.detach().clone() for name, p in problem.model.named_parameters()}
     theta = {name: torch.zeros_like(p) for name, p in before.items()}
-    assert (bilevel.at(problem.model, theta)(problem.x) == 0).all()
+    assert (bilevel.with_parameters(problem.model, theta)(problem.x) == 0).all()
     for name, p in problem.model.named_parameters():
         assert isinstance(p, nn.Parameter)
         assert torch.equal(p, before[name])
@@ -536,7 +539,7 @@ def test_at_leaves_the_model_untouched_and_uses_the_given_parameters():
     x = torch.randn(4, 2, dtype=torch.float64)
     weight = torch.arange(6, dtype=torch.float64).reshape(3, 2)
     before = model.weight.detach().clone()
-    out = bilevel.at(model, {"weight": weight})(x)
+    out = bilevel.with_parameters(model, {"weight": weight})(x)
     assert_close(out, x @ weight.t() + model.bias, rtol=0, atol=1e-14)
     assert torch.equal(model.weight, before)
 
@@ -546,7 +549,7 @@ def test_at_leaves_the_model_untouched_and_uses_the_given_parameters():
 
 def trial(problem, order, lr=LR, forward=None):
     """Cross-entropy of the given labels as trial loss; the outer loss of the problem."""
-    forward = bilevel.record(problem.model, problem.x) if forward is None else forward
+    forward = bilevel.forward_pass(problem.model, problem.x) if forward is None else forward
     return bilevel.trial_gradient(
         problem.model,
         forward,
@@ -566,7 +569,7 @@ def literal_trial_gradient(problem, *, detached, lr=LR):
         name: p - lr * (g.detach() if detached else g)
         for (name, p), g in zip(theta.items(), gradients, strict=True)
     }
-    value = problem.outer(bilevel.at(problem.model, moved))
+    value = problem.outer(bilevel.with_parameters(problem.model, moved))
     return dict(zip(theta, torch.autograd.grad(value, list(theta.values())), strict=True))
 
 
@@ -591,7 +594,7 @@ def test_trial_gradient_equals_backward_through_the_step(order, kind):
     assert gap(other, want) > 1e-3 * size(want)  # the orders do differ here
     loss = F.cross_entropy(problem.model(problem.x), problem.y)
     theta_hat = bilevel.virtual_step(problem.model, loss, lr=LR)
-    outer = problem.outer(bilevel.at(problem.model, theta_hat)).detach()
+    outer = problem.outer(bilevel.with_parameters(problem.model, theta_hat)).detach()
     assert_close(value, outer, rtol=1e-14, atol=0)
 
 
@@ -606,7 +609,7 @@ def test_second_order_is_the_slope_of_the_outer_loss_after_the_step():
     def value():
         loss = F.cross_entropy(problem.model(problem.x), problem.y)
         theta_hat = bilevel.virtual_step(problem.model, loss, lr=LR)
-        return problem.outer(bilevel.at(problem.model, theta_hat)).item()
+        return problem.outer(bilevel.with_parameters(problem.model, theta_hat)).item()
 
     for _ in range(3):
         direction = {n: torch.randn(p.shape, generator=g).double() for n, p in start.items()}
@@ -641,7 +644,7 @@ def test_difference_between_the_orders_falls_with_the_trial_step():
 def test_zero_trial_step_leaves_the_outer_gradient_in_both_orders(kind):
     problem = Problem(network(kind))
     theta = bilevel.parameters(problem.model)
-    value = problem.outer(bilevel.at(problem.model, theta))
+    value = problem.outer(bilevel.with_parameters(problem.model, theta))
     want = dict(zip(theta, torch.autograd.grad(value, list(theta.values())), strict=True))
     assert size(want) > 1e-4
     for order in bilevel.ORDERS:
@@ -653,7 +656,7 @@ def test_zero_trial_step_leaves_the_outer_gradient_in_both_orders(kind):
 @pytest.mark.parametrize("order", bilevel.ORDERS)
 def test_trial_steps_move_running_statistics_once_and_parameters_not_at_all(order):
     problem, twin = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     for _ in range(3):
         trial(problem, order, forward=forward)
     twin.model(twin.x)
@@ -666,7 +669,7 @@ def test_trial_steps_move_running_statistics_once_and_parameters_not_at_all(orde
 @pytest.mark.parametrize("order", bilevel.ORDERS)
 def test_graph_survives_many_trial_steps_and_the_ordinary_one_is_unchanged(order):
     problem, fresh = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     one, again = (trial(problem, order, forward=forward)[0] for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     F.cross_entropy(forward.logits, problem.y).backward()
@@ -687,7 +690,7 @@ def test_trial_steps_leave_nothing_in_memory(order):
 
     problem = Problem(network("MLP"))
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        forward = bilevel.record(problem.model, problem.x)
+        forward = bilevel.forward_pass(problem.model, problem.x)
         gc.collect()
         before = len(alive)
         for _ in range(3):
@@ -700,7 +703,7 @@ def test_trial_steps_leave_nothing_in_memory(order):
 def test_trial_network_drops_the_units_that_the_recorded_pass_dropped(order):
     """At lr = 0 the network after the step gives the recorded logits; the stream does not move."""
     problem = Problem(network("dropout"))
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     now = torch.get_rng_state()
     seen = []
 
@@ -742,7 +745,7 @@ SETS = torch.tensor(
 
 
 def trials_at_once(problem, sets=SETS, forward=None, lr=LR):
-    forward = bilevel.record(problem.model, problem.x) if forward is None else forward
+    forward = bilevel.forward_pass(problem.model, problem.x) if forward is None else forward
     return bilevel.trial_gradients(
         problem.model, forward, F.cross_entropy, sets, problem.outer, lr=lr
     )
@@ -750,7 +753,7 @@ def trials_at_once(problem, sets=SETS, forward=None, lr=LR):
 
 def trials_in_turn(problem, sets=SETS):
     """The sum over the sets of what `trial_gradient` gives, and the single gradients."""
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     single, values = [], []
     for y in sets:
         gradient, value = bilevel.trial_gradient(
@@ -800,7 +803,7 @@ def test_casts_of_trial_networks_do_not_outlive_their_pass():
     problem.x, problem.meta_x = problem.x.float(), problem.meta_x.float()
     matrix = problem.model.body[1].weight
     with torch.autocast("cpu", dtype=torch.bfloat16), Casts(matrix.shape) as casts:
-        forward = bilevel.record(problem.model, problem.x)
+        forward = bilevel.forward_pass(problem.model, problem.x)
         recorded = casts.alive()
         for _ in range(5):
             trial(problem, "first", forward=forward)
@@ -838,7 +841,7 @@ def test_a_layer_that_asks_for_the_layout_goes_backward_once_for_each_set():
 def test_trials_at_once_take_a_loss_with_a_transition_matrix(space):
     """Its check of the labels cannot look at them under `vmap`."""
     problem = Problem(network("MLP"))
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     matrix = problem.transition.detach()
 
     def loss(logits, labels):
@@ -867,7 +870,7 @@ def test_one_trial_at_once_is_a_trial():
 def test_trials_at_once_leave_network_graph_and_random_numbers_as_they_were(kind):
     problem, fresh = Problem(network(kind)), Problem(network(kind))
     fresh.model.load_state_dict(problem.model.state_dict())
-    forward = bilevel.record(problem.model, problem.x)
+    forward = bilevel.forward_pass(problem.model, problem.x)
     logits = fresh.model(fresh.x)
     own, now = dict(problem.model.named_parameters()), torch.get_rng_state()
     one, again = (trials_at_once(problem, forward=forward)[0] for _ in range(2))
@@ -924,7 +927,7 @@ def test_trials_at_once_refuse_dropout_in_training_with_a_way_out():
     problem = Problem(network("dropout"))
     now = torch.get_rng_state()
     with torch.random.fork_rng(devices=[]):
-        forward = bilevel.record(problem.model, problem.x)
+        forward = bilevel.forward_pass(problem.model, problem.x)
     with pytest.raises(RuntimeError, match="`model` draws random numbers, .* trials_at_once=1"):
         trials_at_once(problem, forward=forward)
     assert torch.equal(torch.get_rng_state(), now)

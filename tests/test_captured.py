@@ -84,7 +84,7 @@ METHODS = {
     "meta-weight-net, with adam": lambda model: MetaWeightNet(seed=2, head_lr=0.1),
     "mlc": lambda model: mlc(),
     "mlc, forgetful and lean": lambda model: mlc(
-        keep_transition=False, mode=Lookahead(lean=True), space="logit"
+        keep_transition=False, mode=Lookahead(recompute=True), space="logit"
     ),
     "mlc, exact": lambda model: mlc(mode="exact"),
     "mlc, differences": lambda model: mlc(mode="fd"),

@@ -79,7 +79,7 @@ def test_lookahead_gradient_from_scratch_equals_the_package(root):
     weights.requires_grad_()
     want = bilevel.hypergradient(
         model,
-        bilevel.record(model, x),
+        bilevel.forward_pass(model, x),
         lambda z: (weights * F.cross_entropy(z, y, reduction="none")).sum(),
         lambda network: F.cross_entropy(network(split.meta.x), split.meta.y),
         [weights],

@@ -103,13 +103,13 @@ def multiplied(logits, labels, v):
 
 
 def head_gradient(method, model, train, meta, lr=LR):
-    forward = bilevel.record(model, train.x, features=method.head.needs_features)
+    forward = bilevel.forward_pass(model, train.x, features=method.head.needs_features)
     return method.head_gradient(model, forward, train.y, meta, lr=lr)
 
 
 def logits_and_tangent(loss, correction, model, train, meta, objective):
     """z, and z_dot along the outer gradient, with the virtual step of this very loss."""
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     inner = loss(forward.logits, train.y, correction.detach())
     theta_hat = bilevel.virtual_step(model, inner, lr=LR)
     v, _ = bilevel.outer_gradient(model, theta_hat, lambda network: objective(network, meta))
@@ -164,7 +164,7 @@ def test_derivative_by_the_weight_net_is_backpropagated_from_that_by_its_weights
     train, meta = problem()
     model, head = network(), weight_net(normalise=normalise).double()
     method = clid_mu(head, objective=objective)
-    w = head(bilevel.record(model, train.x), train.y)
+    w = head(bilevel.forward_pass(model, train.x), train.y)
     z, z_dot = logits_and_tangent(weighted_sum, w, model, train, meta, objective)
     want = torch.autograd.grad(w @ by_weight(z, z_dot, train.y), list(head.parameters()))
     got = head_gradient(method, model, train, meta)
@@ -379,7 +379,7 @@ def test_a_zero_step_of_the_head_is_a_fixed_weighting_bit_for_bit(make, optimize
     descent = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9, weight_decay=1e-3)
     for seed in range(3):
         train, _ = problem(seed)
-        forward = bilevel.record(model, train.x, features=head.needs_features)
+        forward = bilevel.forward_pass(model, train.x, features=head.needs_features)
         head(forward, train.y)  # the virtual step's call; multipliers draw their noise there
         descend(descent, head.loss(forward.logits, train.y, head(forward, train.y).detach()))
     assert_same(got, model)
@@ -416,7 +416,7 @@ def test_the_head_takes_a_step_of_its_optimiser_along_the_hypergradient(make, ki
     by_hand = optimizer_of(twin.head.parameters(), lr=0.05, weight_decay=0.3)
     for seed in (1, 2):
         train, meta = problem(seed)
-        forward = bilevel.record(model, train.x, features=True)
+        forward = bilevel.forward_pass(model, train.x, features=True)
         hyper = twin.head_gradient(model, forward, train.y, meta, lr=LR)
         for p, g in zip(twin.head.parameters(), hyper.gradients, strict=True):
             p.grad = g
@@ -434,7 +434,7 @@ def test_the_network_is_trained_with_the_head_that_has_moved():
     model, method = network(), clid_mu(weight_net(), head_lr=5.0)
     before, head = copy.deepcopy(model), copy.deepcopy(method.head)
     seen = method.step(model, sgd(model, 0.1), train, meta)
-    forward = bilevel.record(before, train.x)
+    forward = bilevel.forward_pass(before, train.x)
     old = head.loss(forward.logits, train.y, head(forward, train.y).detach())
     new = head.loss(forward.logits, train.y, method.head(forward, train.y).detach())
     assert abs(new - old) > 1e-6
@@ -480,11 +480,11 @@ def test_a_joint_pass_learns_from_the_labelled_samples_alone():
     train, meta = problem()
     model, method = network("MLP"), clid_mu(weight_net())
     alone = head_gradient(method, model, train, meta)
-    joint = bilevel.record(model, torch.cat([train.x, 3 * meta.x]))
+    joint = bilevel.forward_pass(model, torch.cat([train.x, 3 * meta.x]))
     together = method.head_gradient(model, joint, train.y, meta, lr=LR)
     assert alone.norm > 1e-5
     assert_close(together.gradients, alone.gradients, rtol=1e-10, atol=1e-14)
-    want = method.ordinary_loss(bilevel.record(model, train.x), train.y)
+    want = method.ordinary_loss(bilevel.forward_pass(model, train.x), train.y)
     assert_close(method.ordinary_loss(joint, train.y), want, rtol=1e-13, atol=0)
 
 

@@ -125,7 +125,7 @@ METHODS = {
     "every second": lambda: EveryKth(mlc(), 2),
     "MLC, mean": mlc,
     "MLC, sum": lambda: mlc(reduction="sum", virtual_lr=0.03),
-    "MLC, lean": lambda: mlc(mode=bilevel.Lookahead(lean=True)),
+    "MLC, lean": lambda: mlc(mode=bilevel.Lookahead(recompute=True)),
     "MLC, difference": lambda: mlc(mode="fd"),
     "MLC, last layer": lambda: mlc(mode=bilevel.Lookahead(only=("classifier",))),
     "MLC, exact": lambda: mlc(mode="exact"),
@@ -207,7 +207,7 @@ def coupled_trial_gradient():
     model = Network(seed=1).double()
     x, y = split().train.x[:10], split().train.y[:10]
     with distributed.joint(model):
-        forward = bilevel.record(model, x[distributed.share(10)])
+        forward = bilevel.forward_pass(model, x[distributed.share(10)])
         gradient, _ = bilevel.trial_gradient(
             model,
             forward,

@@ -119,7 +119,7 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path):
 def test_ema_of_it_and_lean_lookahead_work_together():
     split = SPLIT()
     lean = MSLG(
-        split.train.y, 10, virtual_lr=0.5, label_lr=400.0, mode=bilevel.Lookahead(lean=True)
+        split.train.y, 10, virtual_lr=0.5, label_lr=400.0, mode=bilevel.Lookahead(recompute=True)
     )
     results = [
         fit(

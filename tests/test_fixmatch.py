@@ -140,7 +140,7 @@ def test_one_step_with_lines_of_ones_own(correction):
         p = copy.deepcopy(other)(weak).softmax(1)
     sure = (p.max(1).values >= 0.4).double()
     assert 0 < sure.sum() < 5
-    forward = bilevel.record(other, torch.cat([labelled, strong]), features=True)
+    forward = bilevel.forward_pass(other, torch.cat([labelled, strong]), features=True)
     correction.mode = "exact"
     correction.learn(other, forward, train.y, meta, lr=0.3)
     costs = F.cross_entropy(forward.logits[6:], p.argmax(1), reduction="none")

@@ -100,7 +100,7 @@ def hypergradient(make, device, dtype, *, autocast=False, mode="jvp"):
         seeded(5, "dropout", torch.device(device)),
         torch.autocast(device, dtype=torch.bfloat16, enabled=autocast),
     ):
-        forward = bilevel.record(model, x)
+        forward = bilevel.forward_pass(model, x)
         if autocast:
             assert forward.logits.dtype == torch.bfloat16
         found = bilevel.hypergradient(
@@ -328,7 +328,7 @@ def some_transition():
 
 METHODS = {
     "mlc": lambda model: mlc(),
-    "mlc, lean": lambda model: mlc(mode=Lookahead(lean=True)),
+    "mlc, lean": lambda model: mlc(mode=Lookahead(recompute=True)),
     "mlc, last layer": lambda model: mlc(mode=Lookahead(only=("classifier",))),
     "mlc, every second step": lambda model: EveryKth(mlc(), 2),
     "gce": lambda model: GeneralisedCrossEntropy(),

@@ -22,7 +22,7 @@ def network():
 
 def recorded(n=N, *, features=True):
     x = torch.randn(n, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    return bilevel.record(network(), x, features=features)
+    return bilevel.forward_pass(network(), x, features=features)
 
 
 def weight_net(seed=1, **options):

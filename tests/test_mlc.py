@@ -43,13 +43,13 @@ def mlc(initial=LOPSIDED, **options):
 
 
 def gradient(method, model, train, meta):
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     return method.transition_gradient(model, forward, train.y, meta).gradients[0]
 
 
 def tangent(method, model, train, meta):
     """Logits, and their tangent along the outer gradient, with the method's own virtual step."""
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     inner = method.loss(forward.logits, train.y, method.transition.detach())
     theta_hat = bilevel.virtual_step(model, inner, lr=method.virtual_lr)
     v, _ = bilevel.outer_gradient(
@@ -104,7 +104,7 @@ def test_fd_error_falls_with_the_square_of_the_step_on_a_smooth_network():
     assert want.abs().max() > 1e-4
     errors = []
     for step in (4e-2, 2e-2, 1e-2):
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         got = bilevel.hypergradient(
             model,
             forward,
@@ -149,7 +149,7 @@ def test_worked_case_of_two_classes():
     meta = Batch(eye[:1], torch.tensor([0]), torch.arange(1))
     method = MLC(2, virtual_lr=1.0, transition_lr=0.5, q_floor=0.0).double()
 
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     theta_hat = bilevel.virtual_step(model, F.cross_entropy(forward.logits, train.y), lr=1.0)
     want = torch.tensor([[-0.25, -0.25], [0.25, 0.25]], dtype=torch.float64)
     assert_close(theta_hat["weight"].detach(), want, rtol=0, atol=1e-12)

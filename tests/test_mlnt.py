@@ -144,7 +144,7 @@ def test_linear_softmax_model_has_a_closed_form(order, scale):
     model.weight.data = w.t().clone()
     log_q, labels = some_target(), some_labels()
     method = mlnt(model, order=order, scale=scale)
-    got, value = method.meta_gradient(model, bilevel.record(model, x), labels, log_q)
+    got, value = method.meta_gradient(model, bilevel.forward_pass(model, x), labels, log_q)
 
     p, q = (x @ w).softmax(1), log_q.exp()
     want, outer = torch.zeros_like(w), 0.0
@@ -167,7 +167,7 @@ def test_linear_softmax_model_has_a_closed_form(order, scale):
 def test_mean_of_the_trial_weights_is_one_step_on_the_mean_labels(kind):
     """The gradient of cross-entropy is affine in the labels, whatever the network."""
     model, labels = network(kind), some_labels(trials=5)
-    forward = bilevel.record(model, batch().x)
+    forward = bilevel.forward_pass(model, batch().x)
     trials = [
         bilevel.virtual_step(model, F.cross_entropy(forward.logits, y), lr=0.5) for y in labels
     ]
@@ -182,7 +182,7 @@ def test_mean_of_the_trial_weights_is_one_step_on_the_mean_labels(kind):
 def test_meta_loss_for_a_small_trial_step_is_the_agreement_of_gradients():
     """L = J - alpha/M sum <grad J, g_m> + O(alpha^2)."""
     model, labels, log_q = network("smooth"), some_labels(), some_target()
-    forward = bilevel.record(model, batch().x)
+    forward = bilevel.forward_pass(model, batch().x)
     theta = list(model.parameters())
     slope, at_zero = mlnt(model, trial_lr=0.0).meta_gradient(model, forward, labels, log_q)
     agreement = 0.0
@@ -205,7 +205,7 @@ def test_second_order_is_the_slope_of_the_meta_loss_and_first_order_is_not():
     start = {name: p.detach().clone() for name, p in theta.items()}
 
     def meta_gradient(order, alpha=0.5):
-        forward = bilevel.record(model, batch().x)
+        forward = bilevel.forward_pass(model, batch().x)
         method = mlnt(model, order=order, trial_lr=alpha)
         return method.meta_gradient(model, forward, labels, log_q)
 
@@ -245,7 +245,7 @@ def test_second_order_is_the_slope_of_the_meta_loss_and_first_order_is_not():
 def test_trials_at_once_give_the_meta_gradient_of_trials_in_turn(kind, at_once):
     """Five sets, in parts that do and do not divide them: only round-off differs."""
     model, labels, log_q = network(kind), some_labels(trials=5), some_target()
-    forward = bilevel.record(model, batch().x)
+    forward = bilevel.forward_pass(model, batch().x)
     want, value = mlnt(model).meta_gradient(model, forward, labels, log_q)
     method = mlnt(model, trials_at_once=at_once)
     got, total = method.meta_gradient(model, forward, labels, log_q)
@@ -259,7 +259,7 @@ def test_trials_at_once_give_the_meta_gradient_of_trials_in_turn(kind, at_once):
 def test_trials_at_once_with_no_trial_step_try_one_set():
     """Bit for bit as in turn, since one set alone is tried as ever."""
     model, log_q = network(), some_target()
-    forward = bilevel.record(model, batch().x)
+    forward = bilevel.forward_pass(model, batch().x)
     got, want = (
         mlnt(model, trial_lr=0.0, trials_at_once=k).meta_gradient(
             model, forward, some_labels(), log_q
@@ -312,7 +312,7 @@ def literal_step(model, optimizer, teacher, mentor, train, labels, options, *, w
         if order == "first":
             g = [d.detach() for d in g]
         moved = {name: p - alpha * d for (name, p), d in zip(theta.items(), g, strict=True)}
-        log_p = bilevel.at(model, moved)(train.x).log_softmax(1)
+        log_p = bilevel.with_parameters(model, moved)(train.x).log_softmax(1)
         meta = meta + divergence(log_p, q, scale) / len(labels)
     optimizer.zero_grad()
     if update == "sum":
@@ -322,7 +322,7 @@ def literal_step(model, optimizer, teacher, mentor, train, labels, options, *, w
         with torch.no_grad():
             for p, g in zip(theta.values(), gradients, strict=True):
                 p.sub_(weight * g)
-        F.cross_entropy(bilevel.at(model, theta)(train.x), train.y).backward()
+        F.cross_entropy(bilevel.with_parameters(model, theta)(train.x), train.y).backward()
     optimizer.step()
     return meta
 
@@ -461,10 +461,10 @@ def test_without_replaced_labels_the_number_of_sets_does_not_matter():
         ends.append(weights(model))
     assert gap(*ends) < 1e-13
     model, train, log_q = network(), batch(), some_target()
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     got, value = mlnt(model).meta_gradient(model, forward, train.y.expand(3, N), log_q)
     theta_hat = bilevel.virtual_step(model, F.cross_entropy(forward.logits, train.y), lr=0.5)
-    log_p = bilevel.at(model, theta_hat)(train.x).log_softmax(1)
+    log_p = bilevel.with_parameters(model, theta_hat)(train.x).log_softmax(1)
     consistency = divergence(log_p, log_q.exp(), "samples")
     gradient = torch.autograd.grad(consistency, list(theta_hat.values()))
     assert gap(got, dict(zip(theta_hat, gradient, strict=True))) < 1e-14
@@ -480,7 +480,7 @@ def test_a_teacher_without_memory_and_no_trial_step_ask_for_nothing(kind):
         method, optimizer = mlnt(model, trial_lr=0.0, decay=decay), sgd(model)
         for _ in range(3):
             method.step(model, optimizer, train)
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         method._move_teacher(model, torch.device("cpu"))
         log_q, _ = method.target(model, forward)
         gradient, value = method.meta_gradient(model, forward, some_labels(), log_q)
@@ -915,7 +915,7 @@ def test_bfloat16_autocast_keeps_the_direction_of_the_meta_gradient():
             model.float()
             method.float()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            forward = bilevel.record(model, x)
+            forward = bilevel.forward_pass(model, x)
             log_q, _ = method.target(model, forward)
             gradient, _ = method.meta_gradient(model, forward, some_labels(), log_q)
         gradients.append(torch.cat([g.double().flatten() for g in gradient.values()]))
@@ -987,7 +987,7 @@ def test_a_feature_network_without_features_is_refused_with_a_way_out():
 def test_a_share_of_the_mentor_needs_no_teacher():
     """lambda = 0: the target is the frozen network's prediction, and 0 < lambda < 1 is between."""
     model, train = network(), batch()
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     targets = {}
     for share in (0.0, 0.25, 1.0):
         method = mlnt(model, teacher_share=share)

@@ -70,7 +70,7 @@ def test_features_can_be_asked_of_a_network_and_of_one_at_other_parameters(make)
     want = model(x, return_features=True)
     assert_close(with_features(model, x), want, rtol=0, atol=0)
     theta = {name: 2 * p for name, p in bilevel.parameters(model).items()}
-    logits, features = with_features(bilevel.at(model, theta), x)
+    logits, features = with_features(bilevel.with_parameters(model, theta), x)
     assert_close(logits, features @ (2 * model.classifier.weight).T + 2 * model.classifier.bias)
     assert (features - want[1]).abs().max() > 1e-3
 
@@ -136,7 +136,7 @@ def test_forward_mode_gives_the_derivative_that_double_backward_gives(make):
     theta = bilevel.parameters(model)
     draw = torch.Generator().manual_seed(4)
     v = {n: torch.randn(p.shape, generator=draw, dtype=p.dtype) for n, p in theta.items()}
-    forward = bilevel.record(model, inputs(dtype=torch.float64))
+    forward = bilevel.forward_pass(model, inputs(dtype=torch.float64))
     got = bilevel.tangent(model, forward, v)
 
     logits = functional_call(model, theta, (forward.x,))

@@ -54,14 +54,14 @@ def network(kind="MLP"):
 
 
 def gradient(method, model, train, meta):
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     u = method.memory.read(train.ids, like=forward.logits)
     return method.label_gradient(model, forward, u, meta).gradients[0]
 
 
 def outer_direction(method, model, train, meta):
     """The recorded pass, and the outer gradient after the method's own trial step."""
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     inner = method.divergence(forward.logits, method.memory.logits[train.ids])
     theta_hat = bilevel.virtual_step(model, inner, lr=method.virtual_lr)
     v, _ = bilevel.outer_gradient(
@@ -93,7 +93,9 @@ def test_label_gradient_is_the_tangent_of_the_probabilities(scale, c, kind):
     theta = {name: p.detach() for name, p in bilevel.parameters(model).items()}
     h = 1e-6
     ahead, behind = (
-        bilevel.at(model, {k: p + s * h * v[k] for k, p in theta.items()})(train.x).softmax(1)
+        bilevel.with_parameters(model, {k: p + s * h * v[k] for k, p in theta.items()})(
+            train.x
+        ).softmax(1)
         for s in (1, -1)
     )
     want = 0.7 * c * (ahead - behind) / (2 * h)
@@ -289,7 +291,7 @@ def test_small_trial_steps_move_labels_along_the_tangent_at_theta():
     """alpha to 0 with alpha beta fixed: u - alpha beta c J(theta) grad M(theta), whatever u is."""
     given, train, meta = problem()
     model = network()
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     theta = {name: p.detach().requires_grad_() for name, p in bilevel.parameters(model).items()}
     v, _ = bilevel.outer_gradient(model, theta, lambda f: F.cross_entropy(f(meta.x), meta.y))
     z_dot = bilevel.tangent(model, forward, v)

@@ -220,7 +220,7 @@ def check_transpose(model, x):
     theta = bilevel.parameters(model)
     v = {name: draw(*p.shape, seed=k, dtype=p.dtype) for k, (name, p) in enumerate(theta.items())}
     with seeded(5, "dropout"):
-        forward = bilevel.record(model, x)
+        forward = bilevel.forward_pass(model, x)
         z_dot = bilevel.tangent(model, forward, v)
     for u in (draw(4, 3, seed=8, dtype=torch.float64), draw(4, 3, seed=9, dtype=torch.float64)):
         back = torch.autograd.grad(forward.logits, list(theta.values()), u, retain_graph=True)
@@ -258,7 +258,7 @@ def test_hypergradient_of_sample_weights_equals_double_backward(make, dimension,
     results = {}
     for mode in ("exact", "jvp"):
         with seeded(5, "dropout"):
-            forward = bilevel.record(model, inputs(size))
+            forward = bilevel.forward_pass(model, inputs(size))
             results[mode] = bilevel.hypergradient(
                 model, forward, inner, outer, [weights], lr=0.05, mode=mode
             )
@@ -275,7 +275,7 @@ def test_running_statistics_move_once_and_from_the_recorded_batch(make, dimensio
     with seeded(5, "dropout"):
         once(x)
     with seeded(5, "dropout"):
-        forward = bilevel.record(model, x)
+        forward = bilevel.forward_pass(model, x)
         bilevel.tangent(model, forward, v)
         theta_hat = bilevel.virtual_step(model, forward.logits.square().sum(), lr=0.1)
         bilevel.outer_gradient(model, theta_hat, lambda network: network(other).sum())

@@ -59,7 +59,7 @@ def test_an_objective_is_its_loss_on_the_meta_batch(name):
     """Value and gradient by the network's parameters."""
     objective, loss = OBJECTIVES[name]
     model, (_, meta) = network(), problem()
-    got = objective(bilevel.at(model, bilevel.parameters(model)), meta)
+    got = objective(bilevel.with_parameters(model, bilevel.parameters(model)), meta)
     logits, features = model(meta.x, return_features=True)
     want = loss(logits, features, meta.y)
     assert_close(got, want, rtol=1e-13, atol=0)
@@ -73,7 +73,7 @@ def test_an_objective_is_its_loss_on_the_meta_batch(name):
 def test_an_objective_says_whether_it_looks_at_labels(name):
     objective, _ = OBJECTIVES[name]
     model, (_, meta) = network(), problem()
-    as_function = bilevel.at(model, {})
+    as_function = bilevel.with_parameters(model, {})
     other = objective(as_function, meta._replace(y=meta.y.flip(0)))
     assert (other != objective(as_function, meta)) == objective.uses_labels
 
@@ -90,7 +90,7 @@ def methods(objective, mode="jvp"):
 
 
 def gradients(method, model, train, meta):
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     if isinstance(method, MLC):
         return method.transition_gradient(model, forward, train.y, meta)
     if isinstance(method, MSLG):

@@ -32,7 +32,7 @@ METHODS = {
     "cross-entropy": CrossEntropy,
     "MLC": lambda: MLC(10, virtual_lr=0.1, transition_lr=3.0),
     "MLC, lean": lambda: MLC(
-        10, virtual_lr=0.1, transition_lr=3.0, mode=bilevel.Lookahead("fd", lean=True)
+        10, virtual_lr=0.1, transition_lr=3.0, mode=bilevel.Lookahead("fd", recompute=True)
     ),
     "MSLG": lambda: MSLG(split().train.y, 10, virtual_lr=0.5, label_lr=400.0),
     "CLID-MU": lambda: CLIDMU(WeightNet(seed=2), head_lr=0.1),
@@ -114,7 +114,7 @@ def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode, wra
     found = []
     for model in (plain, compiled):
         v = {name: torch.ones_like(p) for name, p in bilevel.parameters(model).items()}
-        forward = bilevel.record(model, x)
+        forward = bilevel.forward_pass(model, x)
         before = len(passes)
         found.append(bilevel.tangent(model, forward, v, mode=mode))
         assert len(passes) == before

@@ -20,7 +20,7 @@ from nlmeta.methods import (
 )
 from nlmeta.models import MLP, SmallCNN
 
-MODES = [*bilevel.MODES, bilevel.Lookahead(lean=True)]
+MODES = [*bilevel.MODES, bilevel.Lookahead(recompute=True)]
 
 
 def batch(n=7, *, seed=0):
@@ -70,7 +70,7 @@ def test_weight_gradient_is_minus_the_inner_product_with_the_meta_gradient(mode)
     method = LearningToReweight(mode=mode)
     want = inner_products(model, train, meta)
     assert want.min() < -1e-2 < 1e-2 < want.max()  # both signs, so that the cut is seen
-    hyper = method.weight_gradient(model, bilevel.record(model, train.x), train.y, meta)
+    hyper = method.weight_gradient(model, bilevel.forward_pass(model, train.x), train.y, meta)
     # A central difference with a step of 1e-2 in parameter space; all other modes round off.
     atol = 1e-4 if method.mode.mode == "fd" else 1e-13
     assert_close(-hyper.gradients[0], want, rtol=0, atol=atol)
@@ -106,7 +106,7 @@ def test_the_size_of_the_virtual_step_has_no_effect_on_the_weights(lr):
     w = torch.zeros(7, dtype=torch.float64, requires_grad=True)
     hyper = bilevel.hypergradient(
         model,
-        bilevel.record(model, train.x),
+        bilevel.forward_pass(model, train.x),
         lambda logits: (w * F.cross_entropy(logits, train.y, reduction="none")).sum(),
         lambda network: F.cross_entropy(network(meta.x), meta.y),
         [w],
@@ -122,14 +122,14 @@ def test_forward_mode_equals_double_backward_on_a_network_with_batch_norm():
     found = []
     for mode in ("exact", "jvp"):
         model = SmallCNN(1, 3, width=2, hidden=5, seed=1).double()
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         hyper = LearningToReweight(mode=mode).weight_gradient(model, forward, train.y, meta)
         found.append(hyper.gradients[0])
     assert found[0].abs().max() > 1e-3
     assert_close(found[1], found[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["exact", "jvp", "fd", bilevel.Lookahead(lean=True)], ids=str)
+@pytest.mark.parametrize("mode", ["exact", "jvp", "fd", bilevel.Lookahead(recompute=True)], ids=str)
 def test_running_statistics_move_once_a_step(mode):
     train, meta = batch(), batch(4, seed=9)
     model, twin = (SmallCNN(1, 3, width=2, hidden=5, seed=1).double() for _ in range(2))
@@ -179,7 +179,7 @@ def test_a_sample_twice_in_the_batch_shares_its_weight():
 def test_only_the_last_layer_can_look_ahead():
     """Inner products over its parameters alone, and other weights than with all of them."""
     model, train, meta = MLP(64, 3, (5,), seed=1).double(), batch(), batch(4, seed=9)
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     part, whole = (
         LearningToReweight(mode=bilevel.Lookahead(only=only)).weight_gradient(
             model, forward, train.y, meta
@@ -248,7 +248,7 @@ def test_head_gradient_of_meta_weight_net_equals_double_backward(mode):
     """Literally, as the released code has it: through the network's step, in float64."""
     model, train, meta = smooth(), batch(), batch(4, seed=9)
     method = MetaWeightNet(hidden=6, mode=mode, seed=5).double()
-    forward = bilevel.record(model, train.x)
+    forward = bilevel.forward_pass(model, train.x)
     got = method.head_gradient(model, forward, train.y, meta, lr=0.5).gradients
 
     sample_losses = F.cross_entropy(model(train.x), train.y, reduction="none")

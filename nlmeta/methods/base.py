@@ -58,7 +58,7 @@ class Method(HookedModule, ABC):
         model : nn.Module
             The network, in training mode; returns logits of shape (n, C). It draws random numbers
             from PyTorch's global generators alone, and does without activation checkpointing, see
-            `bilevel.at`. One compiled by ``torch.compile`` in a loop of your own needs
+            `bilevel.with_parameters`. One compiled by ``torch.compile`` in a loop of your own needs
             ``torch._functorch.config.donated_buffer = False`` before its first call, since passes
             are shared; `fit` sees to that.
         optimizer : torch.optim.Optimizer

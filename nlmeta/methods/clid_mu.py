@@ -100,9 +100,9 @@ class CLIDMU(Method):
         """Virtual step, step of the head, ordinary step: all from one forward pass. See
         `Method.step`.
         """
-        forward = self._record(model, train)
+        forward = self._forward_pass(model, train)
         diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
-        forward = bilevel.renewed(model, forward, self.mode)
+        forward = bilevel.recomputed(model, forward, self.mode)
         loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
         descend(optimizer, loss)
         return {"loss": loss.detach(), **diagnostics}
@@ -111,7 +111,7 @@ class CLIDMU(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
-        forward = self._record(model, train)
+        forward = self._forward_pass(model, train)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
@@ -119,7 +119,7 @@ class CLIDMU(Method):
     def learn(
         self,
         model: nn.Module,
-        forward: bilevel.Forward,
+        forward: bilevel.ForwardPass,
         labels: Tensor,
         meta: Batch | None,
         *,
@@ -131,7 +131,7 @@ class CLIDMU(Method):
         ----------
         model : nn.Module
             The network.
-        forward : bilevel.Forward
+        forward : bilevel.ForwardPass
             Its pass over a batch whose first n samples have labels.
         labels : Tensor of int64, shape (n,)
             Given labels.
@@ -163,7 +163,7 @@ class CLIDMU(Method):
     def head_gradient(
         self,
         model: nn.Module,
-        forward: bilevel.Forward,
+        forward: bilevel.ForwardPass,
         labels: Tensor,
         meta: Batch,
         *,
@@ -184,7 +184,7 @@ class CLIDMU(Method):
             mode=self.mode,
         )
 
-    def ordinary_loss(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+    def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
         """What the network is trained with, (8.7): the head has moved, and is held fixed."""
         with torch.no_grad():
             correction = self.head(forward, labels)
@@ -197,8 +197,8 @@ class CLIDMU(Method):
         with torch.no_grad():
             return self.head.weights(sample_losses.to(next(self.head.parameters()).device))
 
-    def _record(self, model: nn.Module, train: Batch) -> bilevel.Forward:
-        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+    def _forward_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
+        forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
         check_same_length("train.x", forward.logits, "train.y", train.y)
         return forward
 

@@ -134,14 +134,14 @@ class FixMatch(Method):
             pseudo, sure = self.pseudo_labels(model, weak)
             views.append(strong)
         needs_features = self.correction is not None and self.correction.head.needs_features
-        forward = bilevel.record(model, torch.cat(views), features=needs_features)
+        forward = bilevel.forward_pass(model, torch.cat(views), features=needs_features)
         lr = optimizer.param_groups[0]["lr"]
         diagnostics: dict[str, Tensor] = {}
         if self.correction is not None:
             if meta is not None:
                 meta = meta._replace(x=self._labelled(meta.x))
             diagnostics = self.correction.learn(model, forward, train.y, meta, lr=lr)
-            forward = bilevel.renewed(model, forward, self.correction.mode)
+            forward = bilevel.recomputed(model, forward, self.correction.mode)
         loss = self.labelled_loss(forward, train.y)
         if self.unlabelled_weight > 0:
             logits = forward.logits[len(train.y) :]
@@ -155,7 +155,7 @@ class FixMatch(Method):
         descend(optimizer, loss)
         return {"loss": loss.detach(), **diagnostics}
 
-    def labelled_loss(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+    def labelled_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
         """Cross-entropy of the first n samples of a pass, those with labels, or its correction."""
         if self.correction is None:
             return losses.cross_entropy(forward.logits[: len(labels)], labels)
@@ -178,7 +178,7 @@ class FixMatch(Method):
             Whether their probability is at least the cutoff.
         """
         with torch.no_grad():
-            own = bilevel.at(model, {})  # its own parameters, and copies of its statistics
+            own = bilevel.with_parameters(model, {})  # with copies of its running statistics
             logits = logits_of(own, x)
         confidence, labels = logits.softmax(1).max(1)
         return labels, confidence >= self.cutoff

@@ -57,7 +57,7 @@ class WeightNet(nn.Module):
         seen = sample_losses.to(next(self.parameters()).dtype)
         return self.layers(seen[:, None]).sigmoid()[:, 0]
 
-    def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+    def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
         """Normalised weights (n,) of the first n samples of a recorded pass; (8.2)."""
         logits = forward.logits.detach()[: len(labels)]
         w = self.weights(losses.cross_entropy(logits, labels, reduction="none"))
@@ -121,12 +121,12 @@ class LogitMultiplier(nn.Module):
             self.log_variance = nn.Linear(widths[-1], num_classes)
         self._noise = generator(seed, "head noise")
 
-    def forward(self, forward: bilevel.Forward, labels: Tensor) -> Tensor:
+    def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
         """Factors (n, C) for the first n samples of a recorded pass, with fresh noise; (8.8)."""
         if forward.features is None:
             raise ValueError(
                 "`forward` was recorded without features; LogitMultiplier looks at them: "
-                "bilevel.record(model, x, features=True)"
+                "bilevel.forward_pass(model, x, features=True)"
             )
         found, wanted = forward.features.shape[1], self.settings["num_features"]
         if found != wanted:

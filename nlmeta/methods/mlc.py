@@ -133,12 +133,12 @@ class MLC(Method):
         meta = require_meta(self, meta)
         if not self.keep_transition:
             nn.init.eye_(self.transition)
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         hyper = self.transition_gradient(model, forward, train.y, meta)
         with torch.no_grad():
             moved = self.transition - self.transition_lr * hyper.gradients[0]  # (5.4)
             self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
-        forward = bilevel.renewed(model, forward, self.mode)
+        forward = bilevel.recomputed(model, forward, self.mode)
         loss = self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
         descend(optimizer, loss)
         return {
@@ -167,7 +167,7 @@ class MLC(Method):
         )
 
     def transition_gradient(
-        self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, meta: Batch
+        self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, meta: Batch
     ) -> bilevel.Hypergradient:
         """Derivative by T of the meta loss after a virtual step, (5.2) and (5.3).
 
@@ -175,7 +175,7 @@ class MLC(Method):
         ----------
         model : nn.Module
             The network.
-        forward : bilevel.Forward
+        forward : bilevel.ForwardPass
             Its pass over the noisy batch.
         labels : Tensor of int64, shape (n,)
             Given labels of that batch.

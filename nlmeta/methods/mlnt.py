@@ -143,7 +143,7 @@ class MLNT(Method):
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
         """Teacher, trial steps, ordinary step; no meta batch is looked at. See `Method.step`."""
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         weight = self._move_teacher(model, forward.x.device)
         log_q, features = self.target(model, forward)
         labels = neighbour_labels(
@@ -162,8 +162,9 @@ class MLNT(Method):
                 for name, p in theta.items():
                     if id(p) in theirs:  # what the optimiser leaves out stays where it is
                         p -= weight * gradient[name]  # (7.7)
-            with bilevel.replayed(forward):  # the same pass again, so running statistics stay
-                loss = losses.cross_entropy(logits_of(bilevel.at(model, theta), train.x), train.y)
+            with bilevel.same_random_numbers(forward):
+                again = bilevel.with_parameters(model, theta)  # so running statistics stay
+                loss = losses.cross_entropy(logits_of(again, train.x), train.y)
             descend(optimizer, loss)
         else:
             loss = losses.cross_entropy(forward.logits, train.y)
@@ -190,15 +191,15 @@ class MLNT(Method):
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
-    def target(self, model: nn.Module, forward: bilevel.Forward) -> tuple[Tensor, Tensor]:
+    def target(self, model: nn.Module, forward: bilevel.ForwardPass) -> tuple[Tensor, Tensor]:
         """What the trial networks shall agree with, (7.3), as log-probabilities (n, C), and the
         features (n, D). The teacher borrows mode and buffers of `model`, and repeats the random
         numbers of `forward`, its pass over the batch.
         """
         average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
         self.feature_network.eval()  # also where `train` was called on the method
-        with torch.no_grad(), bilevel.replayed(forward):
-            log_q = logits_of(bilevel.at(model, average), forward.x).log_softmax(1)
+        with torch.no_grad(), bilevel.same_random_numbers(forward):
+            log_q = logits_of(bilevel.with_parameters(model, average), forward.x).log_softmax(1)
             mentor, features = with_features(self.feature_network, forward.x)
         if self.teacher_share < 1:
             both = self.teacher_share, 1 - self.teacher_share
@@ -208,7 +209,7 @@ class MLNT(Method):
         return log_q, features
 
     def meta_gradient(
-        self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, log_q: Tensor
+        self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, log_q: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradient of the mean divergence after a trial step on each set of labels, (7.5).
 

@@ -140,12 +140,12 @@ class MSLG(Method):
     ) -> dict[str, Tensor]:
         """Trial step, step of the batch's labels, ordinary step on them. See `Method.step`."""
         meta = require_meta(self, meta)
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         u = self.memory.read(train.ids, like=forward.logits)  # (n, C)
         hyper = self.label_gradient(model, forward, u, meta)
         moved = u - self.label_lr * hyper.gradients[0]  # (6.5)
         self.memory.write(train.ids, moved)
-        forward = bilevel.renewed(model, forward, self.mode)
+        forward = bilevel.recomputed(model, forward, self.mode)
         loss = self.ordinary_loss(forward.logits, moved)  # (6.6): old weights, new labels
         descend(optimizer, loss)
         return {
@@ -180,7 +180,7 @@ class MSLG(Method):
         return reverse - (1 - self.entropy_weight) * entropy
 
     def label_gradient(
-        self, model: nn.Module, forward: bilevel.Forward, label_logits: Tensor, meta: Batch
+        self, model: nn.Module, forward: bilevel.ForwardPass, label_logits: Tensor, meta: Batch
     ) -> bilevel.Hypergradient:
         """Derivative by the batch's label logits of the meta loss after a trial step, (6.2-6.4).
 
@@ -192,7 +192,7 @@ class MSLG(Method):
         ----------
         model : nn.Module
             The network.
-        forward : bilevel.Forward
+        forward : bilevel.ForwardPass
             Its pass over the noisy batch.
         label_logits : Tensor, shape (n, C)
             u of that batch.

@@ -56,12 +56,12 @@ class LearningToReweight(Method):
     ) -> dict[str, Tensor]:
         """Weights for this batch, then an ordinary step with them. See `Method.step`."""
         meta = require_meta(self, meta)
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         hyper = self.weight_gradient(model, forward, train.y, meta)
         weights = (-hyper.gradients[0]).clamp_min(0)
         total = weights.sum()
         weights = weights / torch.where(total > 0, total, torch.ones_like(total))
-        logits = bilevel.renewed(model, forward, self.mode).logits
+        logits = bilevel.recomputed(model, forward, self.mode).logits
         loss = _weighted(logits, train.y, weights)
         descend(optimizer, loss)
         return {
@@ -72,7 +72,7 @@ class LearningToReweight(Method):
         }
 
     def weight_gradient(
-        self, model: nn.Module, forward: bilevel.Forward, labels: Tensor, meta: Batch
+        self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, meta: Batch
     ) -> bilevel.Hypergradient:
         """Derivative by the weights, at zero, of the meta loss after a virtual step of size 1.
 
@@ -80,7 +80,7 @@ class LearningToReweight(Method):
         ----------
         model : nn.Module
             The network.
-        forward : bilevel.Forward
+        forward : bilevel.ForwardPass
             Its pass over the noisy batch.
         labels : Tensor of int64, shape (n,)
             Given labels of that batch.
@@ -102,7 +102,7 @@ class LearningToReweight(Method):
             return LabelCrossEntropy()(network, meta)
 
         # A step of length zero need not be taken, unless for what it frees or differentiates.
-        taken = self.mode.mode == "exact" or self.mode.lean
+        taken = self.mode.mode == "exact" or self.mode.recompute
         return bilevel.hypergradient(
             model,
             forward,

@@ -18,7 +18,7 @@ def logits_of(network: Callable[..., Any], x: Tensor) -> Tensor:
     Parameters
     ----------
     network : callable
-        A network, or `bilevel.at` of one.
+        A network, or `bilevel.with_parameters` of one.
     x : Tensor, shape (n, ...)
         Batch of inputs. A network that changes its input in place changes a copy.
 
@@ -52,8 +52,8 @@ def with_features(network: Callable[..., Any], x: Tensor) -> tuple[Tensor, Tenso
     Parameters
     ----------
     network : callable
-        A network, or `bilevel.at` of one, that takes ``return_features=True`` as all of
-        `nlmeta.models` do.
+        A network, or `bilevel.with_parameters` of one, that takes ``return_features=True`` as all
+        of `nlmeta.models` do.
     x : Tensor, shape (n, ...)
         Batch of inputs. A network that changes its input in place changes a copy.
 
@@ -97,7 +97,7 @@ def check_inputs(x: object) -> None:
 
 
 def _own(network: Callable[..., Any], x: Tensor) -> Tensor:
-    """A copy that the network may change; `bilevel.at` makes its own."""
+    """A copy that the network may change; `bilevel.with_parameters` makes its own."""
     check_inputs(x)
     return x.clone() if isinstance(network, nn.Module) else x
 

@@ -99,7 +99,7 @@ class LiteralCLIDMU(CLIDMU):
         assert meta is not None
         lr = optimizer.param_groups[0]["lr"] if self.virtual_lr is None else self.virtual_lr
         copy = deepcopy(model)
-        forward = bilevel.record(copy, train.x, features=self.head.needs_features)
+        forward = bilevel.forward_pass(copy, train.x, features=self.head.needs_features)
         correction = self.head(forward, train.y)
         inner_loss = self.head.loss(forward.logits, train.y, correction)
         outer_loss = self.objective(_after_step(copy, inner_loss, lr=lr), meta)
@@ -108,7 +108,7 @@ class LiteralCLIDMU(CLIDMU):
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.max_norm)
         self._optimizer.step()
-        forward = bilevel.record(model, train.x, features=self.head.needs_features)
+        forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach(), "meta_loss": outer_loss.detach()}
@@ -131,7 +131,7 @@ class LiteralMLNT(MLNT):
         """The step of `MLNT` with ``update="sum"``, the released one. See `Method.step`."""
         check_choice("update", self.update, ("sum",))
         optimizer.zero_grad()
-        forward = bilevel.record(model, train.x)
+        forward = bilevel.forward_pass(model, train.x)
         loss = F.cross_entropy(forward.logits, train.y)
         loss.backward(retain_graph=True)
         weight = self._move_teacher(model, train.x.device) / self.trials

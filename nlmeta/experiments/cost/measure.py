@@ -56,11 +56,11 @@ Row = dict[str, Any]
 LOOKAHEADS = {
     "exact": Lookahead("exact"),
     "jvp, fast": Lookahead("jvp"),
-    "jvp, lean": Lookahead("jvp", lean=True),
+    "jvp, lean": Lookahead("jvp", recompute=True),
     "fd, fast": Lookahead("fd"),
-    "fd, lean": Lookahead("fd", lean=True),
+    "fd, lean": Lookahead("fd", recompute=True),
     "fd one-sided, fast": Lookahead("fd", one_sided=True),
-    "fd one-sided, lean": Lookahead("fd", one_sided=True, lean=True),
+    "fd one-sided, lean": Lookahead("fd", one_sided=True, recompute=True),
     "jvp, last layer": Lookahead("jvp", only=("classifier",)),
 }
 MEMORY_LABELS, MEMORY_CLASSES = 1_000_000, 1_000

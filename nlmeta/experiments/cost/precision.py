@@ -121,7 +121,7 @@ def _hypergradient(model: nn.Module, train: Batch, meta: Batch, how: Lookahead) 
     w.requires_grad_()
     return bilevel.hypergradient(
         model,
-        bilevel.record(model, train.x.to(like.dtype)),
+        bilevel.forward_pass(model, train.x.to(like.dtype)),
         inner_loss=lambda z: (w * F.cross_entropy(z, train.y, reduction="none")).sum(),
         outer_loss=lambda network: F.cross_entropy(network(meta.x.to(like.dtype)), meta.y),
         meta_parameters=[w],
