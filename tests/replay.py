@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Graph:
-    """In the place of `captured._CUDAGraph`."""
+    """In the place of `recording.CUDAGraph`."""
 
     def __init__(self, device):
         assert device.type == "cpu"

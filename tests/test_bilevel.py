@@ -680,7 +680,7 @@ def test_graph_survives_many_trial_steps_and_the_ordinary_one_is_unchanged(order
 
 @pytest.mark.parametrize("order", bilevel.ORDERS)
 def test_trial_steps_leave_nothing_in_memory(order):
-    """What the recorded pass keeps for its backward pass is all that is there afterwards."""
+    """What the forward pass keeps for its backward pass is all that is there afterwards."""
     alive = weakref.WeakSet()
 
     class Saved:

@@ -32,6 +32,7 @@ from nlmeta.methods import (
     MetaWeightNet,
     WeightNet,
     captured,
+    recording,
 )
 from nlmeta.methods.memory import LabelMemory
 from nlmeta.models import MLP, SmallCNN
@@ -106,7 +107,7 @@ METHODS = {
 @pytest.fixture
 def graphs(monkeypatch):
     """Steps on the CPU are recorded, by the stand-in, as those on a GPU are by CUDA."""
-    monkeypatch.setattr(captured, "_CUDAGraph", replay.Graph)
+    monkeypatch.setattr(recording, "CUDAGraph", replay.Graph)
     monkeypatch.setattr(captured, "_can_record", lambda device: True)
     monkeypatch.setattr(LabelMemory, "_checked", lambda self, ids: ids)  # as on a GPU
     adam = sys.modules["torch.optim.adam"]  # `torch.optim` hides the module

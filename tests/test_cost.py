@@ -27,6 +27,7 @@ from nlmeta.methods import (
     LogitMultiplier,
     WeightNet,
     captured,
+    recording,
 )
 from nlmeta.models import MLP, CIFARResNet, SmallCNN
 
@@ -341,7 +342,7 @@ def test_a_replayed_step_is_asked_for_once_and_its_places_are_memory(monkeypatch
     names = [("MLC", "jvp, fast"), ("MLC", "jvp, fast, captured")]
     chosen = [replace(c, device=None) for c in only(*names)]
     assert [c.mode for c in only(*names) if c.device == "cuda"] == ["jvp, fast, captured"]
-    monkeypatch.setattr(captured, "_CUDAGraph", replay.Graph)
+    monkeypatch.setattr(recording, "CUDAGraph", replay.Graph)
     monkeypatch.setattr(captured, "_can_record", lambda device: True)
     noted = []
     monkeypatch.setattr(replay.Graph, "replay", lambda self: noted.append(len(self.notes)))

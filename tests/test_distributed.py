@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -397,7 +398,9 @@ def all_that_two_processes_do(folder, rank, ports):
     found["whole meta set"] = outcome(run(mlc(), meta_batch_size=None))
     found["own weights"] = outcome(run(CrossEntropy(), Network(seed=1 + rank)))
     found["without in steps"] = without(base, "sum_over_processes")
-    found["without in lookahead"] = without(bilevel, "sum_over_processes")
+    found["without in lookahead"] = without(
+        import_module("nlmeta.bilevel.hypergradient"), "sum_over_processes"
+    )
     found["coupled"] = coupled_trial_gradient()
     found["own loop"] = own_loop()
     found["uninterrupted"] = interrupted(folder, stop=False)

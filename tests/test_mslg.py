@@ -60,7 +60,7 @@ def gradient(method, model, train, meta):
 
 
 def outer_direction(method, model, train, meta):
-    """The recorded pass, and the outer gradient after the method's own trial step."""
+    """The forward pass, and the outer gradient after the method's own virtual step."""
     forward = bilevel.forward_pass(model, train.x)
     inner = method.divergence(forward.logits, method.memory.logits[train.ids])
     theta_hat = bilevel.virtual_step(model, inner, lr=method.virtual_lr)

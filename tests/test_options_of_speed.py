@@ -118,7 +118,7 @@ def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode, wra
         before = len(passes)
         found.append(bilevel.tangent(model, forward, v, mode=mode))
         assert len(passes) == before
-    assert passes  # the recorded pass was compiled
+    assert passes  # the forward pass was compiled
     assert found[0].abs().max() > 1e-2
     assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
 

@@ -7,7 +7,8 @@ from nlmeta import losses
 from nlmeta._checks import check_rate
 from nlmeta.data.batches import Batch
 from nlmeta.methods.average import WeightAverage
-from nlmeta.methods.base import Method, Wrapper, descend
+from nlmeta.methods.base import Method, descend
+from nlmeta.methods.wrapper import Wrapper
 from nlmeta.models import logits_of
 
 __all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]

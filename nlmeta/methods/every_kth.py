@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
-from nlmeta.methods.base import Method, Wrapper
+from nlmeta.methods.base import Method
 from nlmeta.methods.captured import Captured
+from nlmeta.methods.wrapper import Wrapper
 
 __all__ = ["EveryKth"]
 

@@ -1,6 +1,6 @@
 """Two small networks that decide how much a given label counts; CLID-MU learns them (chapter 8).
 
-Each is called with a recorded pass and its labels, and returns a correction; its `loss` takes
+Each is called with a forward pass and its labels, and returns a correction; its `loss` takes
 logits and that correction. What a head sees of the network is detached, so it enters the virtual
 step through the loss alone.
 """
@@ -58,7 +58,7 @@ class WeightNet(nn.Module):
         return self.layers(seen[:, None]).sigmoid()[:, 0]
 
     def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """Normalised weights (n,) of the first n samples of a recorded pass; (8.2)."""
+        """Normalised weights (n,) of the first n samples of a forward pass; (8.2)."""
         logits = forward.logits.detach()[: len(labels)]
         w = self.weights(losses.cross_entropy(logits, labels, reduction="none"))
         if not self.normalise:
@@ -122,7 +122,7 @@ class LogitMultiplier(nn.Module):
         self._noise = generator(seed, "head noise")
 
     def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """Factors (n, C) for the first n samples of a recorded pass, with fresh noise; (8.8)."""
+        """Factors (n, C) for the first n samples of a forward pass, with fresh noise; (8.8)."""
         if forward.features is None:
             raise ValueError(
                 "`forward` was recorded without features; LogitMultiplier looks at them: "

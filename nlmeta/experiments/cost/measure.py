@@ -39,8 +39,8 @@ from nlmeta.methods import (
     Method,
     WeightNet,
 )
-from nlmeta.methods.captured import WARMUP_STEPS
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
+from nlmeta.methods.recording import WARMUP_STEPS
 
 __all__ = [
     "CANDIDATES",

@@ -1,0 +1,89 @@
+"""One step of lookahead, and how its outcome depends on anything that enters only the loss.
+
+A meta-learning method for noisy labels asks: *if I took one gradient step with this loss, would the
+network become better?* The loss depends on meta-parameters phi (a transition matrix, soft labels,
+sample weights). With theta the network's parameters, z = f(theta; x) its logits on the training
+batch, L(z; phi) the inner loss and M the outer loss, the question is the derivative of
+M(theta_hat) by phi,
+
+    theta_hat = theta - lr * dL/dtheta          (4.1)  the virtual step
+    v         = dM/dtheta at theta_hat          (4.2)  the outer gradient
+    z_dot     = J v,  J = dz/dtheta at theta    (4.3)  the tangent of the logits
+    dM/dphi   = -lr * d/dphi <dL/dz, z_dot>     (4.4)  the hypergradient, in the space of logits
+
+(4.4) holds because phi enters L only behind the logits. So one Jacobian-vector product of the
+network gives the derivative by *every* meta-parameter at once, and no graph of a gradient is ever
+kept. This is the shape of all methods of this book except MLNT, whose meta-parameters are theta
+itself: for these there is `trial_gradient`.
+
+Three ways to the same number, chosen by `mode`:
+
+===========  ==============================================  ============  ==================
+mode         what it does                                    error         cost beside (4.2)
+===========  ==============================================  ============  ==================
+``"jvp"``    (4.3) by forward-mode differentiation           round-off     1 dual forward
+``"fd"``     (4.3) by a central difference of two forwards   second order  2 forwards
+``"exact"``  differentiates (4.1) itself                     round-off     1 double backward
+===========  ==============================================  ============  ==================
+
+A difference compares whole passes, so it sees what the other two do not: whatever a network holds
+fixed for its gradient by ``detach`` or ``no_grad``, and the jumps behind a straight-through
+gradient. For such a network ``"fd"`` is off by an error that no step size mends, and warns of it.
+
+The modes ``"jvp"`` and ``"fd"`` are what the methods use; ``"exact"`` is the form of the papers'
+code, kept as the reference that the tests compare with. Chapter 4 derives all of this by hand.
+`Lookahead` says more than a mode: which layers look ahead, and whether memory is worth more than
+time.
+
+BatchNorm's running statistics move only in `forward_pass`, which the ordinary step needs anyway;
+every other pass works on copies that are thrown away.
+
+Where several processes share a batch, gradients by theta are summed over them here, and everything
+else is as with one, see `nlmeta.distributed`.
+
+The files, in the order in which they are best read: `hypergradient`, then `trials`, which MLNT
+alone needs; below them `passes`, for networks of any kind, and PyTorch's quirks.
+"""
+
+from nlmeta.bilevel.hypergradient import (
+    MODES,
+    Hypergradient,
+    Lookahead,
+    Mode,
+    hypergradient,
+    hypergradient_from_tangent,
+    outer_gradient,
+    recomputed,
+    tangent,
+    virtual_step,
+)
+from nlmeta.bilevel.passes import (
+    ForwardPass,
+    forward_pass,
+    parameters,
+    same_random_numbers,
+    with_parameters,
+)
+from nlmeta.bilevel.trials import ORDERS, Order, trial_gradient, trial_gradients
+
+__all__ = [
+    "MODES",
+    "ORDERS",
+    "ForwardPass",
+    "Hypergradient",
+    "Lookahead",
+    "Mode",
+    "Order",
+    "forward_pass",
+    "hypergradient",
+    "hypergradient_from_tangent",
+    "outer_gradient",
+    "parameters",
+    "recomputed",
+    "same_random_numbers",
+    "tangent",
+    "trial_gradient",
+    "trial_gradients",
+    "virtual_step",
+    "with_parameters",
+]

@@ -1,0 +1,144 @@
+"""Two ways to the tangent of the logits, equation (4.3), and a comparison of the second with it.
+
+Dual numbers carry the derivative through the network; a difference compares whole passes. Left to
+others: the choice between them, and the random numbers of the pass.
+"""
+
+import warnings
+from collections.abc import Sequence
+from weakref import WeakSet
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor, nn
+
+from nlmeta._checks import check_positive
+from nlmeta._torch import move
+from nlmeta.bilevel.passes import (
+    ForwardPass,
+    Parameters,
+    parameters,
+    same_random_numbers,
+    with_parameters,
+)
+from nlmeta.distributed import world_size
+from nlmeta.models.copies import copy_of
+from nlmeta.models.outputs import logits_of
+from nlmeta.seeding import random_state, set_random_state
+
+__all__ = ["difference_tangent", "dual_tangent", "warn_of_what_is_held_fixed"]
+
+HELD_FIXED = 1e-3  # of a tangent, at both lengths of the step
+
+_compared: WeakSet[nn.Module] = WeakSet()  # networks of which a difference was compared
+
+
+def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:
+    # Dual numbers rather than `torch.func.jvp`: only they hold under autocast with norm layers.
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        # PyTorch's first use of forward mode warns of a deprecated function that PyTorch itself
+        # calls.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        duals = theta | {
+            name: forward_ad.make_dual(theta[name], g.to(theta[name].dtype))
+            for name, g in v.items()
+        }
+        try:
+            logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
+        except NotImplementedError as error:
+            raise NotImplementedError(
+                "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
+                "work; use mode='fd'. Or, for attention, the math backend of "
+                "`torch.nn.attention.sdpa_kernel`, in evaluation mode after "
+                "`torch.backends.mha.set_fastpath_enabled(False)`; for recurrent layers on a CPU "
+                "float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
+                f"{error}"
+            ) from error
+    return torch.zeros_like(logits) if z_dot is None else z_dot
+
+
+def difference_tangent(
+    model: nn.Module,
+    theta: Parameters,
+    v: Parameters,
+    x: Tensor,
+    here: Tensor | None,
+    fd_step: float,
+) -> Tensor:
+    """A difference to the logits `here`, at theta; without them a central one."""
+    check_positive("fd_step", fd_step)
+    if torch.is_autocast_enabled(x.device.type):
+        raise RuntimeError(
+            "mode='fd' under autocast would return rounding errors: the difference of two "
+            "half-precision forwards; use mode='jvp', or leave autocast"
+        )
+    parts = (torch.view_as_real(g) if g.is_complex() else g for g in v.values())
+    length = torch.stack([part.square().sum() for part in parts]).sum().sqrt()
+    # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
+    epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
+    epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
+    state = random_state(x.device)
+    ahead = logits_of(with_parameters(model, theta | _moved(theta, v, epsilon)), x)
+    if here is not None:
+        return (ahead - here) / epsilon
+    set_random_state(state, x.device)
+    behind = logits_of(with_parameters(model, theta | _moved(theta, v, -epsilon)), x)
+    return (ahead - behind) / (2 * epsilon)
+
+
+def _moved(theta: Parameters, v: Parameters, step: Tensor) -> Parameters:
+    return {name: theta[name] + step * g for name, g in v.items()}
+
+
+def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parameters) -> None:
+    """Compare differences with a gradient, once for each network.
+
+    What a network holds fixed makes a gap that does not depend on the length of the step. A ReLU
+    that changes sides makes one at the longer step, and a part in float32 at the shorter one.
+    """
+    if model in _compared or world_size() > 1 or forward.x.device.type == "mps":
+        return
+    _compared.add(model)
+    try:
+        gap = min(_gaps(model, forward, v, steps=(1e-7, 1e-4)))
+    except Exception:  # the comparison is an extra, and float64 is not for every network
+        return
+    if gap > HELD_FIXED:
+        warnings.warn(
+            f"{type(model).__name__} holds something fixed for its gradient, by `detach`, "
+            "`no_grad` or a straight-through estimate, and mode='fd' sees through that: its "
+            "tangent is another one than a gradient's. Use mode='jvp'",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _gaps(
+    model: nn.Module, forward: ForwardPass, v: Parameters, *, steps: Sequence[float]
+) -> list[float]:
+    """By how much <u, J_fd v> and <J^T u, v> differ for some u, on a few rows, in float64.
+
+    With J_fd v the difference of a step. Each gap is a share of the lengths of u and J_fd v.
+    """
+    twin = copy_of(model)
+    move(twin, forward.x.device, torch.float64)
+    theta = parameters(twin)
+    with torch.no_grad():
+        for k, p in enumerate(theta.values()):  # away from ReLUs that are exactly at their kink
+            p += 1e-2 * torch.arange(p.numel(), device=p.device).add(k).sin().view(p.shape)
+    x = forward.x[:16]
+    x = x.double() if x.is_floating_point() else x
+    wide = {name: g.to(theta[name].dtype) for name, g in v.items()}
+    with same_random_numbers(forward), torch.enable_grad():
+        z = logits_of(with_parameters(twin, theta), x)
+        u = torch.ones_like(z).cumsum(0).sin()  # as good as any, and the same each time
+        slopes = torch.autograd.grad(z, [theta[name] for name in v], u, materialize_grads=True)
+    expected = sum((g.conj() * w).real.sum() for g, w in zip(slopes, wide.values(), strict=True))
+    gaps = []
+    for step in steps:
+        with same_random_numbers(forward):
+            z_dot = difference_tangent(twin, theta, wide, x, None, step)
+        gap = abs((u * z_dot).sum() - expected) / (u.norm() * z_dot.norm())
+        gaps.append(float(gap))
+    return gaps

@@ -1,0 +1,251 @@
+"""Passes of any network, at its own parameters and at others, that leave the network as it was.
+
+Only `forward_pass` moves running statistics. Left to others: what is differentiated.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nlmeta._torch import is_compiled
+from nlmeta.bilevel._arithmetic import no_casts_kept
+from nlmeta.models.copies import check_initialised
+from nlmeta.models.outputs import check_inputs, logits_of, with_features
+from nlmeta.seeding import random_state, set_random_state
+
+__all__ = [
+    "ForwardPass",
+    "Parameters",
+    "forward_pass",
+    "parameters",
+    "same_random_numbers",
+    "with_parameters",
+]
+
+Parameters = dict[str, Tensor]
+
+# In training mode these write their buffers, and in evaluation mode they read them: never both.
+RUNNING_STATISTICS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+
+
+class ForwardPass(NamedTuple):
+    """A forward pass on the training batch whose graph is kept, with the random numbers it drew.
+
+    Attributes
+    ----------
+    x : Tensor, shape (n, ...)
+        The batch.
+    logits : Tensor, shape (n, C)
+        The network's output, attached to its parameters.
+    random_state : tuple of Tensor
+        State of PyTorch's global generators before the pass, so that dropout can be repeated. A
+        network that draws from elsewhere (`random`, NumPy, a generator of its own) is another one
+        in every pass, and its hypergradients are wrong.
+    features : Tensor, shape (n, D), optional
+        What the last linear layer saw, detached, where it was asked for.
+    buffers : dict of str to Tensor
+        Copies of those that stood before the pass and may enter its outcome, by name: all but the
+        running statistics of norm layers. The vectors of a spectral norm are such ones; the pass
+        has moved them.
+    """
+
+    x: Tensor
+    logits: Tensor
+    random_state: tuple[Tensor, ...]
+    features: Tensor | None = None
+    buffers: Parameters = {}
+
+
+def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Parameters:
+    """The network's trainable parameters by name; frozen ones take no part in the virtual step.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    only : tuple of str, optional
+        Those whose names begin so. Default: all.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    theta: Parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    check_initialised("model", model)
+    if not theta:
+        raise ValueError("`model` has no trainable parameter; a virtual step needs at least one")
+    if only is None:
+        return theta
+    chosen = {n: p for n, p in theta.items() if n.startswith(tuple(only))}
+    if not chosen:
+        raise ValueError(f"`only` is {only!r}; no parameter's name begins so. They are {[*theta]}")
+    return chosen
+
+
+def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
+    """The network as a function, with parameters `theta` in the place of its own.
+
+    Calling it leaves `model` as it was. Buffers (running statistics) are copied for each call, and
+    so is the batch. Attributes that the network sets on its way, such as a count or an activation
+    that it keeps, are put back, unless it is compiled; what it changes in place in such an
+    attribute is not.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    theta : dict of str to Tensor
+        Parameters by name, as `parameters` gives them. What is missing is taken from `model`; so
+        are buffers, unless some are given as well.
+
+    Returns
+    -------
+    callable
+        ``f(x, **options)`` with the output of ``model(x, **options)``.
+
+    Notes
+    -----
+    The network may not use activation checkpointing (`torch.utils.checkpoint`). On its way back it
+    would run again at the network's own parameters, and the gradient would be a wrong one.
+    """
+
+    # PyTorch's own handling of tied weights leaves a network that uses one layer twice at the given
+    # parameters for good (pytorch issue 164759). So each place is named once, and ties are ours.
+    places = _places(model)
+
+    def network(x: Tensor, **options: Any) -> Any:
+        buffers = {name: theta.get(name, b).detach().clone() for name, b in model.named_buffers()}
+        state = {**theta, **buffers}
+        given = {place: state[name] for place, name in places.items() if name in state}
+        with no_casts_kept(model, x.device), _attributes_put_back(model):
+            return functional_call(model, given, (x.clone(),), options, tie_weights=False)
+
+    return network
+
+
+def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> ForwardPass:
+    """The forward pass that lookahead and ordinary step share.
+
+    It runs on the network itself, so running statistics move here, and nowhere else.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits.
+    x : Tensor, shape (n, ...)
+        Training batch.
+    features : bool
+        Keep the features as well, see `models.with_features`. Default False.
+
+    Returns
+    -------
+    ForwardPass
+        The logits with their graph, and the random numbers that dropout drew.
+
+    Raises
+    ------
+    ValueError
+        The batch lies on another device than the network.
+    """
+    check_inputs(x)
+    place = next(iter(parameters(model).values())).device
+    if x.device != place:
+        raise ValueError(
+            f"`x` lies on {x.device} and `model` on {place}; move one of them with `.to`"
+        )
+    state, buffers = random_state(x.device), _entering_buffers(model)
+    if features:
+        logits, seen = with_features(model, x)
+        return ForwardPass(x, logits, state, seen.detach(), buffers)
+    return ForwardPass(x, logits_of(model, x), state, None, buffers)
+
+
+@contextmanager
+def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
+    """Repeat the random numbers of a forward pass; afterwards the stream goes on where it was.
+
+    With other dropout masks a tangent would belong to another network than the virtual step.
+
+    Parameters
+    ----------
+    forward : ForwardPass
+        From `forward_pass`.
+    """
+    device = forward.x.device
+    now = random_state(device)
+    set_random_state(forward.random_state, device)
+    try:
+        yield
+    finally:
+        set_random_state(now, device)
+
+
+def gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Tensor]:
+    """Gradients by the parameters of a pass that was to be taken at `theta`, and was."""
+    own = {name: p for name, p in parameters(model).items() if name in theta}
+    both = [*theta.values(), *own.values()]  # those of the network cost nothing if they are unused
+    gradients = torch.autograd.grad(value, both, allow_unused=True)
+    for name, gradient in zip(own, gradients[len(theta) :], strict=True):
+        if gradient is not None:
+            raise RuntimeError(
+                f"`model` uses its own {name!r} in a pass at other parameters, so gradients would "
+                "be wrong: the network reaches it through a list, a closure or a cache, where no "
+                "pass can replace it (use it through the module that owns it); or the outer loss "
+                "does, by the network itself (detach that) or by an attribute that the network "
+                "sets, which is put back after each pass (return it, or keep it by a hook)"
+            )
+    pairs = zip(theta.values(), gradients, strict=False)
+    return dense(torch.zeros_like(p) if g is None else g for p, g in pairs)
+
+
+def dense(gradients: Iterable[Tensor]) -> list[Tensor]:
+    """An embedding may give sparse gradients, of which dual numbers and processes know nothing."""
+    return [g.to_dense() if g.is_sparse else g for g in gradients]
+
+
+def _entering_buffers(model: nn.Module) -> Parameters:
+    """Copies of the buffers that may enter what the network computes in training mode."""
+    return {
+        f"{prefix}.{name}" if prefix else name: buffer.detach().clone()
+        for prefix, module in model.named_modules()
+        if not isinstance(module, RUNNING_STATISTICS)
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Each place of the network that holds a parameter or buffer, and the name of what it holds."""
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    names = {id(tensor): name for name, tensor in tensors}
+    return {
+        place: names[id(tensor)]
+        for prefix, module in model.named_modules()
+        for place, tensor in chain(
+            module.named_parameters(prefix, recurse=False, remove_duplicate=False),
+            module.named_buffers(prefix, recurse=False, remove_duplicate=False),
+        )
+    }
+
+
+@contextmanager
+def _attributes_put_back(model: nn.Module) -> Iterator[None]:
+    """What a pass sets on the modules is of a network at other parameters, and goes with it."""
+    if is_compiled(model):
+        yield  # the compiler keeps accounts there
+        return
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for now, then in before:
+            for name in now.keys() - then.keys():
+                del now[name]
+            now.update((name, value) for name, value in then.items() if now.get(name) is not value)

@@ -1,0 +1,223 @@
+"""Trial steps: lookahead whose meta-parameters are the network's own, as in MLNT (chapter 7)."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from nlmeta._checks import check_choice, check_not_negative
+from nlmeta._torch import is_compiled
+from nlmeta.bilevel._arithmetic import second_derivatives
+from nlmeta.bilevel.hypergradient import outer_gradient, virtual_step
+from nlmeta.bilevel.passes import (
+    ForwardPass,
+    Parameters,
+    gradients_at,
+    parameters,
+    same_random_numbers,
+    with_parameters,
+)
+from nlmeta.distributed import sum_over_processes, world_size
+
+__all__ = ["ORDERS", "Order", "trial_gradient", "trial_gradients"]
+
+Order = Literal["first", "second"]
+ORDERS = ("first", "second")
+
+
+def trial_gradient(
+    model: nn.Module,
+    forward: ForwardPass,
+    trial_loss: Callable[[Tensor], Tensor],
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+    order: Order = "first",
+) -> tuple[Parameters, Tensor]:
+    """Gradient of the outer loss after a trial step, by the parameters that the step started from.
+
+    The chain rule through (4.1) multiplies the outer gradient (4.2) by the derivative of the step,
+
+        d/dtheta M(theta - lr g(theta)) = v - lr H v,    g = dL/dtheta,  H = d^2 L / dtheta^2,
+
+    and the first order leaves H v out. Both agree where ``lr`` is 0.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits.
+    forward : ForwardPass
+        Its pass over the training batch, from `forward_pass`. The graph is kept, so one pass serves
+        many trial steps and the ordinary step.
+    trial_loss : callable
+        Takes logits (n, C), returns the scalar L.
+    outer_loss : callable
+        Takes the network after the trial step as a function of a batch, returns the scalar M.
+    lr : float
+        Size of the trial step.
+    order : {"first", "second"}
+        ``"first"`` (default) costs a backward pass beside (4.2), ``"second"`` two more for H v.
+        What either keeps is freed before it returns.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them.
+    value : Tensor, shape ()
+        The outer loss, detached.
+
+    Notes
+    -----
+    The outer loss repeats the random numbers of the forward pass. So on the same batch the
+    network after the step drops the units that the step did without.
+    """
+    check_choice("order", order, ORDERS)
+    check_not_negative("lr", lr)
+    second = order == "second"
+    theta_hat = virtual_step(model, trial_loss(forward.logits), lr=lr, create_graph=second)
+    with same_random_numbers(forward):
+        v, value = outer_gradient(model, theta_hat, outer_loss)
+    if not second:
+        return v, value
+    theta = parameters(model)
+    # theta_hat is a function of theta with derivative I - lr H, which is symmetric. Each process
+    # starts from its share of v, since their gradients are summed, in here and at the end.
+    with second_derivatives():
+        gradients = torch.autograd.grad(
+            list(theta_hat.values()),
+            list(theta.values()),
+            grad_outputs=[g / world_size() for g in v.values()],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+    return dict(zip(theta, sum_over_processes(gradients), strict=True)), value
+
+
+def trial_gradients(
+    model: nn.Module,
+    forward: ForwardPass,
+    trial_loss: Callable[[Tensor, Tensor], Tensor],
+    labels: Tensor,
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+) -> tuple[Parameters, Tensor]:
+    """The sum of `trial_gradient`, first order, over several sets of labels that are tried at once.
+
+    The forward pass is differentiated once for all sets, and the network runs once for all trial
+    steps, each operation on M sets of parameters side by side. The numbers are those of one set
+    after another, but for rounding; the memory is that of M trial networks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits, and that `torch.func.vmap` can take. It may draw no random
+        numbers, as dropout does: those that it would draw here are not always those of `forward`.
+    forward : ForwardPass
+        Its pass over the training batch, from `forward_pass`. The graph is kept.
+    trial_loss : callable
+        Takes logits (n, C) and one set of labels, returns the scalar L. For example
+        ``F.cross_entropy``.
+    labels : Tensor, shape (M, n, ...)
+        A set of labels in each row.
+    outer_loss : callable
+        Takes the network after a trial step as a function of a batch, returns a scalar. It is
+        called once, for all steps.
+    lr : float
+        Size of the trial steps.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them; summed over the sets.
+    value : Tensor, shape ()
+        The sum of the outer losses, detached.
+
+    Raises
+    ------
+    RuntimeError
+        The network draws random numbers, is compiled by `torch.compile`, or uses an operation that
+        `torch.func.vmap` cannot take, as recurrent layers do.
+
+    Notes
+    -----
+    Fewer and larger operations are for a device that short ones leave idle, as a GPU with a small
+    network; there it was not timed. One core of a CPU is busy all the time, and on it they brought
+    nothing: dense layers took about as long as in turn, the convolutions of a ResNet, ten sets at
+    once, about twice as long. `nlmeta.experiments.cost` tells what they bring on a device.
+
+    Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
+    scale has a wrong derivative in PyTorch 2.15, without an error.
+
+    Under autocast the forward pass is differentiated once for each set, as in `trial_gradient`, and
+    likewise where PyTorch has no rule for channels last (GroupNorm in 2.11).
+    """
+    check_not_negative("lr", lr)
+    n = len(forward.logits)
+    if labels.ndim < 2 or len(labels) == 0 or labels.shape[1] != n:
+        raise ValueError(
+            f"`labels` has shape {tuple(labels.shape)}; it must be (M, {n}), a set of labels in "
+            "each of at least one row"
+        )
+    if is_compiled(model):
+        raise RuntimeError(
+            "a compiled network cannot take several trial steps at once; leave `compile` out, or "
+            "take one after the other: MLNT with trials_at_once=1"
+        )
+    slopes = vmap(grad(trial_loss), in_dims=(None, 0))(forward.logits.detach(), labels)  # (M, n, C)
+    theta_hat = _trial_steps(model, forward, slopes, lr)
+    # BatchNorm writes its running statistics, so each network has its own.
+    buffers = {name: b.detach().expand(len(labels), *b.shape) for name, b in model.named_buffers()}
+
+    def outer(theta: Parameters) -> Tensor:
+        return outer_loss(with_parameters(model, theta))
+
+    try:
+        values = vmap(outer, randomness="error")({**theta_hat, **buffers})  # (M,)
+    except RuntimeError as error:
+        if "Batching rule not implemented" in str(error):
+            raise RuntimeError(
+                "`model` uses an operation that cannot run for several trial steps at once, as "
+                "recurrent layers do; take one after the other: MLNT with trials_at_once=1. "
+                f"PyTorch says: {error}"
+            ) from error
+        if "randomness" not in str(error):
+            raise
+        raise RuntimeError(
+            "`model` draws random numbers, as dropout does, and several trial steps at once would "
+            "not repeat those of the forward pass; take one after the other: MLNT with "
+            "trials_at_once=1"
+        ) from error
+    gradients = gradients_at(model, theta_hat, values.sum())
+    sums = sum_over_processes([g.sum(0) for g in gradients])
+    return dict(zip(theta_hat, sums, strict=True)), values.detach().sum()
+
+
+def _trial_steps(model: nn.Module, forward: ForwardPass, slopes: Tensor, lr: float) -> Parameters:
+    """Parameters after a step (4.1) for each of the slopes dL/dz (M, n, C), by name: (M, ...)."""
+    theta = parameters(model)
+
+    def backward(slope: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(
+            forward.logits, list(theta.values()), slope, retain_graph=True, materialize_grads=True
+        )
+
+    def in_turn() -> list[Tensor]:
+        return [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
+
+    if torch.is_autocast_enabled(forward.x.device.type):
+        # Under `vmap` a norm layer whose input and weights differ in type has no way back.
+        gradients = in_turn()
+    else:
+        try:
+            gradients = list(vmap(backward)(slopes))
+        except RuntimeError as error:
+            # A layer that asks how its input lies in memory, as GroupNorm in PyTorch 2.11 with
+            # channels last, gets no answer under `vmap`.
+            if "memory_format" not in str(error):
+                raise
+            gradients = in_turn()
+    pairs = zip(theta.items(), sum_over_processes(gradients), strict=True)
+    return {name: (p.detach() - lr * g).requires_grad_() for (name, p), g in pairs}
