@@ -58,10 +58,11 @@ def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
     figure = v4.new_code_cell("plt.show()", metadata={"mystnb": caption}, outputs=[shown])
     claims = v4.new_code_cell("assert True\nprint('3 of 3')", metadata={"tags": ["claims"]})
     claims.outputs = [printed[2]]
-    text = "## Summary\n\n## How this differs from the paper\n\n## Exercises\n\n<details>\n\n"
+    text = "$$a\\tag{1.1}$$\n\n## Summary\n\n## How this differs from the paper\n\n"
+    text += "## Exercises\n\n<details>\n\n"
     notebook = v4.new_notebook(
         cells=[
-            v4.new_markdown_cell("# Title\n\n" + "\n\n".join(checks.FIRST_CELL)),
+            v4.new_markdown_cell("# 1. Title\n\n" + "\n\n".join(checks.FIRST_CELL)),
             v4.new_code_cell("print('1 of 3')", outputs=[printed[0]]),
             v4.new_code_cell("print('2 of 3')", outputs=[printed[1]]),
             figure,
@@ -74,9 +75,11 @@ def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
     return notebook
 
 
-def every_check(notebook: nbformat.NotebookNode, *, method: bool, url: str) -> list[str]:
+def every_check(
+    notebook: nbformat.NotebookNode, *, number: int, method: bool, url: str
+) -> list[str]:
     """All complaints about a chapter."""
-    found = checks.stored_outputs(notebook)
+    found = checks.stored_outputs(notebook) + checks.numbering(notebook, number)
     for check in (checks.counts, checks.compared, checks.metadata, checks.figures):
         found += check(notebook)
     return found + checks.spine(notebook, method=method) + checks.setup_cell(notebook, url)
@@ -87,8 +90,9 @@ def test_chapter_is_stored_as_it_should_be(part, file, root):
     """Outputs, metadata, figures, headings, set-up cell and claims, as CONTRIBUTING.md says."""
     path = chapters.page_path(file)
     assert path.stat().st_size < checks.MOST_BYTES
-    url = address.configured(root)
-    complaints = every_check(chapters.read(path), method=part == "Methods", url=url)
+    url, number = address.configured(root), chapters.numbers(root)[path.stem]
+    method = part == "Methods"
+    complaints = every_check(chapters.read(path), number=number, method=method, url=url)
     assert not complaints, "\n".join(complaints)
 
 
@@ -117,9 +121,72 @@ def test_contents_list_every_page_and_nothing_else(root):
     assert listed == there
 
 
+@pytest.mark.parametrize(
+    ("page", "folder", "first"), [("README.md", "book/", 1), ("book/welcome.ipynb", "", 2)]
+)
+def test_tables_of_the_chapters_number_them_as_the_contents_do(page, folder, first, root):
+    """A line for each chapter, in order: | 3. [Injecting noise](noise.ipynb) | ... |"""
+    path = root / page
+    text = path.read_text() if path.suffix == ".md" else checks.markdown(chapters.read(path))
+    lines = re.findall(rf"^\| (\d+)\. \[[^\]]+\]\({folder}(\w+)\.ipynb\) \|", text, re.MULTILINE)
+    wanted = [(n, name) for name, n in chapters.numbers(root).items() if n >= first]
+    assert [(int(n), name) for n, name in lines] == wanted
+
+
+def texts(root) -> dict[str, str]:
+    """What each file says to a reader: pages, chapters, and the comments of package and tests."""
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *(root / "book").glob("*.md")]
+    found = {path.name: path.read_text("utf-8") for path in pages}
+    for path in [*(root / "nlmeta").rglob("*.py"), *(root / "tests").glob("*.py")]:
+        found[str(path.relative_to(root))] = checks.words_of(path.read_text("utf-8"))
+    for path in chapters.notebooks(root):
+        notebook = chapters.read(path)
+        code = "\n".join(cell.source for cell in checks.code_cells(notebook))
+        comments = "\n".join(re.findall("#.*", code))
+        found[path.name] = f"{checks.markdown(notebook)}\n{comments}"
+    return found
+
+
+def test_cited_chapters_and_equations_exist(root):
+    """Each "chapter n" is in the contents, each "(n.m)" is a tag of chapter n."""
+    numbers = chapters.numbers(root)
+    tags = {
+        tag
+        for path in chapters.notebooks(root)
+        for tag in checks.equation_tags(chapters.read(path))
+    }
+    found = texts(root)
+    cited = {name: checks.cited_chapters(text) for name, text in found.items()}
+    equations = {name: checks.cited_equations(text) for name, text in found.items()}
+    assert sum(map(bool, cited.values())) > 20
+    assert sum(map(bool, equations.values())) > 20
+    lost = {name: there - set(numbers.values()) for name, there in cited.items()}
+    assert not any(lost.values()), {name: n for name, n in lost.items() if n}
+    lost = {name: there - tags for name, there in equations.items()}
+    assert not any(lost.values()), {name: n for name, n in lost.items() if n}
+
+
+def test_linked_chapters_have_the_number_that_the_link_says(root):
+    """[chapter 4](bilevel.ipynb) leads to the fourth."""
+    numbers = chapters.numbers(root)
+    links = [link for text in texts(root).values() for link in checks.LINKED_CHAPTER.findall(text)]
+    assert len(links) > 5
+    assert [link for link in links if int(link[0]) != numbers[link[1]]] == []
+
+
+def test_citations_are_found():
+    """In lists, across lines, in comments and before links; not in formulas, nor fractions."""
+    said = "Chapters 2 (noise), 3 and\n    # 5; [chapter\n7](x.ipynb), chapter # 11: 4 chapters"
+    assert checks.cited_chapters(said) == {2, 3, 5, 7, 11}
+    assert checks.LINKED_CHAPTER.findall(said) == [("7", "x")]
+    said = r"(4.1), (5.2-5.4), (8.1, 8.2) but $f(1.5)$, $$a \tag{9.9} (9.8)$$, `f(2.5)` and (0.5)"
+    assert checks.cited_equations(said) == {"4.1", "5.2", "5.4", "8.1", "8.2"}
+    assert checks.words_of('x = f(2.5)  # (4.1)\n"(4.2)"\n') == '# (4.1)\n"(4.2)"'
+
+
 def test_sound_chapter_passes_every_check():
     """Otherwise the refusals below would prove nothing."""
-    assert every_check(sound_chapter(), method=True, url=URL) == []
+    assert every_check(sound_chapter(), number=1, method=True, url=URL) == []
 
 
 def strip(notebook):
@@ -195,6 +262,22 @@ def show_html_image(notebook):
     checks.code_cells(notebook)[1].outputs.append(output)
 
 
+def drop_number(notebook):
+    notebook.cells[0].source = notebook.cells[0].source.replace("# 1. ", "# ")
+
+
+def take_another_number(notebook):
+    notebook.cells[0].source = notebook.cells[0].source.replace("# 1. ", "# 2. ")
+
+
+def take_equation_of_another_chapter(notebook):
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("1.1", "2.1")
+
+
+def skip_an_equation(notebook):
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("1.1", "1.2")
+
+
 def drop_time(notebook):
     notebook.cells[0].source = notebook.cells[0].source.replace("Time and hardware", "")
 
@@ -243,6 +326,10 @@ def untag_setup(notebook):
         (drop_alt_text, "without an alt text"),
         (drop_caption, "without a caption"),
         (show_html_image, "HTML image without alt"),
+        (drop_number, "the title is '# Title'; the chapter's number is 1"),
+        (take_another_number, "the title is '# 2. Title'; the chapter's number is 1"),
+        (take_equation_of_another_chapter, "equations are tagged ['2.1']"),
+        (skip_an_equation, "equations are tagged ['1.2']"),
         (drop_time, "'Time and hardware'"),
         (drop_summary, "'## Summary'"),
         (drop_difference, "'## How this differs from the paper'"),
@@ -256,7 +343,7 @@ def test_checks_refuse(fault, complaint):
     """Each check can fail: a sound chapter with one fault is refused for that fault."""
     notebook = sound_chapter()
     fault(notebook)
-    complaints = every_check(notebook, method=True, url=URL)
+    complaints = every_check(notebook, number=1, method=True, url=URL)
     assert any(complaint in text for text in complaints), complaints
 
 

@@ -32,6 +32,11 @@ def notebooks(root: Path = ROOT) -> list[Path]:
     return [path for path in paths if path.suffix == ".ipynb"]
 
 
+def numbers(root: Path = ROOT) -> dict[str, int]:
+    """Each chapter's number, by its name (`noise`): its place in the contents, the root first."""
+    return {path.stem: place for place, path in enumerate(notebooks(root), start=1)}
+
+
 def choose(names: list[str], root: Path = ROOT) -> list[Path]:
     """The chapters named (`noise`, `noise.ipynb` or `book/noise.ipynb`); all where none is."""
     chapters = notebooks(root)

@@ -4,8 +4,10 @@
 them over the repository, and feed each a chapter that it has to refuse.
 """
 
+import io
 import re
 import tempfile
+import tokenize
 from pathlib import Path
 
 import address
@@ -25,6 +27,14 @@ MACHINE_PATH = re.compile(
 FIRST_CELL = ("You will learn", "Prerequisites", "Time and hardware")
 HEADINGS = ("Summary", "Exercises", "References")
 METHOD_HEADINGS = ("How this differs from the paper",)
+# "chapter 5", "chapters 2 (noise), 3 and 5", also across lines, in a comment and before a link.
+CHAPTERS = re.compile(
+    r"\bchapters?[\s#]+(\d+(?:(?:\s*\([^()]*\))?(?:,|\s+and|\s+to)[\s#]+\d+)*)", re.IGNORECASE
+)
+LINKED_CHAPTER = re.compile(r"\[chapter\s+(\d+)\]\((\w+)\.ipynb\)", re.IGNORECASE)
+# "(5.4)", "(6.2-6.4)", "(8.1, 8.2)"; chapter 0 is a decimal fraction.
+EQUATIONS = re.compile(r"\((\d+\.\d+(?:(?:[-–]|, )\d+\.\d+)*)\)")
+TAG = re.compile(r"\\tag\{([^}]*)\}")
 METADATA = {"kernelspec", "language_info"}
 
 
@@ -154,7 +164,7 @@ def spine(notebook: NotebookNode, *, method: bool) -> list[str]:
     if not cells or cells[0].cell_type != "markdown" or not cells[0].source.startswith("# "):
         return ["the first cell is not Markdown that opens with the title"]
     found = [f"the first cell lacks '{part}'" for part in FIRST_CELL if part not in cells[0].source]
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = markdown(notebook)
     for heading in HEADINGS + (METHOD_HEADINGS if method else ()):
         if not re.search(rf"^## {re.escape(heading)}", text, re.MULTILINE):
             found.append(f"there is no section '## {heading}'")
@@ -164,6 +174,49 @@ def spine(notebook: NotebookNode, *, method: bool) -> list[str]:
     if not code or "claims" not in tags(code[-1]) or "assert " not in code[-1].source:
         found.append("the last code cell is not tagged `claims`, or asserts nothing")
     return found
+
+
+def markdown(notebook: NotebookNode) -> str:
+    """The text of a notebook: its Markdown cells."""
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def equation_tags(notebook: NotebookNode) -> list[str]:
+    """The numbers of a chapter's equations, in the order of the text."""
+    return TAG.findall(markdown(notebook))
+
+
+def numbering(notebook: NotebookNode, number: int) -> list[str]:
+    """The title opens with the chapter's number, and equations are n.1, n.2, ... in order."""
+    found = []
+    title = notebook.cells[0].source.partition("\n")[0]
+    if not re.match(rf"# {number}\. \S", title):
+        found.append(f"the title is {title!r}; the chapter's number is {number}: '# {number}. ...'")
+    there = equation_tags(notebook)
+    wanted = [f"{number}.{place}" for place in range(1, len(there) + 1)]
+    if there != wanted:
+        found.append(f"equations are tagged {there}; chapter {number} has {wanted}")
+    return found
+
+
+def cited_chapters(text: str) -> set[int]:
+    """The numbers n of each "chapter n" in a text."""
+    lists = [re.sub(r"\([^()]*\)", "", match) for match in CHAPTERS.findall(text)]
+    return {int(number) for found in lists for number in re.findall(r"\d+", found)}
+
+
+def cited_equations(text: str) -> set[str]:
+    """The numbers n.m of each "(n.m)" in a text, mathematics and code left out."""
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|`[^`\n]*`", " ", text, flags=re.DOTALL)
+    lists = EQUATIONS.findall(text)
+    found = {number for match in lists for number in re.findall(r"\d+\.\d+", match)}
+    return {number for number in found if not number.startswith("0.")}
+
+
+def words_of(source: str) -> str:
+    """What a Python file says to its readers: comments and texts, without the code."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return "\n".join(t.string for t in tokens if t.type in (tokenize.COMMENT, tokenize.STRING))
 
 
 def setup_cell(notebook: NotebookNode, url: str) -> list[str]:
