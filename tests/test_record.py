@@ -166,9 +166,9 @@ def test_two_processes_do_not_write_one_record(tmp_path):
     other.start()
     try:
         assert entered.wait(60)
-        with pytest.raises(ValueError, match="is being written by another process"):
-            with Record(path).writing():
-                pass
+        refused = pytest.raises(ValueError, match="is being written by another process")
+        with refused, Record(path).writing():
+            pass
     finally:
         leave.set()
         other.join(30)

@@ -1207,3 +1207,23 @@ def test_windows_of_words_stay_words():
     result = run(mlc(), TextMLP(10, 10, dimension=8, hidden=(16,), seed=1), split=text, epochs=8)
     assert text.to("cpu", torch.float32).train.x.dtype == torch.int64
     assert result.accuracy > result.history["test_accuracy"].iloc[0]
+
+
+def test_a_run_stops_at_the_end_of_an_epoch_when_its_time_is_up_and_goes_on(tmp_path, capsys):
+    """To the numbers of a run that had all the time."""
+    whole = run(epochs=3)
+    path = tmp_path / "c.pt"
+    lengths = []
+    for seconds in (1e-9, 1e-9, 1e9):
+        result = run(epochs=3, checkpoint=path, resume=True, stop_after=seconds)
+        lengths.append((len(result.history), result.finished))
+    assert lengths == [(1, False), (2, False), (3, True)]
+    without_seconds = [r.history.drop(columns="seconds") for r in (whole, result)]
+    pd.testing.assert_frame_equal(*without_seconds)
+    assert "stopped after 1 of 3 epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_no_time_at_all_is_refused(seconds):
+    with pytest.raises(ValueError, match="`stop_after` is"):
+        run(epochs=1, stop_after=seconds)

@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 
 from nlmeta import metrics
@@ -374,7 +375,7 @@ class _Run:
                 model = self.new_network(self.seed)
         steps = math.ceil(len(self.split.train) / self._batch_size(plan["training"], self.split))
         given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
-        method = builders.BUILDERS[plan["build"]](given, **plan["options"])
+        method = builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
         kept = self._keep() if "keep" in plan else None
         result = self._fit("training", method, model, self.split, plan["training"], on_epoch=kept)
         label = plan.get("label", plan["entry"])
@@ -428,6 +429,9 @@ class _Run:
         if place.checkpoint is not None:
             name = f"{place.checkpoint.name}-{stage}.ckpt"
             options |= {"checkpoint": place.checkpoint.with_name(name), "resume": True}
+            if place.seconds is not None:
+                left = self.began + place.seconds - time.monotonic()
+                options["stop_after"] = max(left, 1e-3)
         result = fit(
             method,
             model,

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from nlmeta import distributed
-from nlmeta._checks import check_count
+from nlmeta._checks import check_count, check_positive
 from nlmeta.data import Split
 from nlmeta.methods import Method
 from nlmeta.models.copies import check_initialised
@@ -50,6 +50,7 @@ def fit(
     resume: bool = False,
     evaluate_every: int = 1,
     on_epoch: OnEpoch | None = None,
+    stop_after: float | None = None,
     progress: bool | None = None,
 ) -> Result:
     """Train a network with a method.
@@ -110,6 +111,9 @@ def fit(
         history. What it draws from PyTorch's generators comes from a stream of its own for each
         epoch, so it does not change the run. Modes that it sets are put back, `requires_grad`
         stays. If it has `state_dict` and `load_state_dict`, its state is in the checkpoint.
+    stop_after : float, optional
+        Seconds after which the run stops at the end of an epoch, as by Ctrl-C. At least one epoch
+        is trained. Default: never.
     progress : bool, optional
         Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
 
@@ -153,6 +157,8 @@ def fit(
     )
     check_options(options)
     check_count("evaluate_every", evaluate_every)
+    if stop_after is not None:
+        check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
         raise ValueError("`resume` is True without a `checkpoint` to continue from")
     check_split(split, method, meta_batch_size)
@@ -173,7 +179,7 @@ def fit(
             f"`checkpoint` {str(path)!r} exists; pass resume=True to continue that run, "
             "or name another file"
         )
-    finished = True
+    finished, begun = True, time.monotonic()
     with seeded(seed, own_stream("training"), device):
         if path is not None and there:
             load(run, path)
@@ -192,10 +198,18 @@ def fit(
                     shown = {k: row[k] for k in ("loss", "test_accuracy") if k in row}
                     bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
                     bar.update()
+                    if epoch < epochs and _late(begun, stop_after):
+                        raise KeyboardInterrupt
             except KeyboardInterrupt:
                 finished = False
                 _say_stopped(run, path)
     return Result(model, method, pd.DataFrame(run.rows), finished)
+
+
+def _late(begun: float, stop_after: float | None) -> bool:
+    """Whether the time is up for any process; then all of them stop at the same epoch."""
+    late = stop_after is not None and time.monotonic() - begun >= stop_after
+    return stop_after is not None and any(distributed.gather_objects(late))
 
 
 def _say_stopped(run: Run, path: Path | None) -> None:

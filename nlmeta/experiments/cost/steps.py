@@ -23,7 +23,7 @@ from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate, num_classe
 from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
 from nlmeta.experiments.machine import wait_for
 from nlmeta.methods import Captured
-from nlmeta.methods.captured import WARMUP_STEPS
+from nlmeta.methods.recording import WARMUP_STEPS
 
 __all__ = ["measure"]
 

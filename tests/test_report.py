@@ -1,0 +1,130 @@
+"""Tests of nlmeta.experiments.report: frames, tables and differences, numbers first."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from nlmeta import experiments
+from nlmeta.experiments import Record, report
+from nlmeta.experiments.task import Task
+
+VALUES = {"cross-entropy": (0.5, 0.6), "early stopping": (0.7, 0.9), "ours": (0.8, 0.7)}
+
+
+def runs(problem="p"):
+    return pd.DataFrame(
+        [
+            {"method": name, "problem": problem, "seed": seed} | dict.fromkeys(report.SHARES, value)
+            for name, pair in VALUES.items()
+            for seed, value in enumerate(pair)
+        ]
+    )
+
+
+def test_the_table_has_means_spreads_numbers_and_paired_differences():
+    got = experiments.table(runs(), against=["cross-entropy", "early stopping"])
+    assert list(got.index) == list(VALUES)
+    assert got.index.name == "method"
+    assert got.loc["ours", ("accuracy", "mean")] == pytest.approx(0.75)
+    assert got.loc["ours", ("accuracy", "sd")] == pytest.approx(0.1 / math.sqrt(2))
+    assert got.loc["ours", ("accuracy", "n")] == 2
+    assert got.loc["ours", ("minus cross-entropy", "mean")] == pytest.approx(0.2)  # +30 and +10
+    assert math.isnan(got.loc["cross-entropy", ("minus cross-entropy", "mean")])
+
+
+def test_text_is_in_per_cent_and_points():
+    got = experiments.text(experiments.table(runs(), against=["cross-entropy", "early stopping"]))
+    assert got.loc["ours", "accuracy"] == "75.0 ± 7.1"
+    assert got.loc["ours", "minus cross-entropy"] == "+20.0 ± 14.1"
+    assert got.loc["ours", "minus early stopping"] == "-5.0 ± 21.2"  # +10 and -20
+    assert got.loc["cross-entropy", "minus cross-entropy"] == ""
+
+
+def test_rows_come_in_the_order_that_was_asked_for():
+    got = experiments.table(runs(), methods=["ours", "cross-entropy"], against=[])
+    assert list(got.index) == ["ours", "cross-entropy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"methods": ["theirs"], "against": []}, "`methods` is 'theirs'"),
+        ({"against": ["fine-tuning"]}, "`against` is 'fine-tuning'"),
+    ],
+)
+def test_a_table_of_what_was_not_run_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        experiments.table(runs(), **options)
+
+
+def test_a_table_of_several_problems_is_refused():
+    both = pd.concat([runs("p"), runs("q")])
+    with pytest.raises(ValueError, match="`runs` are of 2 problems"):
+        experiments.table(both, against=[])
+
+
+def test_differences_have_the_interval_of_students_t():
+    (row,) = experiments.differences(runs(), [("ours", "early stopping")]).to_dict("records")
+    assert row["problem"] == "p"
+    assert (row["mean"], row["n"]) == (pytest.approx(-0.05), 2)
+    assert row["sd"] == pytest.approx(0.3 / math.sqrt(2))
+    half = 12.706 * row["sd"] / math.sqrt(2)  # of two values, from a printed table
+    assert row["low"] == pytest.approx(-0.05 - half, rel=1e-4)
+    assert row["high"] == pytest.approx(-0.05 + half, rel=1e-4)
+
+
+def test_a_difference_to_what_was_not_run_is_refused():
+    with pytest.raises(ValueError, match="`pairs` is 'theirs'"):
+        experiments.differences(runs(), [("ours", "theirs")])
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Two environments, a table and a choice, a failed run, and a line of few fields."""
+    written = Record(tmp_path / "r.jsonl")
+    load = {"name": "digits", "noise": "symmetric", "rate": 0.5, "meta_size": 100}
+    plan = {"experiment": "e", "stage": "table", "entry": "a", "problem": "p", "load": load}
+    row = {"method": "a", "accuracy": 0.5}
+    for seed, commit in enumerate(("abc", "abd")):
+        outcome = {"seconds": 1.5, "split": "0123", "failed": None, "rows": [row]}
+        written.add(Task(plan, seed, None), outcome, {"commit": commit, "torch": "2.15.0"})
+    failed = {"failed": "not finite", "rows": []}
+    written.add(Task(plan, 2, None), failed, {"commit": "abd", "torch": "2.15.0"})
+    choice = {**plan, "stage": "choice", "setting": {"lr": 0.1}}
+    outcome = {"rows": [{"method": "a", "validation": 0.25}]}
+    written.add(Task(choice, 100, None), outcome, {"commit": "abc"})
+    return written
+
+
+def test_a_frame_says_what_was_run_what_came_out_and_where(record):
+    found = experiments.frame(record)
+    assert found["seed"].tolist() == [0, 1]
+    assert found["commit"].tolist() == ["abc", "abd"]
+    first = found.iloc[0]
+    wanted = {"method": "a", "problem": "p", "entry": "a", "dataset": "digits", "rate": 0.5}
+    wanted |= {"noise": "symmetric", "meta_size": 100, "accuracy": 0.5, "seconds": 1.5}
+    assert {name: first[name] for name in wanted} == wanted
+    assert "machine" not in found  # nobody said
+
+
+def test_a_choice_is_a_frame_of_its_own(record):
+    found = experiments.read(record.path, stage="choice")
+    assert found["setting"].tolist() == [{"lr": 0.1}]
+    assert found["validation"].tolist() == [0.25]
+
+
+def test_rows_are_as_they_were_written(record):
+    assert experiments.rows(record.path, "choice") == [{"method": "a", "validation": 0.25}]
+
+
+def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):
+    with pytest.raises(
+        ValueError, match=r"`stage` is 'steps'; r.jsonl holds runs of choice, table"
+    ):
+        experiments.frame(record, stage="steps")
+
+
+def test_a_record_that_is_not_there_is_refused_with_those_that_come_with_the_package():
+    with pytest.raises(FileNotFoundError, match="records of cost, digits, human_noise"):
+        experiments.read("imagenet")

@@ -1,0 +1,388 @@
+"""Tests of nlmeta.experiments.runner: it goes on, in parts, within a budget, and loses nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_experiments import COUNTING, ENTRIES, of_one_entry, problem, table
+
+from nlmeta import data
+from nlmeta.experiments import Entry, Record, Wanted, over, run, runner, status, training_runs
+from nlmeta.methods import MLC, CrossEntropy
+
+SMALL = table()
+QUIET = {"jobs": 1, "progress": False, "say": lambda text: None}
+TIMES = ("seconds", "peak_memory", "environment")
+
+
+def work(path, experiment=SMALL, wanted=None, **options):
+    record = Record(path)
+    return run(experiment, record, wanted, **{**QUIET, **options}), record
+
+
+def numbers(record):
+    """Every run but for times, memory and host, by its task."""
+    found = {}
+    for key, line in record.runs.items():
+        history = {
+            stage: {name: column for name, column in columns.items() if name != "seconds"}
+            for stage, columns in line.get("history", {}).items()
+        }
+        kept = {name: value for name, value in line.items() if name not in TIMES}
+        found[key] = kept | {"history": history}
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A record of the whole experiment; nothing in it may be changed."""
+    done, record = work(tmp_path_factory.mktemp("whole") / "r.jsonl")
+    assert done
+    return Record(record.path)
+
+
+def test_choices_come_first_and_then_the_table_seed_by_seed(whole):
+    stages = [(whole.plans[plan]["stage"], seed) for plan, seed in whole.runs]
+    # Of early stopping and the mean teacher two settings each, on the first problem alone; of
+    # fine-tuning two settings on either.
+    assert stages[: 2 * (2 + 2 + 4)] == [
+        ("choice", seed) for _ in range(2 + 2 + 4) for seed in (100, 101)
+    ]
+    table_seeds = [seed for stage, seed in stages if stage == "table"]
+    assert table_seeds == sorted(table_seeds)
+    networks = {row["method"] for run in whole.runs.values() for row in run["rows"]}
+    assert networks == {entry.name for entry in ENTRIES} | {"mean teacher, student"}
+
+
+def test_a_choice_never_sees_the_test_part(whole):
+    for (plan, seed), line in whole.runs.items():
+        choice = whole.plans[plan]["stage"] == "choice"
+        assert (seed in SMALL.tuning_seeds) == choice
+        for row in line["rows"]:
+            assert ("accuracy" in row) != choice
+            assert ("memorised" in row) != choice
+            assert 0 <= row["validation"] <= 1
+
+
+def test_a_follower_has_the_choice_of_its_leader(whole):
+    for where in SMALL.problems:
+        chosen = SMALL.chosen(SMALL.entry("early stopping"), where, whole)["early stopping"]
+        of_tuning = SMALL.chosen(SMALL.entry("fine-tuning"), where, whole)["fine-tuning"]
+        assert of_tuning["early_epochs"] == chosen["early_epochs"]
+        plans = [
+            plan
+            for plan in whole.plans.values()
+            if (plan["stage"], plan["entry"], plan["problem"])
+            == ("table", "fine-tuning", where.name)
+        ]
+        (plan,) = plans
+        assert plan["start"]["epochs"] == chosen["early_epochs"]
+        assert plan["training"]["lr"] == of_tuning["lr"] in (0.01, 0.02)
+        assert (plan["setting"], plan["after"]) == (of_tuning, "early stopping")
+
+
+def test_what_uses_no_clean_sample_chooses_once_for_both_problems(whole):
+    first, second = SMALL.problems
+    for name in ("early stopping", "mean teacher"):
+        entry = SMALL.entry(name)
+        assert SMALL.chosen(entry, first, whole) == SMALL.chosen(entry, second, whole)
+    tuned = {p["problem"] for p in whole.plans.values() if p["stage"] == "choice"}
+    by_entry = {
+        p["entry"]
+        for p in whole.plans.values()
+        if (p["stage"], p["problem"]) == ("choice", second.name)
+    }
+    assert tuned == {first.name, second.name}
+    assert by_entry == {"fine-tuning"}
+
+
+def test_networks_of_one_run_that_chose_differently_are_recorded_each_at_its_own(whole):
+    where = SMALL.problems[0]
+    entry = SMALL.entry("mean teacher")
+    chosen = SMALL.chosen(entry, where, whole)
+    assert set(chosen) == {"mean teacher", "mean teacher, student"}
+    for (plan, _), line in whole.runs.items():
+        asked = whole.plans[plan]
+        if (asked["entry"], asked["stage"]) == ("mean teacher", "table"):
+            for row in line["rows"]:
+                assert asked["setting"] == chosen[row["method"]]
+
+
+class Pretended(dict):
+    """A record of invented rows, by setting."""
+
+    def rows(self, task):
+        values = self.get(task.plan["setting"]["weight"])
+        return [{"method": name, "validation": value} for name, value in values.items()]
+
+
+def test_a_run_whose_networks_chose_different_settings_keeps_for_each_its_own():
+    entry = Entry("two", "elr", grid=over("weight", 1.0, 2.0, 3.0))
+    experiment = table(entries=(entry,), problems=(problem(),))
+    record = Pretended({1.0: {"a": 0.9, "b": 0.1, "c": 0.9}, 2.0: {"a": 0.5, "b": 0.2, "c": 0.1}})
+    record[3.0] = {"a": 0.1, "b": 0.1, "c": 0.1}
+    tasks = [t for t in experiment.tasks(record) if t.plan["stage"] == "table" and t.seed == 0]
+    kept = {t.plan["setting"]["weight"]: t.plan["networks"] for t in tasks}
+    assert kept == {1.0: ["a", "c"], 2.0: ["b"]}
+
+
+def test_a_record_is_what_the_plan_says_done_by_hand(whole):
+    """Plain cross-entropy of the table again, by `fit` and `measure` alone."""
+    from nlmeta import fit, models
+    from nlmeta.training import measure
+
+    where = SMALL.problems[0]
+    split = data.load(**where.load, seed=1)
+    network = models.MLP(64, 10, (16, 16), seed=1)
+    fit(CrossEntropy(), network, split, seed=1, device="cpu", progress=False, **where.training)
+    wanted = measure(network, split, parts=("train", "validation", "test"))
+    (task,) = [
+        t
+        for t in SMALL.tasks(whole)
+        if (t.plan["entry"], t.plan["problem"], t.seed) == ("cross-entropy", where.name, 1)
+    ]
+    (row,) = whole.rows(task)
+    assert row == {"method": "cross-entropy"} | {k: round(v, 6) for k, v in wanted.items()}
+    assert whole.runs[task.key]["split"] == split.digest[:12]
+    assert whole.runs[task.key]["peak_memory"] > 2**20
+
+
+def test_a_whole_record_is_left_alone(whole, monkeypatch):
+    before = whole.path.read_bytes()
+    monkeypatch.setattr(training_runs, "load", None)  # nothing is even loaded
+    assert work(whole.path)[0]
+    assert whole.path.read_bytes() == before
+    assert str(status(SMALL, whole)) == f"{len(whole.runs)} done, 0 to do"
+
+
+@pytest.mark.parametrize("lines", [0, 5, 31])
+def test_a_record_that_was_cut_goes_on_to_the_same_numbers(whole, tmp_path, lines):
+    path = tmp_path / "r.jsonl"
+    text = whole.path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*text[:lines], text[lines][:25]]))
+    assert work(path)[0]
+    assert numbers(Record(path)) == numbers(whole)
+
+
+def test_several_processes_make_the_record_of_one(whole, tmp_path):
+    assert work(tmp_path / "r.jsonl", jobs=2)[0]
+    found = Record(tmp_path / "r.jsonl")
+    assert numbers(found) == numbers(whole)
+    assert {e["processes"] for e in found.environments.values()} == {2}
+
+
+def test_shards_wait_for_the_choices_of_others_and_together_are_the_whole(whole, tmp_path):
+    paths = [tmp_path / f"{k}.jsonl" for k in (1, 2, 3)]
+    for _ in range(3):  # choices, the follower's choices, the table
+        for k, path in enumerate(paths, start=1):
+            done, record = work(path, wanted=Wanted(shard=(k, 3)))
+        for path in paths:
+            merged = Record(path)
+            merged.merge([Record(other) for other in paths if other != path])
+    assert done
+    assert numbers(Record(paths[0])) == numbers(whole)
+
+
+def test_a_shard_alone_does_its_part_and_says_that_the_rest_waits(whole, tmp_path):
+    done, record = work(tmp_path / "r.jsonl", wanted=Wanted(shard=(1, 2)))
+    assert not done
+    assert 0 < len(record.runs) < len(whole.runs)
+    assert status(SMALL, record, Wanted(shard=(1, 2))).to_do == []
+    assert status(SMALL, record, Wanted(shard=(1, 2))).waiting
+
+
+@pytest.mark.parametrize("shard", [(3, 2), (0, 2), (-1, 1)])
+def test_a_shard_that_is_none_is_refused(shard):
+    with pytest.raises(ValueError, match=rf"`shard` is {shard[0]}/{shard[1]}; it must be k/n"):
+        Wanted(shard=shard)
+
+
+def test_some_entries_and_seeds_with_the_choices_that_they_wait_for(whole, tmp_path):
+    where = SMALL.problems[0].name
+    wanted = Wanted(only=[f"{where}: fine-tuning"], seeds=[1])
+    done, record = work(tmp_path / "r.jsonl", wanted=wanted)
+    assert done
+    asked = [(record.plans[plan]["entry"], record.plans[plan]["stage"]) for plan, _ in record.runs]
+    assert set(asked) == {
+        ("early stopping", "choice"),
+        ("fine-tuning", "choice"),
+        ("fine-tuning", "table"),
+    }
+    assert asked.count(("fine-tuning", "table")) == 1
+    found = numbers(record)
+    assert found.items() <= numbers(whole).items()
+
+
+def test_an_unknown_entry_is_refused_with_those_there_are(whole):
+    with pytest.raises(ValueError, match=r"`only` is 'MCL'.*'MLC'"):
+        status(SMALL, whole, Wanted(only=["MCL"]))
+
+
+def test_a_changed_setting_is_to_do_and_the_old_run_is_stale(whole, tmp_path):
+    entries = [
+        replace(e, options={**e.options, "transition_lr": 4.0}) if e.name == "MLC" else e
+        for e in ENTRIES
+    ]
+    changed = table(entries=entries)
+    found = status(changed, whole)
+    assert {task.plan["entry"] for task in found.to_do} == {"MLC"}
+    assert len(found.to_do) == 4
+    assert {whole.plans[plan]["entry"] for plan in found.stale} == {"MLC"}
+    assert "2 plans of the record are no longer run" in str(found)
+    copy = tmp_path / "r.jsonl"
+    copy.write_bytes(whole.path.read_bytes())
+    record = Record(copy)
+    assert record.prune({task.key[0] for task in changed.tasks(record)}) == 4
+    assert status(changed, record).stale == set()
+
+
+def test_again_runs_once_more_and_the_later_run_counts(whole, tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(whole.path.read_bytes())
+    assert work(path, wanted=Wanted(only=["cross-entropy"]), again=True)[0]
+    found = Record(path)
+    assert found.repeated == 4
+    assert numbers(found) == numbers(whole)
+
+
+def test_a_failure_is_an_outcome_and_the_others_run_all_the_same(tmp_path):
+    wild = Entry("wild", "cross_entropy", training={"lr": 1e30})
+    experiment = table(entries=(wild, ENTRIES[0]), problems=(problem(),), seeds=(0,))
+    done, record = work(tmp_path / "r.jsonl", experiment)
+    assert done
+    found = status(experiment, record)
+    ((task, why),) = found.failed
+    assert task.plan["entry"] == "wild"
+    assert "smaller learning rate" in why
+    assert record.rows(task) == []
+    assert len(found.done) == 2
+    assert "1 of those done have failed" in str(found)
+
+
+def test_a_budget_too_short_for_the_next_task_begins_nothing_and_says_so(whole, tmp_path):
+    path = tmp_path / "r.jsonl"
+    lines = whole.path.read_text().splitlines()
+    slow = [json.loads(line) for line in lines]
+    for line in slow:
+        if line["kind"] == "run":
+            line["seconds"] = 1000.0
+    path.write_text("".join(json.dumps(line) + "\n" for line in slow[:-1]))
+    before = path.read_bytes()
+    said = []
+    done, _ = work(path, budget=60.0, say=said.append)
+    assert not done
+    assert path.read_bytes() == before
+    assert (
+        "takes about 1000 s, and 60 s are left of the budget of 60 s; the same command" in said[-1]
+    )
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
+def test_a_budget_of_no_time_is_refused(tmp_path, budget):
+    with pytest.raises(ValueError, match="`budget` is"):
+        work(tmp_path / "r.jsonl", budget=budget)
+
+
+def test_a_run_with_checkpoints_is_stopped_by_the_budget_and_goes_on(tmp_path, monkeypatch):
+    """After the fourth epoch the time is up, by a clock that says so."""
+    experiment = replace(of_one_entry(), seeds=(0,), entries=of_one_entry().entries[1:])
+    path = tmp_path / "r.jsonl"
+    _, through = work(tmp_path / "through.jsonl", experiment)
+    said = []
+    done, record = work(path, experiment, budget=1e-9, say=said.append)
+    assert not done
+    assert "budget" in said[-1]
+    assert work(path, experiment, budget=1e9)[0]
+    assert numbers(Record(path)) == numbers(through)
+    assert not list((tmp_path / "r-checkpoints").glob("*"))
+
+
+def interrupted(monkeypatch, method, at):
+    """Ctrl-C in a step of a method."""
+    step, calls = method.step, []
+
+    def counted(*arguments):
+        calls.append(None)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(method, "step", counted)
+
+
+@pytest.mark.parametrize(("method", "at"), [(CrossEntropy, 3), (MLC, 20)])
+def test_ctrl_c_keeps_what_has_ended_and_the_same_call_goes_on(tmp_path, monkeypatch, method, at):
+    experiment = of_one_entry()
+    _, through = work(tmp_path / "through.jsonl", experiment)
+    path = tmp_path / "r.jsonl"
+    with monkeypatch.context() as patch:
+        interrupted(patch, method, at)
+        with pytest.raises(KeyboardInterrupt):
+            work(path, experiment)
+    ended = len(Record(path).runs)
+    assert ended == (0 if method is CrossEntropy else 7)  # six runs of the choice, one of the table
+    assert list((tmp_path / "r-checkpoints").iterdir()) or method is CrossEntropy
+    assert work(path, experiment)[0]
+    assert numbers(Record(path)) == numbers(through)
+
+
+def test_a_run_killed_at_ten_moments_is_the_run_that_nobody_killed(tmp_path):
+    """SIGKILL, which nothing can catch; a run's lines, its checkpoints or neither may be cut."""
+    script = Path(__file__).with_name("small_experiments.py")
+    path = tmp_path / "r.jsonl"
+    command = [sys.executable, str(script), str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    moments = random.Random(7)
+    killed, whole = 0, False
+    while not whole:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert process.stdout.readline() == "begun\n"
+        if killed < 10:
+            time.sleep(moments.uniform(0.02, 0.6))
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        output, _ = process.communicate(timeout=300)
+        whole = "whole" in output
+        assert whole or process.returncode == -signal.SIGKILL
+    _, through = work(tmp_path / "through.jsonl", of_one_entry())
+    assert numbers(Record(path)) == numbers(through)
+    assert Record(path).repeated == 0
+
+
+def test_an_experiment_that_measures_runs_one_task_at_a_time(tmp_path):
+    experiment = replace(COUNTING, at_once=False)
+    with pytest.raises(ValueError, match="`jobs` is 2; counting measures time"):
+        work(tmp_path / "r.jsonl", experiment, jobs=2)
+    done, record = work(tmp_path / "r.jsonl", experiment, device="cpu")
+    assert done
+    ((key, line),) = record.runs.items()
+    assert line["rows"] == [{"number": k, "square": k * k} for k in range(3)]
+    assert record.plans[key[0]]["options"] == {"upto": 3}
+
+
+def test_the_estimate_is_the_mean_of_the_same_plan_or_scaled_by_epochs(whole):
+    first = SMALL.problems[0]
+    (task,) = [
+        t
+        for t in SMALL.tasks(whole)
+        if (t.plan["entry"], t.plan["problem"], t.seed) == ("cross-entropy", first.name, 0)
+    ]
+    own = [line["seconds"] for (plan, _), line in whole.runs.items() if plan == task.key[0]]
+    assert runner.estimate(task, whole) == pytest.approx(sum(own) / len(own))
+    training = {**task.plan["training"], "epochs": 20}
+    longer = replace(task, plan={**task.plan, "training": training})
+    every = [
+        line["seconds"]
+        for (plan, _), line in whole.runs.items()
+        if whole.plans[plan]["entry"] == "cross-entropy"
+    ]
+    assert runner.estimate(longer, whole) == pytest.approx(10 * sum(every) / len(every))
+    unlike = replace(task, plan={**task.plan, "entry": "new"})
+    assert runner.estimate(unlike, whole) is None
