@@ -6,8 +6,7 @@ import os
 import pytest
 import torch
 
-from nlmeta.data import sources
-from nlmeta.data.sources import Part, Source
+from nlmeta.data import Part, Source, sources
 from nlmeta.experiments import human_noise
 from nlmeta.experiments.human_noise import RECORD, count, read, write
 
