@@ -15,17 +15,14 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from nlmeta.data._operations import OPERATIONS, _blended, _looked_up, _moved
 from nlmeta.data.augmentation import (
-    OPERATIONS,
     Compose,
     Cutout,
     RandAugment,
     RandAugmentMC,
     RandomCrop,
     RandomFlip,
-    _blended,
-    _looked_up,
-    _moved,
 )
 from nlmeta.seeding import generator, seeded
 

@@ -182,6 +182,27 @@ def test_the_class_map_is_kept_with_the_split():
     assert split.settings["class_map"] == {2: 7}
 
 
+def test_the_split_and_the_noise_of_a_seed_are_what_they_were():
+    """Records name their split by its digest; rows and labels are the same on every machine."""
+    split = data.load("digits", noise="symmetric", rate=0.5, meta_size=100, seed=0)
+    assert split.digest == "f01f15ef09c174a785c7e688656ecf5ef31506144e5363919bf4f3eda94f9d4b"
+    assert list(split.settings.items()) == [
+        ("name", "digits"),
+        ("noise", "symmetric"),
+        ("rate", 0.5),
+        ("labels", None),
+        ("seed", 0),
+        ("meta_size", 100),
+        ("validation_size", 150),
+        ("test_size", 450),
+        ("balanced_meta", True),
+        ("meta_from", "train"),
+        ("meta_rate", 0.0),
+        ("class_map", None),
+        ("scale", None),
+    ]
+
+
 def test_equal_arguments_give_equal_digests():
     one, two = load(), load()
     assert one.digest == two.digest

@@ -5,8 +5,7 @@ import os
 import pytest
 import torch
 
-from nlmeta.data import sources
-from nlmeta.data.sources import Part, Source
+from nlmeta.data import Part, Source, sources
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Record, human_noise, rows, status
 
 RATES = {  # per cent of wrong labels (Wei et al., 2022)

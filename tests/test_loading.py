@@ -1,8 +1,11 @@
 """Tests of make_split and load on small sources: truth known, known for some, known for none."""
 
 import math
+import pkgutil
 import re
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from importlib import import_module
+from inspect import Parameter, signature
 
 import pytest
 import torch
@@ -10,7 +13,16 @@ from PIL import Image
 from torch.testing import assert_close
 
 from nlmeta import data, noise
-from nlmeta.data import DATASETS, ImageFiles, Images, Part, Source, make_split, sources
+from nlmeta.data import (
+    DATASETS,
+    ImageFiles,
+    Images,
+    Part,
+    Source,
+    SplitOptions,
+    make_split,
+    sources,
+)
 from nlmeta.models import MLP, TextMLP
 from nlmeta.procedures import divergence_score, label_confidence, transition_from_anchors
 from nlmeta.seeding import generator
@@ -51,7 +63,7 @@ def annotated(**annotations):
 
 
 def split(published=None, **options):
-    return make_split(published or source(), **{"seed": 3, **options})
+    return make_split(published or source(), SplitOptions(**{"seed": 3, **options}))
 
 
 def refused(text, call, error=ValueError):
@@ -65,8 +77,94 @@ def rows_of(made, origin):
     return torch.cat([made.indices[part] for part in parts]).sort().values
 
 
-def test_every_dataset_has_a_reader_and_sizes():
-    assert set(DATASETS) == {"digits", *sources.READERS}
+def test_every_reader_is_in_the_registry_and_every_entry_has_one():
+    names = {module.name for module in pkgutil.iter_modules(sources.__path__)}
+    readers = {name for name in names - {"registry", "feature_noise"} if name[0] != "_"}
+    assert {dataset.module for dataset in DATASETS.values()} == {
+        f"nlmeta.data.sources.{name}" for name in readers
+    }
+    assert len(readers) == len(DATASETS) > 10
+    for name, dataset in DATASETS.items():
+        assert dataset.module.endswith(f".{name}")
+        assert dataset.reader is import_module(dataset.module).read
+        taken = signature(dataset.reader).parameters.values()
+        assert [p.name for p in taken][:2] == ["folder", "download"]
+        assert {p.kind for p in taken} == {Parameter.KEYWORD_ONLY}
+        assert callable(import_module(dataset.module).missing)
+
+
+def test_every_reader_is_on_the_api_page(root):
+    page = (root / "book/api.md").read_text()
+    shown = re.findall(r"autofunction:: (\S+)\.read\n", page)
+    assert shown == [dataset.module for dataset in DATASETS.values()]
+
+
+SET_BY_THE_REGISTRY = ("meta_size", "validation_size", "test_size", "balanced_meta")
+
+
+def test_load_takes_what_a_split_takes_with_the_same_defaults():
+    """The two lists of options stand in two places and do not drift apart."""
+    of_load = dict(signature(data.load).parameters)
+    of_split = {field.name: field for field in fields(SplitOptions)}
+    assert set(of_load) - set(of_split) == {"name", "folder", "download", "options"}
+    assert set(of_split) - set(of_load) == {"standardise"}
+    shared = [name for name in of_load if name in of_split]
+    assert shared == [name for name in of_split if name in of_load]
+    for name in shared:
+        default, annotation = of_load[name].default, of_load[name].annotation
+        if name in SET_BY_THE_REGISTRY:
+            assert default is None
+            assert annotation == of_split[name].type | None
+        else:
+            wanted = of_split[name].default
+            assert default == (Parameter.empty if wanted is MISSING else wanted)
+            assert annotation == of_split[name].type
+
+
+def test_load_hands_on_every_option_and_the_registry_gives_the_others(monkeypatch):
+    options = []
+
+    def made(published, given):
+        options.append(given)
+        return make_split(published, SplitOptions(seed=0))
+
+    monkeypatch.setattr("nlmeta.data.loading.make_split", made)
+    given = {
+        "noise": "pair",
+        "rate": 0.25,
+        "labels": "worst",
+        "seed": 7,
+        "meta_size": 11,
+        "validation_size": 12,
+        "test_size": 13,
+        "balanced_meta": False,
+        "meta_from": "test",
+        "meta_rate": 0.5,
+        "class_map": {0: 1},
+        "predictions": torch.ones(3, 2),
+        "scale": ((0.5,), (0.25,)),
+    }
+    assert set(given) == {field.name for field in fields(SplitOptions)} - {"standardise"}
+    data.load("digits", **given)
+    data.load("digits", seed=0)
+    for name, value in given.items():
+        assert getattr(options[0], name) is value
+        assert getattr(options[1], name) is not value
+    left = DATASETS["digits"]
+    want = (left.meta, left.validation, left.test, left.balanced)
+    assert tuple(getattr(options[1], name) for name in SET_BY_THE_REGISTRY) == want
+
+
+def test_options_of_a_split_that_cannot_be_are_refused_before_anything_is_read(tmp_path):
+    """Not as files that are missing, which the folder would be for."""
+
+    def load(**options):
+        return lambda: data.load("cifar10", seed=0, folder=tmp_path, **options)
+
+    refused("`noise` is 'worse'; it must be one of 'none', 'symmetric'", load(noise="worse"))
+    refused("`meta_rate` is 2.0; it must lie in [0, 1]", load(meta_rate=2.0))
+    for size in SET_BY_THE_REGISTRY[:3]:
+        refused(f"`{size}` is -1; it must be at least 0", load(**{size: -1}))
 
 
 @pytest.mark.parametrize("name", [n for n in DATASETS if n != "digits"])
@@ -224,9 +322,43 @@ def test_annotations_are_given_labels_and_the_truth_stays():
 
 
 def test_the_labels_of_cifar_n_are_human_and_must_be_named():
-    people = replace(annotated(worst=labels(N, "people")), name="cifar10n")
+    people = replace(annotated(worst=labels(N, "people")), human_annotations=("worst",))
     assert split(people, labels="worst").manifest["kind"] == "human"
     refused("`labels` is None; name those of 'worst'", lambda: split(people))
+
+
+def test_a_source_says_what_its_annotations_stand_for():
+    y = source().train.y
+    published = annotated(worst=y, coarse=y // 2, noisy_coarse=y // 2, verified=y * 0 + 1)
+    assert published.label_sets == ("worst", "noisy_coarse")
+    published = replace(published, superclass_annotations=("noisy_coarse",))
+    spaces = {name: published.label_space_of(name) for name in published.train.annotations}
+    assert spaces == {
+        "worst": "classes",
+        "coarse": "superclasses",
+        "noisy_coarse": "superclasses",
+        "verified": None,
+    }
+    for argument in ("human_annotations", "superclass_annotations"):
+        text = f"`{argument} of small` is 'coarse'; it must be one of 'worst', 'noisy_coarse'"
+        refused(text, lambda argument=argument: replace(published, **{argument: ("coarse",)}))
+
+
+def test_a_problem_of_superclasses_needs_them_in_every_part():
+    y = source().train.y
+    published = annotated(worst=y, coarse=y // 2, noisy_coarse=y // 2, verified=y * 0 + 1)
+    published = replace(
+        published,
+        human_annotations=("worst", "noisy_coarse"),
+        superclass_annotations=("noisy_coarse",),
+        superclass_names=("low", "high"),
+    )
+    refused("the test part of 'small' has no superclasses", published.in_superclasses)
+    coarse = replace(published, test=None).in_superclasses()
+    assert coarse.num_classes == 2
+    assert coarse.human_annotations == coarse.label_sets == ("noisy_coarse",)
+    assert coarse.label_space_of("noisy_coarse") == "classes"
+    assert set(coarse.train.annotations) == {"coarse", "noisy_coarse", "verified"}
 
 
 def test_labels_of_superclasses_make_a_problem_of_superclasses():
@@ -234,6 +366,7 @@ def test_labels_of_superclasses_make_a_problem_of_superclasses():
     published = annotated(coarse=y // 2, noisy_coarse=(y // 2 + (y == 0)) % 2)
     published = replace(
         published,
+        superclass_annotations=("noisy_coarse",),
         superclass_names=("low", "high"),
         test=replace(published.test, annotations={"coarse": published.test.y // 2}),
     )
@@ -453,7 +586,7 @@ def test_image_files_of_a_dataset_are_looked_at_before_it_is_split(tmp_path, mon
         Image.new("RGB", (5, 5)).save(tmp_path / f"{i}.png")
     files = ImageFiles(tmp_path, [f"{i}.png" for i in range(8)], size=4)
     published = source(train=Part(files, torch.arange(8) % C), test=None, noisy=True)
-    monkeypatch.setattr("nlmeta.data.loading._read", lambda *_: published)
+    monkeypatch.setattr("nlmeta.data.loading.read", lambda *_, **__: published)
     assert len(data.load("webvision", seed=0).train) == 8
     (tmp_path / "5.png").write_bytes(b"no picture")
     refused(f"{tmp_path / '5.png'} does not decode", lambda: data.load("webvision", seed=0))
@@ -490,7 +623,7 @@ def test_labels_that_a_dataset_does_not_have_are_refused_as_such():
 
 
 def test_ready_labels_of_cifar_n_are_not_called_human():
-    people = replace(annotated(worst=labels(N, "people")), name="cifar10n")
+    people = replace(annotated(worst=labels(N, "people")), human_annotations=("worst",))
     assert split(people, labels=source().train.y).manifest["kind"] == "given"
 
 

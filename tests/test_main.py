@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
-from nlmeta.__main__ import main, summary
+from nlmeta.__main__ import main
 from nlmeta.data import ImageFiles, Part, Source
+from nlmeta.data.summary import summary
 
 
 def source(x, **annotations):
@@ -33,7 +35,7 @@ def test_the_command_sums_up_the_digits(capsys):
 
 
 def test_what_is_missing_is_said_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "nlmeta", "data", "cifar10", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "nlmeta", "data", "cifar10", "--data", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert str(tmp_path) in done.stderr
@@ -59,12 +61,22 @@ def test_a_summary_says_balance_rates_notes_and_whom_to_cite():
     assert "cite: us" in text
 
 
+def test_a_summary_compares_labels_of_superclasses_with_superclasses():
+    y, coarse = torch.tensor([0, 1, 1, 1]), torch.tensor([3, 0, 0, 2])
+    given = source(torch.zeros(4, 2), coarse=coarse, noisy=torch.tensor([3, 0, 2, 2]))
+    assert "annotation 'noisy': 4 known, 100.00% differ" in summary(given)
+    said = summary(replace(given, superclass_annotations=("noisy",)))
+    assert "annotation 'noisy': 4 known, 25.00% differ from the label" in said
+    assert "annotation 'coarse': 4 known, 3 different ones" in said
+    assert torch.equal(given.train.y, y)
+
+
 def test_damaged_image_files_are_found(tmp_path, monkeypatch, capsys):
     names = [f"{i}.png" for i in range(4)]
     for name in names:
         Image.new("RGB", (3, 3)).save(tmp_path / name)
     files = source(ImageFiles(tmp_path, names, size=2))
-    monkeypatch.setattr("nlmeta.__main__._read", lambda *_: files)
+    monkeypatch.setattr("nlmeta.__main__.read", lambda *_, **__: files)
     assert main(["data", "animal10n"]) == 0
     assert "4 images of the train part decode" in capsys.readouterr().out
     (tmp_path / "2.png").write_bytes(b"no picture")

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 from torch.testing import assert_close
 
 from nlmeta import noise
-from nlmeta.data.digits import read_digits
+from nlmeta.data.sources import read
 from nlmeta.seeding import generator
 
-PUBLISHED = read_digits().train
+PUBLISHED = read("digits").train
 IMAGES, DIGITS = PUBLISHED.x, PUBLISHED.y  # (1797, 1, 8, 8), grey values 0 to 16
 NORMALISED = (IMAGES - IMAGES.mean()) / IMAGES.std()
 N = len(DIGITS)

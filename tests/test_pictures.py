@@ -14,7 +14,7 @@ from PIL import Image
 
 from nlmeta.data import ImageFiles, from_dataset, from_folder
 from nlmeta.data import images as images_module
-from nlmeta.data.images import as_seen
+from nlmeta.data.pictures import as_seen
 
 SIDE = 16
 RAMP = np.tile(np.arange(0, 256, 17, dtype=np.uint8), (SIDE, 1))  # black at the left, 16 greys

@@ -196,7 +196,9 @@ def test_the_released_meta_sets_of_cifar10_are_test_images_and_leave_the_test_pa
         "cifar10", tuple("abcdefghij"), published(50_000), published(10_000), False, "us"
     )
     options = presets.ALL[name].data
-    split = data.make_split(source, noise="one-target", rate=0.4, seed=2, **options)
+    split = data.make_split(
+        source, data.SplitOptions(noise="one-target", rate=0.4, seed=2, **options)
+    )
     assert split.origins["meta"] == split.origins["test"] == "test"
     sizes = [len(part) for part in (split.train, split.meta, split.validation, split.test)]
     assert sizes == [50_000, *((500, 0, 9_500) if name.startswith("MLC") else (4_000, 0, 5_000))]
@@ -214,7 +216,7 @@ def test_the_released_meta_set_of_clothing1m_is_the_whole_validation_part():
         validation=published(14_313),
         clean_train=published(300),
     )
-    split = data.make_split(clothing, seed=2, **presets.MSLG_CLOTHING1M.data)
+    split = data.make_split(clothing, data.SplitOptions(seed=2, **presets.MSLG_CLOTHING1M.data))
     assert len(split.meta) == 14_313
     assert len(split.validation) == 0
     assert len(split.train) == 500

@@ -10,14 +10,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from nlmeta.data import load
-from nlmeta.data.sources import (
-    ImageFiles,
-    data_folder,
-    read,
-    read_prediction_table,
-    read_shipped_labels,
-)
+from nlmeta.data import ImageFiles, at_hand, load
+from nlmeta.data.sources import data_folder, read, read_prediction_table, read_shipped_labels
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("NLMETA_DATA"),
@@ -47,6 +41,7 @@ def shares(labels, true):
 def test_images_have_the_published_shape_and_numbers_per_class(
     name, shape, per_class, test_per_class
 ):
+    assert at_hand(name) is None
     source = read(name)
     for part, expected in ((source.train, per_class), (source.test, test_per_class)):
         assert part.x.shape == (sum(expected), *shape)

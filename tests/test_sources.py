@@ -1,8 +1,7 @@
 """Tests of nlmeta.data.sources: each reader on a tiny folder in its publisher's layout.
 
 The tests write those folders themselves. Checksums and published counts are those of the tiny
-files: a test puts them into the tables in which a reader looks them up, so that the check itself
-stays on.
+files: a test puts them where a reader looks them up, so that the check itself stays on.
 """
 
 import hashlib
@@ -10,6 +9,7 @@ import math
 import pickle
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,27 @@ from PIL import Image
 from torch.testing import assert_close
 from torchvision import datasets
 
-from nlmeta.data import sources
+from nlmeta.data import DATASETS, ImageFiles, Part, Source, at_hand, sources
 from nlmeta.data.sources import (
-    ImageFiles,
-    Part,
-    Source,
+    _cifar,
+    _cifar_n,
+    _mnist,
     animal10n,
-    cifar_n,
+    cifar10,
+    cifar10n,
+    cifar100,
+    cifar100n,
     clothing1m,
     data_folder,
+    fashion_mnist,
     food101n,
     mnist,
     read,
     twitter,
     webvision,
 )
+
+ON_DISK = [name for name in DATASETS if name != "digits"]
 
 
 def refused(text, call, error=ValueError):
@@ -74,7 +80,7 @@ def test_the_folder_is_the_argument_then_the_variable_then_a_cache(monkeypatch, 
     assert data_folder() == Path.home() / ".cache" / "nlmeta" / "data"
 
 
-@pytest.mark.parametrize("name", sources.READERS)
+@pytest.mark.parametrize("name", ON_DISK)
 def test_an_empty_folder_is_an_error_with_the_path_and_what_to_do(name, tmp_path):
     text = refused(f"{tmp_path}", lambda: read(name, folder=tmp_path), FileNotFoundError)
     assert "is not there" in text
@@ -90,7 +96,7 @@ def test_what_has_to_be_fetched_by_hand_refuses_to_download(name, tmp_path):
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones():
-    refused("`name` is 'cifar'; it must be one of 'mnist'", lambda: read("cifar"))
+    refused("`name` is 'cifar'; it must be one of 'digits', 'mnist'", lambda: read("cifar"))
 
 
 def test_an_unknown_option_of_a_reader_is_refused_with_the_known_ones(tmp_path):
@@ -204,22 +210,26 @@ def write_mnist(folder, kind="MNIST"):
     return list(arrays.values())
 
 
-def tiny_mnist(monkeypatch, folder, kind="MNIST", table="_MNIST"):
+def changed_files(monkeypatch, module, **changes):
+    monkeypatch.setattr(module, "_FILES", replace(module._FILES, **changes))
+
+
+def tiny_mnist(monkeypatch, folder, kind="MNIST", module=mnist):
     arrays = write_mnist(folder, kind)
-    checksums = {name: md5(folder / name) for name in getattr(mnist, table)}
-    monkeypatch.setattr(mnist, table, checksums)
+    checksums = {name: md5(folder / name) for name in module._FILES.checksums}
+    changed_files(monkeypatch, module, checksums=checksums)
     return arrays
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "table", "first"),
+    ("name", "kind", "module", "first"),
     [
-        ("mnist", "MNIST", "_MNIST", "0"),
-        ("fashion_mnist", "FashionMNIST", "_FASHION_MNIST", "T-shirt/top"),
+        ("mnist", "MNIST", mnist, "0"),
+        ("fashion_mnist", "FashionMNIST", fashion_mnist, "T-shirt/top"),
     ],
 )
-def test_mnist_gives_what_is_in_its_four_files(monkeypatch, tmp_path, name, kind, table, first):
-    x, y, test_x, test_y = tiny_mnist(monkeypatch, tmp_path, kind, table)
+def test_mnist_gives_what_is_in_its_four_files(monkeypatch, tmp_path, name, kind, module, first):
+    x, y, test_x, test_y = tiny_mnist(monkeypatch, tmp_path, kind, module)
     source = read(name, folder=tmp_path)
     assert source.name == name
     assert source.class_names[0] == first
@@ -255,14 +265,12 @@ def test_a_download_that_breaks_off_leaves_nothing_and_is_not_taken_for_whole(
     tiny_mnist(monkeypatch, tmp_path / "whole")
     folder = tmp_path / "data"
 
-    class Breaking:
-        def __init__(self, root, download):
-            write_mnist(root)
-            cut(root / "MNIST" / "raw" / "train-images-idx3-ubyte")
-            raise ConnectionResetError("connection reset")
+    def breaking(fresh):
+        write_mnist(fresh)
+        cut(fresh / "MNIST" / "raw" / "train-images-idx3-ubyte")
+        raise ConnectionResetError("connection reset")
 
-    Breaking.__name__ = "MNIST"
-    monkeypatch.setattr(datasets, "MNIST", Breaking)
+    changed_files(monkeypatch, mnist, fetch=breaking)
     text = refused("broke off", lambda: read("mnist", folder=folder, download=True), error=OSError)
     assert "connection reset" in text
     assert not list(folder.iterdir())
@@ -273,13 +281,11 @@ def test_a_download_of_other_contents_is_refused_and_not_kept(monkeypatch, tmp_p
     tiny_mnist(monkeypatch, tmp_path / "whole")
     folder = tmp_path / "data"
 
-    class Other:
-        def __init__(self, root, download):
-            write_mnist(root)
-            cut(root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte")
+    def other(fresh):
+        write_mnist(fresh)
+        cut(fresh / "MNIST" / "raw" / "t10k-labels-idx1-ubyte")
 
-    Other.__name__ = "MNIST"
-    monkeypatch.setattr(datasets, "MNIST", Other)
+    changed_files(monkeypatch, mnist, fetch=other)
     refused("is not the published file", lambda: read("mnist", folder=folder, download=True))
     assert not list(folder.iterdir())
 
@@ -294,7 +300,8 @@ def test_a_download_mends_a_damaged_file_and_is_not_repeated(monkeypatch, tmp_pa
             write_mnist(root)
 
     Good.__name__ = "MNIST"
-    monkeypatch.setattr(datasets, "MNIST", Good)
+    checksums = {Path(name).name: md5 for name, md5 in mnist._FILES.checksums.items()}
+    monkeypatch.setattr(mnist, "_FILES", _mnist.files_of(Good, checksums))
     cut(tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte")
     assert len(read("mnist", folder=tmp_path, download=True).train) == 6
     read("mnist", folder=tmp_path, download=True)
@@ -315,7 +322,7 @@ def batch(n, seed, **labels):
     return {"data": pixels, "filenames": [f"{seed}_{i}.png" for i in range(n)], **labels}
 
 
-def register(monkeypatch, folder, kind):
+def register(monkeypatch, folder, kind, module):
     """Put the md5 of the tiny files where torchvision keeps those of the published ones."""
     base = folder / kind.base_folder
     for attribute in ("train_list", "test_list"):
@@ -323,6 +330,7 @@ def register(monkeypatch, folder, kind):
         monkeypatch.setattr(kind, attribute, files)
     meta = {**kind.meta, "md5": md5(base / kind.meta["filename"])}
     monkeypatch.setattr(kind, "meta", meta)
+    monkeypatch.setattr(module, "_FILES", _cifar.files_of(kind))
 
 
 def tiny_cifar10(monkeypatch, folder):
@@ -335,7 +343,7 @@ def tiny_cifar10(monkeypatch, folder):
     for name, content in batches.items():
         dump(base / name, content)
     dump(base / "batches.meta", {"label_names": [f"class {c}" for c in range(10)]})
-    register(monkeypatch, folder, datasets.CIFAR10)
+    register(monkeypatch, folder, datasets.CIFAR10, cifar10)
     return batches
 
 
@@ -352,7 +360,7 @@ def tiny_cifar100(monkeypatch, folder, superclass=lambda fine: fine // 5):
         "coarse_label_names": [f"coarse {c}" for c in range(20)],
     }
     dump(base / "meta", meta)
-    register(monkeypatch, folder, datasets.CIFAR100)
+    register(monkeypatch, folder, datasets.CIFAR100, cifar100)
     return batches
 
 
@@ -388,7 +396,7 @@ def test_a_class_in_two_superclasses_is_refused(monkeypatch, tmp_path):
     content = pickle.loads(path.read_bytes())
     content["coarse_labels"][0] += 1
     dump(path, content)
-    register(monkeypatch, tmp_path, datasets.CIFAR100)
+    register(monkeypatch, tmp_path, datasets.CIFAR100, cifar100)
     refused("two superclasses", lambda: read("cifar100", folder=tmp_path))
 
 
@@ -421,8 +429,8 @@ def human_labels(monkeypatch, folder, name, content):
     path = folder / "cifar-n" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)
-    table = "_CIFAR10N" if name == "CIFAR-10_human.pt" else "_CIFAR100N"
-    monkeypatch.setattr(cifar_n, table, {name: md5(path)})
+    module = cifar10n if name == "CIFAR-10_human.pt" else cifar100n
+    changed_files(monkeypatch, module, checksums={name: md5(path)})
     return path
 
 
@@ -452,11 +460,13 @@ def test_cifar10n_gives_each_kind_of_human_label_beside_the_clean_ones(monkeypat
         assert source.train.annotations[name].dtype == torch.int64
     assert source.train.y.tolist() == content["clean_label"].tolist()
     assert source.name == "cifar10n"
+    assert source.human_annotations == tuple(keys)
+    assert source.superclass_annotations == ()
     assert "CC BY-NC 4.0" in source.attribution
 
 
-def test_cifar100n_gives_fine_and_coarse_human_labels(monkeypatch, tmp_path):
-    batches = tiny_cifar100(monkeypatch, tmp_path)
+def tiny_cifar100n(monkeypatch, folder):
+    batches = tiny_cifar100(monkeypatch, folder)
     clean = np.array(batches["train"]["fine_labels"])
     noisy = (clean + (np.arange(110) % 3 == 0)) % 100
     content = {
@@ -465,12 +475,19 @@ def test_cifar100n_gives_fine_and_coarse_human_labels(monkeypatch, tmp_path):
         "clean_coarse_label": list(clean // 5),  # the published file has lists here
         "noisy_coarse_label": list(noisy // 5),
     }
-    human_labels(monkeypatch, tmp_path, "CIFAR-100_human.pt", content)
+    human_labels(monkeypatch, folder, "CIFAR-100_human.pt", content)
+    return clean, noisy
+
+
+def test_cifar100n_gives_fine_and_coarse_human_labels(monkeypatch, tmp_path):
+    clean, noisy = tiny_cifar100n(monkeypatch, tmp_path)
     source = read("cifar100n", folder=tmp_path)
     annotations = source.train.annotations
     assert annotations["noisy_fine"].tolist() == noisy.tolist()
     assert annotations["noisy_coarse"].tolist() == (noisy // 5).tolist()
     assert annotations["coarse"].tolist() == (clean // 5).tolist()
+    assert source.human_annotations == source.label_sets == ("noisy_fine", "noisy_coarse")
+    assert source.superclass_annotations == ("noisy_coarse",)
 
 
 def test_human_labels_in_another_order_are_refused(monkeypatch, tmp_path):
@@ -507,7 +524,7 @@ def test_a_human_label_file_cut_short_is_named_with_where_to_get_it(monkeypatch,
     cut(path)
     text = refused(f"{path} is not the published file", lambda: read("cifar10n", folder=tmp_path))
     assert "https://github.com/UCSC-REAL/cifar-10-100n (CC BY-NC 4.0" in text
-    monkeypatch.setattr(cifar_n, "_CIFAR10N", {path.name: md5(path)})
+    changed_files(monkeypatch, cifar10n, checksums={path.name: md5(path)})
     refused(f"{path} does not load", lambda: read("cifar10n", folder=tmp_path))
 
 
@@ -532,7 +549,7 @@ def test_human_labels_are_downloaded_only_when_asked_for_and_checked(monkeypatch
         if len(asked) == 3:
             raise TimeoutError("timed out")
 
-    monkeypatch.setattr(cifar_n, "download_url", fetch)
+    monkeypatch.setattr(_cifar_n, "download_url", fetch)
     refused("is not there", lambda: read("cifar10n", folder=tmp_path), FileNotFoundError)
     assert not asked
     assert len(read("cifar10n", folder=tmp_path, download=True).train) == 20
@@ -996,3 +1013,77 @@ def test_twitter_names_what_does_not_fit(monkeypatch, tmp_path):
     refused(f"{train} gives 3 tokens, where 5 were published", call())
     train.write_bytes(b"\xff\xfe")
     refused(f"{train} is not a text file", call())
+
+
+# Whether the files are there
+
+
+TINY = {
+    "mnist": (tiny_mnist, "MNIST/raw/t10k-labels-idx1-ubyte"),
+    "fashion_mnist": (
+        lambda patch, folder: tiny_mnist(patch, folder, "FashionMNIST", fashion_mnist),
+        "FashionMNIST/raw/train-images-idx3-ubyte",
+    ),
+    "cifar10": (tiny_cifar10, "cifar-10-batches-py/batches.meta"),
+    "cifar100": (tiny_cifar100, "cifar-100-python/test"),
+    "cifar10n": (tiny_cifar10n, "cifar-n/CIFAR-10_human.pt"),
+    "cifar100n": (tiny_cifar100n, "cifar-100-python/train"),
+    "clothing1m": (tiny_clothing1m, "clothing1M/clean_val_key_list.txt"),
+    "food101n": (tiny_food101n, "Food-101N_release/meta/verified_val.tsv"),
+    "animal10n": (tiny_animal10n, "animal-10n/test_batch.bin"),
+    "webvision": (tiny_webvision, "webvision/info/val_filelist.txt"),
+    "twitter": (tiny_twitter, "twitter-pos/glc/tweets-dev.txt"),
+}
+
+
+def test_every_dataset_has_a_tiny_one():
+    assert list(TINY) == ON_DISK
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_what_is_not_at_hand_is_said_as_the_reader_says_it(name, tmp_path):
+    text = at_hand(name, tmp_path)
+    assert text.startswith(f"{tmp_path}")
+    assert "is not there" in text
+    assert re.search("https?://|download=True", text)
+    refused(text, lambda: read(name, folder=tmp_path), FileNotFoundError)
+    assert f"{tmp_path / 'new'}" in at_hand(name, tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_a_dataset_is_at_hand_once_its_files_are_there(name, monkeypatch, tmp_path):
+    """Nothing is read, so a damaged file is found by the reader alone."""
+    make, file = TINY[name]
+    make(monkeypatch, tmp_path)
+    monkeypatch.setenv("NLMETA_DATA", str(tmp_path))
+    assert at_hand(name) is None
+    read(name)
+    (tmp_path / file).write_bytes(b"")
+    assert at_hand(name, tmp_path) is None
+    refused(tmp_path, lambda: read(name, folder=tmp_path))
+    (tmp_path / file).unlink()
+    text = at_hand(name, folder=tmp_path)
+    assert text.startswith(f"{tmp_path / file} is not there.\n")
+    refused(text, lambda: read(name, folder=tmp_path), FileNotFoundError)
+
+
+def test_the_digits_are_always_at_hand(tmp_path):
+    assert at_hand("digits") is None
+    assert at_hand("digits", tmp_path) is None
+    refused("`name` is 'digit'; it must be one of 'digits'", lambda: at_hand("digit"))
+
+
+def test_either_layout_of_a_dataset_is_enough(monkeypatch, tmp_path):
+    tiny_clothing1m(monkeypatch, tmp_path, "annotations")
+    assert at_hand("clothing1m", tmp_path) is None
+    picture(tmp_path / "animal-10n" / "training" / "1_a.png", size=(64, 64))
+    missing = tmp_path / "animal-10n" / "testing"
+    assert at_hand("animal10n", tmp_path).startswith(f"{missing} is not there.\n")
+    picture(missing / "2_b.png", size=(64, 64))
+    assert at_hand("animal10n", tmp_path) is None
+
+
+def test_what_a_reader_does_without_is_not_missing(monkeypatch, tmp_path):
+    tiny_food101n(monkeypatch, tmp_path, with_test=False)
+    assert at_hand("food101n", tmp_path) is None

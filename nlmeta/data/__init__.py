@@ -4,24 +4,44 @@
 ``from_dataset`` one of a reader's own. Nothing here knows a method.
 """
 
+from nlmeta.data.augmentation import (
+    Augmentation,
+    Compose,
+    Cutout,
+    RandAugment,
+    RandAugmentMC,
+    RandomCrop,
+    RandomFlip,
+)
 from nlmeta.data.batches import Batch, Batches, draw_batch
-from nlmeta.data.images import Augmentation, ImageFiles, Images
-from nlmeta.data.loading import DATASETS, load, make_split
+from nlmeta.data.images import ImageFiles, Images
+from nlmeta.data.loading import load, make_split
 from nlmeta.data.own import from_arrays, from_dataset, from_folder
 from nlmeta.data.source import Part, Source
+from nlmeta.data.sources import DATASETS, Dataset, at_hand
 from nlmeta.data.split import Samples, Split
+from nlmeta.data.splitting import SplitOptions
 
 __all__ = [
     "DATASETS",
     "Augmentation",
     "Batch",
     "Batches",
+    "Compose",
+    "Cutout",
+    "Dataset",
     "ImageFiles",
     "Images",
     "Part",
+    "RandAugment",
+    "RandAugmentMC",
+    "RandomCrop",
+    "RandomFlip",
     "Samples",
     "Source",
     "Split",
+    "SplitOptions",
+    "at_hand",
     "draw_batch",
     "from_arrays",
     "from_dataset",

@@ -6,7 +6,8 @@ samples are alike, and all functions do what they would do without it.
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 
 import torch
@@ -20,8 +21,10 @@ __all__ = [
     "among",
     "describe",
     "equal",
-    "file_keys",
+    "keys_of_files",
+    "keys_of_rows",
     "pixel_keys",
+    "refuse_shared",
     "shared",
     "take",
     "together",
@@ -49,6 +52,30 @@ def file_keys(files: Sequence[Path]) -> list[Hashable]:
 def pixel_keys(x: Tensor) -> list[Hashable]:
     """A key for each row, the same for rows with the same numbers."""
     return [hashlib.sha256(bytes_of(row)).digest() for row in x]
+
+
+def keys_of_rows(x: Tensor) -> list[Hashable]:
+    """A key for each picture. Rows of numbers get none: equal measurements need not be copies."""
+    return pixel_keys(x) if x.ndim > 2 else []
+
+
+def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:
+    """A key for each file of each folder; equal files have equal keys, in whichever folder."""
+    files = [root / path for root, paths in folders.values() for path in paths]
+    keys = iter(file_keys(files))
+    return {a: list(islice(keys, len(paths))) for a, (_, paths) in folders.items()}
+
+
+def refuse_shared(
+    keys: Mapping[str, Sequence[Hashable]], folders: Mapping[str, tuple[Path, list[str]]]
+) -> None:
+    """Require that no image to learn or to judge from is trained on as well, under any name."""
+    for one, other in combinations(folders, 2):
+        for row, twin in shared(keys[other], keys[one]):
+            raise ValueError(
+                f"`{other}` holds {folders[other][1][row]}, which is in `{one}` too, as "
+                f"{folders[one][1][twin]}; leave such images in one of the two"
+            )
 
 
 def equal(keys: Iterable[Hashable]) -> Tensor | None:

@@ -19,16 +19,18 @@ Standardisation and the choice of rows are left to `nlmeta.data.Images`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from nlmeta._checks import check_choice, check_count
 from nlmeta._host import to_device
+from nlmeta.data._operations import OPERATIONS, both_directions, operate, pixels_at
 
 __all__ = [
     "OPERATIONS",
+    "Augmentation",
     "Compose",
     "Cutout",
     "RandAugment",
@@ -37,25 +39,37 @@ __all__ = [
     "RandomFlip",
 ]
 
-# In torchvision's order. A number that chooses an operation counts along this list.
-OPERATIONS = (
-    "Identity",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-    "Rotate",
-    "Brightness",
-    "Color",
-    "Contrast",
-    "Sharpness",
-    "Posterize",
-    "Solarize",
-    "AutoContrast",
-    "Equalize",
-)
-
 GREY = 127  # of what Cutout blanks; as in the released code of CLID-MU
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """A change of images for training: a pure function of the images and of uniform numbers.
+
+    Its `repr` stands in checkpoints and must be the same for the same change, as a dataclass's is.
+    """
+
+    @property
+    def numbers(self) -> int:
+        """How many uniform numbers an image needs."""
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """Change each image by numbers of its own.
+
+        Parameters
+        ----------
+        x : Tensor of uint8, shape (n, channels, height, width)
+            Images.
+        u : Tensor of float, shape (n, numbers)
+            Uniform in [0, 1), on the device of `x`.
+
+        Returns
+        -------
+        Tensor of uint8, shape (n, channels, new height, new width)
+        """
+
+    def at_rest(self, x: Tensor) -> Tensor:
+        """What evaluation sees: the same size, nothing drawn. Mostly the images as they are."""
 
 
 class _Augmentation:
@@ -187,7 +201,7 @@ class RandomCrop(_Augmentation):
         column = left[:, None, None] + torch.arange(self.size or width, device=x.device)
         if self.mode == "reflect":
             row, column = _reflected(row, height), _reflected(column, width)
-        return _pixels(x, row, column)
+        return pixels_at(x, row, column)
 
     def _check_room(self, x: Tensor) -> None:
         height, width = x.shape[2:]
@@ -313,15 +327,15 @@ class RandAugment(_Augmentation):
 
     def _changed(self, x: Tensor, u: Tensor) -> Tensor:
         _check_channels(x)
-        strengths = _on_device(self._strengths(*x.shape[2:]), x.device)
+        strengths = to_device(self._strengths(*x.shape[2:]), x.device)
         for own in u.unflatten(1, (self.num_ops, 2)).unbind(1):
             which, direction = own.unbind(1)
             operation = _choose(which, len(OPERATIONS))
-            x = _operate(x, operation, strengths[operation, _choose(direction, 2)])
+            x = operate(x, operation, strengths[operation, _choose(direction, 2)])
         return x
 
     def _strengths(self, height: int, width: int) -> Tensor:
-        """Of each operation in each direction, (14, 2); see `_operate` for their units."""
+        """Of each operation in each direction, (14, 2); see `operate` for their units."""
 
         def between(first: float, last: float) -> float:
             # In float32 as torchvision's, so that what is then cut to whole numbers agrees.
@@ -331,7 +345,7 @@ class RandAugment(_Augmentation):
             return steps[self.magnitude].item()
 
         factor = between(0, 0.9)
-        return _both_directions(
+        return both_directions(
             shear=between(0, 0.3),
             shift_x=int(between(0, 150 / 331 * width)),
             shift_y=int(between(0, 150 / 331 * height)),
@@ -385,18 +399,18 @@ class RandAugmentMC(_Augmentation):
         _check_channels(x)
         levels = range(1, self.magnitude)
         strengths = torch.stack([self._strengths(level, *x.shape[2:]) for level in levels])
-        strengths = _on_device(strengths, x.device)  # (levels, 14, 2)
+        strengths = to_device(strengths, x.device)  # (levels, 14, 2)
         for own in u.unflatten(1, (self.num_ops, 4)).unbind(1):
             which, level, applied, direction = own.unbind(1)
             operation = _choose(which, len(OPERATIONS))
             operation = operation.masked_fill(applied >= 0.5, OPERATIONS.index("Identity"))
             drawn = _choose(level, len(levels)), operation, _choose(direction, 2)
-            x = _operate(x, operation, strengths[drawn])
+            x = operate(x, operation, strengths[drawn])
         return x
 
     def _strengths(self, level: int, height: int, width: int) -> Tensor:
         factor = level * 0.9 / 10 + 0.05
-        return _both_directions(
+        return both_directions(
             shear=level * 0.3 / 10,
             shift_x=int(level * 0.3 / 10 * width),
             shift_y=int(level * 0.3 / 10 * height),
@@ -407,160 +421,6 @@ class RandAugmentMC(_Augmentation):
         )
 
 
-def _both_directions(
-    *,
-    shear: float,
-    shift_x: int,
-    shift_y: int,
-    degrees: float,
-    factors: tuple[float, float],
-    bits: int,
-    threshold: float,
-) -> Tensor:
-    """Strengths of all operations, (14, 2), on the CPU."""
-    step = 2 ** (8 - bits)
-    pairs = {
-        "ShearX": (-shear, shear),
-        "ShearY": (-shear, shear),
-        "TranslateX": (-shift_x, shift_x),
-        "TranslateY": (-shift_y, shift_y),
-        "Rotate": (-degrees, degrees),
-        **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), factors),
-        "Posterize": (step, step),
-        "Solarize": (threshold, threshold),
-    }
-    rows = [pairs.get(operation, (0.0, 0.0)) for operation in OPERATIONS]
-    return torch.tensor(rows, dtype=torch.float32, device="cpu")
-
-
-def _operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Apply to each image its own operation.
-
-    Operations come in three families. A family gives back unchanged what belongs to another, so on
-    a GPU each goes over the whole batch: to ask which images are its own would make the host wait.
-
-    Parameters
-    ----------
-    x : Tensor of uint8, shape (n, channels, height, width)
-    operation : Tensor of int64, shape (n,)
-        Places in `OPERATIONS`.
-    strength : Tensor of float32, shape (n,)
-        Shear: pixels sideways for each pixel. Translate: whole pixels, to the right or down.
-        Rotate: degrees, counter-clockwise. Brightness, Color, Contrast, Sharpness: the factor, 1
-        changes nothing. Posterize: distance of the grey values kept. Solarize: the grey value from
-        which on they are inverted.
-    """
-    x = x.clone()
-    for family, names in (
-        (_moved, ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")),
-        (_looked_up, ("Posterize", "Solarize", "AutoContrast", "Equalize")),
-        (_blended, ("Brightness", "Color", "Contrast", "Sharpness")),
-    ):
-        rows: slice | Tensor = slice(None)
-        if x.device.type == "cpu":
-            rows = torch.stack([_is(operation, name) for name in names]).any(0)
-        x[rows] = family(x[rows], operation[rows], strength[rows])
-    return x
-
-
-def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Shears, translations, rotation: where each pixel comes from; nearest neighbour."""
-    height, width = x.shape[2:]
-
-    def of(name: str) -> Tensor:
-        return (strength * _is(operation, name))[:, None, None]
-
-    radians = torch.deg2rad(of("Rotate"))
-    cos, sin, shear_x, shear_y = radians.cos(), radians.sin(), of("ShearX"), of("ShearY")
-    across = torch.arange(width, dtype=torch.float32, device=x.device) - (width - 1) / 2
-    down = (torch.arange(height, dtype=torch.float32, device=x.device) - (height - 1) / 2)[:, None]
-    # Rotations are about the middle, shears about the corner. Products and sums are written out: a
-    # matrix product may be in TensorFloat-32, which misses pixels of large images.
-    column = cos * across + (shear_x - sin) * down + (shear_x * height / 2 - of("TranslateX"))
-    row = (sin + shear_y) * across + cos * down + (shear_y * width / 2 - of("TranslateY"))
-    row, column = row + (height - 1) / 2, column + (width - 1) / 2  # (n, height, width)
-    return _pixels(x, row.round().long(), column.round().long())
-
-
-def _looked_up(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """What maps grey values to grey values: a table for each channel of each image."""
-    pixels = x.flatten(2).long()  # (n, channels, height * width)
-    value = torch.arange(256, device=x.device)
-    low = x.amin((2, 3)).long()[:, :, None]  # (n, channels, 1)
-    high = x.amax((2, 3)).long()[:, :, None]
-
-    step = strength.masked_fill(~_is(operation, "Posterize"), 1).long()[:, None, None]
-    posterized = value - value % step
-    solarized = torch.where(value < strength[:, None, None], value, 255 - value)
-
-    # The division of torchvision, so that its float32 rounds alike.
-    stretched = ((value - low) / ((high - low) * (1 / 255))).clamp(0, 255)
-    stretched = torch.where(high > low, stretched, value).long()
-
-    # Pillow's whole-number recipe, which torchvision has too: the highest grey value there is does
-    # not count towards the width of a step.
-    counts = torch.zeros(*x.shape[:2], 256, dtype=torch.int32, device=x.device)
-    counts.scatter_add_(2, pixels, counts.new_ones(1).expand_as(pixels))
-    width = (pixels.shape[2] - counts.gather(2, high)) // 255
-    below = counts.cumsum(2) - counts  # (n, channels, 256)
-    equalized = ((below + width // 2) // width.clamp(min=1)).clamp(max=255)
-    equalized = torch.where(width > 0, equalized, value)
-
-    table = value.expand_as(counts)
-    for name, changed in (
-        ("Posterize", posterized),
-        ("Solarize", solarized),
-        ("AutoContrast", stretched),
-        ("Equalize", equalized),
-    ):
-        table = torch.where(_is(operation, name)[:, None, None], changed, table)
-    return table.to(torch.uint8).gather(2, pixels).view_as(x)
-
-
-def _blended(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """What goes from the image towards a degenerate one, or away from it."""
-    image = x.float()  # whole numbers below 2 ** 24: their sums and products are exact
-    grey = image
-    if x.shape[1] == 3:
-        red, green, blue = image.unbind(1)
-        # torchvision's shares. The half keeps clear of whole numbers, however a device divides.
-        grey = ((2989 * red + 5870 * green + 1140 * blue + 0.5) / 10000).floor()[:, None]
-    total = grey.sum((2, 3), keepdim=True, dtype=torch.long)  # exact for large images too
-
-    degenerate = image
-    for name, other in (
-        ("Brightness", torch.zeros_like(grey)),
-        ("Color", grey),
-        ("Contrast", total / (x.shape[2] * x.shape[3])),
-        ("Sharpness", _blurred(image)),
-    ):
-        degenerate = torch.where(_is(operation, name)[:, None, None, None], other, degenerate)
-    # Where the degenerate image is the image itself, this is exactly the image.
-    blend = degenerate + strength[:, None, None, None] * (image - degenerate)
-    return blend.clamp(0, 255).to(torch.uint8)
-
-
-def _blurred(image: Tensor) -> Tensor:
-    """Each pixel, taken five times, and its eight neighbours, over 13; the border stays."""
-    three = image[:, :, :-2] + image[:, :, 1:-1] + image[:, :, 2:]  # one below the other
-    nine = three[..., :-2] + three[..., 1:-1] + three[..., 2:]
-    blurred = image.clone()
-    blurred[:, :, 1:-1, 1:-1] = ((nine + 4 * image[:, :, 1:-1, 1:-1]) / 13).round()
-    return blurred
-
-
-def _pixels(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Of each image the pixels at given places, black outside.
-
-    `row` and `column` are int64 and broadcast to (n, new height, new width).
-    """
-    n, channels, height, width = x.shape
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    index = place.flatten(1)[:, None].expand(n, channels, -1)
-    return x.flatten(2).gather(2, index).unflatten(2, place.shape[1:]) * inside[:, None]
-
-
 def _reflected(place: Tensor, side: int) -> Tensor:
     """Places beyond an edge, mirrored at the outermost pixel."""
     return (side - 1) - ((side - 1) - place.abs()).abs()
@@ -569,15 +429,6 @@ def _reflected(place: Tensor, side: int) -> Tensor:
 def _choose(u: Tensor, choices: int) -> Tensor:
     """From uniform numbers to equally likely ones from 0 to ``choices - 1``, int64."""
     return (u * choices).long().clamp(0, choices - 1)
-
-
-def _is(operation: Tensor, name: str) -> Tensor:
-    return operation == OPERATIONS.index(name)
-
-
-def _on_device(table: Tensor, device: torch.device) -> Tensor:
-    """A small table moved from the CPU without waiting for the device."""
-    return to_device(table, device)
 
 
 def _check_images(x: Tensor) -> None:

@@ -1,9 +1,8 @@
 """Images that take a byte for a number, in memory or on disk, and come out as a network wants them.
 
-`as_seen` turns a picture of any mode and depth into the bytes that a person sees, wherever pictures
-come in. `ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a
-tensor of bytes on a device, and standardises what it hands out; for training it also augments, each
-image with numbers of its own.
+`ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a tensor of
+bytes on a device, and standardises what it hands out; for training it also augments, each image
+with numbers of its own.
 """
 
 import math
@@ -15,75 +14,24 @@ from functools import partial
 from numbers import Integral
 from operator import index
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
 from nlmeta._checks import check_count
 from nlmeta._host import to_device
+from nlmeta.data.augmentation import Augmentation
+from nlmeta.data.pictures import as_seen, middle_square
 
-__all__ = ["Augmentation", "ImageFiles", "Images", "as_seen", "channel_statistics"]
+__all__ = ["ImageFiles", "Images", "channel_statistics"]
 
 AHEAD = 2  # batches that are decoded while one is in use
+LOOKED_AT = 1000  # images that stand for all
 LARGE = 2**25  # pixels, of which each takes four bytes and more while a picture is decoded
-
-# How a picture lies, by the number that EXIF has for it; 1 is upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_GREY = ("1", "L", "LA", "La")  # modes of up to 8 bits
-_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
-
-
-def as_seen(image: Image.Image) -> Image.Image:
-    """A picture of any mode and depth as a person sees it: 8 bits, upright, nothing transparent.
-
-    Grey values of 16 bits are scaled, 65535 to 255, and those of floating point, 1 to 255. (So the
-    12 bits of a camera stay dark in a file that says 16.) Transparent parts lie on white, as on a
-    page. The picture is turned or mirrored as its EXIF data say; data that cannot be read say
-    nothing. Palettes, CMYK and other colour spaces become RGB. Colour profiles (ICC) are not
-    applied.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Of an animation or a file of several pages its current frame, after opening the first.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Mode ``"L"`` where the mode of `image` is a grey one, else ``"RGB"``. `image` itself where
-        nothing is to be changed.
-
-    Raises
-    ------
-    ValueError
-        Floating-point numbers (mode ``"F"``) are not all from 0 to 1; or the picture holds integers
-        of 32 bits (mode ``"I"``), of which nothing says which one is white.
-    """
-    image.load()  # some formats have EXIF data at their end, TIFF is turned while it is loaded
-    if image.mode.startswith("I") or image.mode == "F":
-        seen = _in_eight_bits(image)
-    elif image.has_transparency_data:
-        seen = _on_white(image)
-    else:
-        mode = "L" if image.mode in _GREY else "RGB"
-        seen = image if image.mode == mode else image.convert(mode)
-    turn = _TURNS.get(_orientation(image))
-    if turn is not None:
-        seen = seen.transpose(turn)
-        seen.info = {}  # which said how it lay
-    return seen
 
 
 class ImageFiles:
@@ -165,19 +113,27 @@ class ImageFiles:
         split = ((name, *name.rpartition("/")[::2]) for name in self.names)
         return [name for name, parent, file in split if file not in there[parent]]
 
-    def check(self, *, every: int = 1) -> None:
+    def check(self, *, every: int | None = 1) -> int:
         """Decode every image, or a sample at even distances, and name those that do not decode.
 
         Parameters
         ----------
-        every : int
-            1 (default): all of them. k: the first of every k.
+        every : int, optional
+            1 (default): all of them. k: the first of every k. None: the k that makes them about
+            a thousand.
+
+        Returns
+        -------
+        int
+            How many images were decoded.
 
         Raises
         ------
         ValueError
             With the number of damaged images and the paths of the first ten.
         """
+        if every is None:
+            every = max(1, len(self) // LOOKED_AT)
         check_count("every", every)
         names = self.names[::every]
         damaged = [text for text in self._of_each(names, self._damage) if text]
@@ -186,6 +142,7 @@ class ImageFiles:
                 f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
                 + "\n".join(damaged[:10])
             )
+        return len(names)
 
     def _names(self, rows: slice | Tensor | ArrayLike) -> tuple[str, ...]:
         chosen = _chosen(rows, len(self))
@@ -214,7 +171,7 @@ class ImageFiles:
             with Image.open(path) as file:
                 if file.width * file.height > at_most:
                     return None
-                return _middle_square(as_seen(file), self.size)
+                return middle_square(as_seen(file), self.size)
         except MemoryError:
             raise
         except Exception as error:  # a decoder may stumble over a damaged file in any way
@@ -226,36 +183,6 @@ class ImageFiles:
             return None if self._decode(name, at_most=at_most) is None else ""
         except ValueError as error:
             return str(error)
-
-
-@runtime_checkable
-class Augmentation(Protocol):
-    """A change of images for training: a pure function of the images and of uniform numbers.
-
-    Its `repr` stands in checkpoints and must be the same for the same change, as a dataclass's is.
-    """
-
-    @property
-    def numbers(self) -> int:
-        """How many uniform numbers an image needs."""
-
-    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
-        """Change each image by numbers of its own.
-
-        Parameters
-        ----------
-        x : Tensor of uint8, shape (n, channels, height, width)
-            Images.
-        u : Tensor of float, shape (n, numbers)
-            Uniform in [0, 1), on the device of `x`.
-
-        Returns
-        -------
-        Tensor of uint8, shape (n, channels, new height, new width)
-        """
-
-    def at_rest(self, x: Tensor) -> Tensor:
-        """What evaluation sees: the same size, nothing drawn. Mostly the images as they are."""
 
 
 class Images:
@@ -500,65 +427,6 @@ def _file_names(folder: Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_file()}
-
-
-# Pictures
-
-
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits or of floating-point numbers."""
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these two mean 16 bits by it
-        raise ValueError(
-            "mode 'I': integers of 32 bits, of which nothing says which one is white; bring them "
-            "to 8 bits, mode 'L', or to 16, mode 'I;16'"
-        )
-    tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits, and 0 for white
-    white = 1 if image.mode == "F" else 2 ** tags.get(_BITS, (16,))[0] - 1
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if not 0 <= low <= high <= white:
-        raise ValueError(
-            f"mode {image.mode!r}: values go from {low:g} to {high:g}, where 0 is black and "
-            f"{white} white; bring them to this range, or to 8 bits, mode 'L'"
-        )
-    grey = np.rint(values * np.float32(255 / white)).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        grey = 255 - grey
-    if "transparency" in image.info:  # the one grey value that is no paint
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    mode = "L" if image.mode in _GREY else "RGB"
-    if image.mode == "La":  # Pillow has no other way from it
-        image = image.convert("LA")
-    paint = image.convert("RGBA")
-    ground = Image.new("RGB", image.size, "white")
-    ground.paste(paint, mask=paint)
-    return ground if mode == "RGB" else ground.convert(mode)
-
-
-def _orientation(image: Image.Image) -> Any:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # damaged EXIF data, in any way; viewers show such a picture as it lies
-        return None
-
-
-def _middle_square(image: Image.Image, size: int) -> Tensor:
-    """The middle of a picture whose shorter side is brought to `size`, (3, size, size)."""
-    short = min(image.size)
-    # Far ends would only take memory: of 1 x 2000 pixels there would be 256 x 512000.
-    across, down = (max(0, (side - 3 * short) // 2) for side in image.size)
-    box = across, down, image.width - across, image.height - down
-    scale = size / short
-    width = max(size, round((box[2] - box[0]) * scale))
-    height = max(size, round((box[3] - box[1]) * scale))
-    left, top = (width - size) // 2, (height - size) // 2
-    image = image.resize((width, height), Image.Resampling.BILINEAR, box)
-    image = image.crop((left, top, left + size, top + size)).convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 # Rows

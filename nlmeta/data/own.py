@@ -11,8 +11,6 @@ set. Notes of the split name both.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from itertools import combinations, islice
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,35 @@ from tqdm import tqdm
 
 from nlmeta._checks import check_count, check_same_length
 from nlmeta.data._arguments import check_options, keywords
-from nlmeta.data._copies import describe, equal, file_keys, pixel_keys, shared
+from nlmeta.data._copies import (
+    describe,
+    equal,
+    keys_of_files,
+    keys_of_rows,
+    pixel_keys,
+    refuse_shared,
+    shared,
+)
+from nlmeta.data._handed_in import (
+    check_ids,
+    check_same_kind,
+    ids_of,
+    indices_of,
+    inputs_of,
+    mask_of,
+    names_of,
+    picked,
+    picture_of,
+)
 from nlmeta.data._labels import number_classes
 from nlmeta.data._listing import existing_folder, listed
 from nlmeta.data._notes import counted, few
 from nlmeta.data._table import read_table
-from nlmeta.data.images import ImageFiles, as_seen
-from nlmeta.data.loading import VERIFIED, make_split
-from nlmeta.data.source import Part, Source
+from nlmeta.data.images import ImageFiles
+from nlmeta.data.loading import make_split
+from nlmeta.data.source import VERIFIED, Part, Source
 from nlmeta.data.split import Split
+from nlmeta.data.splitting import SplitOptions
 
 __all__ = ["from_arrays", "from_dataset", "from_folder"]
 
@@ -119,7 +137,7 @@ def from_arrays(
         raise ValueError("`clean` is given beside `true_labels`, which already says it; pass one")
     if test is not None and not (isinstance(test, list | tuple) and len(test) == 2):
         raise ValueError(f"`test` is a {type(test).__name__}; it must be a pair, (x, labels)")
-    inputs = _inputs("x", x, words)
+    inputs = inputs_of("x", x, words)
     given = {"labels": labels, "true_labels": true_labels, "test": test[1] if test else None}
     names, numbers, notes = number_classes(
         {argument: values for argument, values in given.items() if values is not None}, class_names
@@ -128,19 +146,19 @@ def from_arrays(
     if true_labels is not None:
         columns["true"] = numbers["true_labels"]
     if clean is not None:
-        columns[VERIFIED] = _mask("clean", clean)
-    own = list(range(len(inputs))) if ids is None else _ids(ids)
-    _check_ids(own, len(inputs))
+        columns[VERIFIED] = mask_of("clean", clean)
+    own = list(range(len(inputs))) if ids is None else ids_of(ids)
+    check_ids(own, len(inputs))
     for column, values in columns.items():
         shown = {"y": "labels", "true": "true_labels", VERIFIED: "clean"}[column]
         check_same_length("x", inputs, shown, values)
-    keys = _keys(inputs)
+    keys = keys_of_rows(inputs)
     test_part = None
     if test is not None:
-        x_test = _inputs("test", test[0], words)
-        _check_same_kind("test", x_test, inputs)
+        x_test = inputs_of("test", test[0], words)
+        check_same_kind("test", x_test, inputs)
         check_same_length("test[0]", x_test, "test[1]", numbers["test"])
-        test_keys = _keys(x_test)
+        test_keys = keys_of_rows(x_test)
         test_part = Part(x_test, numbers["test"], groups=equal(test_keys))
         notes += describe("test", test_part, names)
         twins = [f"{row} = {own[twin]}" for row, twin in shared(test_keys, keys)]
@@ -200,7 +218,7 @@ def from_folder(
         pixels too, here and within a folder. A copy that was resized, or saved anew with loss, is
         not.
     size : int
-        Images become what a person sees, see `nlmeta.data.images.as_seen`: turned as their EXIF
+        Images become what a person sees, see `nlmeta.data.pictures.as_seen`: turned as their EXIF
         data say, 16 bits scaled to 8, transparency on white. Then they are brought to ``size x
         size`` pixels: resized by the shorter side, the middle square kept. Default 64
         (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
@@ -251,8 +269,8 @@ def from_folder(
         paths, ids = read["path"], read.get("id", read["path"])
         labels = {column: read[column] for column in ("label", "true_label") if column in read}
         if "clean" in read:
-            columns[VERIFIED] = _mask("clean", read["clean"])
-    _check_ids(ids, len(paths))
+            columns[VERIFIED] = mask_of("clean", read["clean"])
+    check_ids(ids, len(paths))
     folders = {"folder": (root, paths)}
     for argument, other in (("clean", clean), ("test", test)):
         if other is not None:
@@ -266,11 +284,11 @@ def from_folder(
     columns["y"] = numbers["folder" if table is None else "label"]
     if "true_label" in numbers:
         columns["true"] = numbers["true_label"]
-    keys = _keys_of_files(folders)
-    _refuse_shared(keys, folders)
+    keys = keys_of_files(folders)
+    refuse_shared(keys, folders)
     images = {argument: _images(*there, size, in_memory) for argument, there in folders.items()}
     keys |= {a: pixel_keys(x) for a, x in images.items() if isinstance(x, Tensor)}
-    _refuse_shared(keys, folders)
+    refuse_shared(keys, folders)
     further = {
         argument: Part(
             images[argument],
@@ -315,7 +333,7 @@ def from_dataset(
     dataset : torch.utils.data.Dataset, or anything with a length and samples by number
         A sample has an input, which is an image of `PIL` or a tensor or array, all of one shape,
         and a label. An image of `PIL` becomes what a person sees, see
-        `nlmeta.data.images.as_seen`: one channel if its mode is a grey one, else three. Random
+        `nlmeta.data.pictures.as_seen`: one channel if its mode is a grey one, else three. Random
         augmentation in it would be frozen; leave it out and use `Split.augmented`.
     seed : int
         Draws the parts.
@@ -347,10 +365,10 @@ def from_dataset(
     _check_options(options, from_dataset, from_arrays)
     inputs: list[Tensor] = []
     labels: list[Any] = []
-    for index in tqdm(_indices(dataset), disable=not progress, desc="reading", unit="sample"):
-        x, y = _picked(dataset[index], columns, index)
+    for index in tqdm(indices_of(dataset), disable=not progress, desc="reading", unit="sample"):
+        x, y = picked(dataset[index], columns, index)
         if isinstance(x, Image.Image):
-            x = _picture(x, index)
+            x = picture_of(x, index)
         try:
             x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
@@ -368,7 +386,7 @@ def from_dataset(
     if not inputs:
         raise ValueError("`dataset` is empty")
     if class_names is None:
-        class_names = _names_of(dataset, columns[1])
+        class_names = names_of(dataset, columns[1])
     return from_arrays(torch.stack(inputs), labels, seed=seed, class_names=class_names, **options)
 
 
@@ -415,7 +433,7 @@ def _split(
             *_rare_classes(columns["y"], class_names),
         ),
     )
-    return make_split(source, labels=labels, seed=seed, **options)
+    return make_split(source, SplitOptions(labels=labels, seed=seed, **options))
 
 
 def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
@@ -429,188 +447,10 @@ def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     return (f"{few(rare)}: is the name misspelt?",) if rare else ()
 
 
-# What readers hand in
-
-
-def _picture(image: Image.Image, index: int) -> Tensor:
-    """What a person sees, (1 or 3, height, width)."""
-    try:
-        seen = as_seen(image)
-    except Exception as error:  # a decoder may stumble over a damaged file in any way
-        raise ValueError(
-            f"`dataset` gives a picture at index {index} that does not decode ({error})"
-        ) from error
-    pixels = torch.from_numpy(np.array(seen))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
-
-
 def _check_options(options: Mapping[str, Any], *calls: Callable[..., Split]) -> None:
-    """What is left over goes to `make_split`, whose `labels` are made here."""
-    allowed = [name for name in keywords(*calls, make_split) if name != "labels"]
+    """What is left over goes to `SplitOptions`, whose `labels` are made here."""
+    allowed = [name for name in keywords(*calls, SplitOptions) if name != "labels"]
     check_options(f"`{calls[0].__name__}`", options, allowed)
-
-
-def _mask(argument: str, values: Any) -> Tensor:
-    """1 where a label is known to be right, -1 elsewhere."""
-    mask = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
-    if mask.ndim != 1:
-        raise ValueError(f"`{argument}` has shape {mask.shape}; it must be a yes or no per sample")
-    said = mask.tolist()
-    if mask.dtype.kind in "OU":  # from a table
-        meant = {"0": 0, "1": 1, "false": 0, "true": 1}
-        mask = np.array([meant.get(str(value).strip().lower(), -1) for value in said])
-    wrong = (~np.isin(mask, (0, 1))).nonzero()[0]
-    if len(wrong):
-        raise ValueError(
-            f"`{argument}` holds {said[wrong[0]]!r} at position {wrong[0]}; it must hold a yes or "
-            "no for each sample, True or False"
-        )
-    return torch.from_numpy(np.where(mask.astype(bool), 1, -1).astype(np.int64))
-
-
-def _ids(ids: Any) -> list[str | int]:
-    own = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    for position, i in enumerate(own):
-        if isinstance(i, bool) or not isinstance(i, str | Integral):
-            raise ValueError(
-                f"`ids` holds {i!r} at position {position}; what you call a sample is a str or int"
-            )
-    return own
-
-
-def _check_ids(ids: Sequence[str | int], n: int) -> None:
-    if len(ids) != n:
-        raise ValueError(f"`ids` has {len(ids)} entries for {n} samples; it needs one for each")
-    if len(set(ids)) < n:
-        seen: set[str | int] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise ValueError(f"`ids` has {twice!r} twice; results could not be told apart")
-
-
-def _inputs(argument: str, x: Any, words: bool) -> Tensor:
-    if not isinstance(x, Tensor):
-        array = np.ascontiguousarray(x)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"`{argument}` holds {array.dtype}; it must hold numbers")
-        x = torch.from_numpy(array)
-    x = x.detach().cpu()
-    if words:
-        return _places(argument, x)
-    if x.dtype == torch.uint8:
-        if x.ndim == 3:
-            x = x[:, None]
-        elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
-            x = x.permute(0, 3, 1, 2).contiguous()
-        if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise ValueError(
-                f"`{argument}` is torch.uint8 of shape {tuple(x.shape)}; images have shape "
-                "(n, height, width), (n, height, width, channels) or (n, channels, height, width), "
-                "with 1 or 3 channels. Whole numbers that are no images come as floats"
-            )
-        return x
-    if not x.is_floating_point():
-        raise ValueError(
-            f"`{argument}` is {x.dtype}; images are torch.uint8, numbers that count or measure "
-            "something floating point (`x.astype('float32')`, `x.float()`), and places in a "
-            "vocabulary need `words=True`"
-        )
-    if not x.isfinite().all():
-        row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise ValueError(f"`{argument}` holds a number that is not finite, in row {row}")
-    return x.float() if x.dtype == torch.float64 else x
-
-
-def _places(argument: str, x: Tensor) -> Tensor:
-    """Places in a vocabulary, int64, (n, words)."""
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(
-            f"`words` is True and `{argument}` is {x.dtype}; places in a vocabulary are whole "
-            "numbers"
-        )
-    x = x.long()
-    if (x < 0).any():
-        raise ValueError(f"`{argument}` holds {int(x.min())}; places in a vocabulary count from 0")
-    return x
-
-
-def _check_same_kind(argument: str, x: Tensor, inputs: Tensor) -> None:
-    """Require samples that one network takes as it takes those of `x`."""
-    if (x.shape[1:], x.dtype) != (inputs.shape[1:], inputs.dtype):
-        raise ValueError(
-            f"`{argument}` holds inputs of shape {tuple(x.shape[1:])}, {x.dtype}; those of `x` "
-            f"have shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
-        )
-
-
-def _indices(dataset: Any) -> range:
-    if isinstance(dataset, Mapping):
-        raise TypeError(f"`dataset` is a dict of {few(list(map(str, dataset)))}; pass one of them")
-    try:
-        return range(len(dataset))
-    except TypeError as error:
-        raise TypeError(
-            f"`dataset` is a {type(dataset).__name__} without a length; it must give a sample for "
-            "each number below its length"
-        ) from error
-
-
-def _picked(sample: Any, columns: tuple[int | str, int | str], index: int) -> tuple[Any, Any]:
-    """The input and the label of a sample."""
-    if isinstance(sample, Mapping):
-        there, what = set(sample), f"a dict of {', '.join(map(repr, sample))}"
-    elif isinstance(sample, list | tuple):
-        n = len(sample)
-        there, what = set(range(-n, n)), f"a {type(sample).__name__} of {n}"
-    else:
-        there, what = set(), f"a {type(sample).__name__}"
-    if len(columns) != 2 or not set(columns) <= there:
-        raise ValueError(
-            f"`columns` is {columns!r}, and `dataset` gives {what} at index {index}; `columns` "
-            "names the input and the label of a sample, keys of a dict or places in a tuple"
-        )
-    x, y = (sample[column] for column in columns)
-    return x, y
-
-
-def _names_of(dataset: Any, label: int | str) -> Any:
-    """The names of classes that a dataset comes with."""
-    classes = getattr(dataset, "classes", None)
-    if isinstance(classes, Mapping):  # names with their numbers
-        return sorted(classes, key=classes.__getitem__)
-    if classes is not None:
-        return classes
-    features = getattr(dataset, "features", None)
-    return getattr(features.get(label), "names", None) if isinstance(features, Mapping) else None
-
-
-# Copies
-
-
-def _keys(x: Tensor) -> list[Hashable]:
-    """None for rows of numbers: what is measured twice may be equal, and need not be a copy."""
-    return pixel_keys(x) if x.ndim > 2 else []
-
-
-def _keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:
-    """Of each folder a key for each file; equal files have equal keys, in whichever folder."""
-    files = [root / path for root, paths in folders.values() for path in paths]
-    keys = iter(file_keys(files))
-    return {a: list(islice(keys, len(paths))) for a, (_, paths) in folders.items()}
-
-
-def _refuse_shared(
-    keys: Mapping[str, Sequence[Hashable]], folders: Mapping[str, tuple[Path, list[str]]]
-) -> None:
-    """An image to learn or to judge from may not be trained on as well, under any name."""
-    for one, other in combinations(folders, 2):
-        for row, twin in shared(keys[other], keys[one]):
-            raise ValueError(
-                f"`{other}` holds {folders[other][1][row]}, which is in `{one}` too, as "
-                f"{folders[one][1][twin]}; leave such images in one of the two"
-            )
-
-
-# Files
 
 
 def _read_table(table: Path, root: Path) -> dict[str, list[str]]:
@@ -643,5 +483,5 @@ def _images(
         in_memory = len(paths) * 3 * size**2 <= IN_MEMORY
     if in_memory:
         return files[:]
-    files.check(every=max(1, len(paths) // 1000))  # before any training, a sample of them
+    files.check(every=None)  # before any training, a sample of them
     return files

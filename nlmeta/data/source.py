@@ -8,15 +8,19 @@ where one is. Splits, noise and normalisation are left to `nlmeta.data.load`.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor
 
-from nlmeta._checks import check_count, check_labels
+from nlmeta._checks import check_choice, check_labels
 from nlmeta.data.images import ImageFiles
 
-__all__ = ["Part", "Source", "data_folder"]
+__all__ = ["COARSE", "VERIFIED", "Part", "Source", "data_folder"]
+
+VERIFIED = "verified"  # the annotation that is 1 where a label is known to be right
+COARSE = "coarse"  # the annotation that is the superclass of a label
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
@@ -49,7 +53,9 @@ class Part:
     y : Tensor of int64, shape (n,)
         The main label. Whether it is to be trusted is the source's `noisy`.
     annotations : mapping of str to Tensor of int64, shape (n,)
-        Other labels of the same samples; -1 where the publisher has none.
+        Other labels of the same samples; -1 where the publisher has none. Two of them are no
+        labels to train on: ``"verified"`` is 1 where `y` is known to be right and 0 where it is
+        known to be wrong; ``"coarse"`` is the superclass of `y`.
     ids : sequence of str or int, optional
         The publisher's own names of the samples.
     groups : Tensor of int64, shape (n,), optional
@@ -104,6 +110,17 @@ class Source:
         Their names.
     notes : tuple of str
         What a user should know about these very files.
+    human_annotations : tuple of str
+        Annotations of the training part that are labels given by people. Where there are any,
+        `nlmeta.data.load` needs the name of the ones to train on.
+    superclass_annotations : tuple of str
+        Annotations of the training part whose labels are superclasses. Those of others are
+        classes.
+    vocabulary : tuple of str
+        V words in the order of their indices, where the inputs are windows of words. 0 stands
+        beyond the end of a text, 1 for every word that is not here.
+    vectors : Tensor of float32, shape (V, E), optional
+        Given word vectors.
     """
 
     name: str
@@ -117,8 +134,15 @@ class Source:
     superclasses: Tensor | None = None
     superclass_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    human_annotations: tuple[str, ...] = ()
+    superclass_annotations: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    vectors: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for argument in ("human_annotations", "superclass_annotations"):
+            for name in getattr(self, argument):
+                check_choice(f"{argument} of {self.name}", name, self.label_sets)
         for part, samples in self.parts.items():
             check_labels(f"{self.name}: {part} labels", samples.y, self.num_classes)
 
@@ -138,20 +162,68 @@ class Source:
         }
         return {name: part for name, part in all_parts.items() if part is not None}
 
-    def check(self, *, every: int = 1) -> None:
-        """Decode the image files of every part, before any training; see `ImageFiles.check`.
+    @property
+    def label_sets(self) -> tuple[str, ...]:
+        """Annotations of the training part that can be trained on in place of its labels."""
+        return tuple(name for name in self.train.annotations if name not in (VERIFIED, COARSE))
 
-        Parameters
-        ----------
-        every : int
-            1 (default): all of them. k: the first of every k.
+    def label_space_of(self, annotation: str) -> Literal["classes", "superclasses"] | None:
+        """What the numbers of an annotation stand for; None if it holds no labels."""
+        if annotation == VERIFIED:
+            return None
+        coarse = annotation == COARSE or annotation in self.superclass_annotations
+        return "superclasses" if coarse else "classes"
+
+    def in_superclasses(self) -> "Source":
+        """The same samples as a problem of superclasses.
 
         Raises
         ------
         ValueError
-            Names the images that do not decode. Images in memory have been decoded already.
+            A part has no annotation ``"coarse"``.
         """
-        check_count("every", every)
-        for part in self.parts.values():
-            if isinstance(part.x, ImageFiles):
-                part.x.check(every=every)
+        parts: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            if COARSE not in part.annotations:
+                raise ValueError(f"the {name} part of {self.name!r} has no superclasses")
+            kept = {
+                annotation: labels
+                for annotation, labels in part.annotations.items()
+                if self.label_space_of(annotation) != "classes"
+            }
+            parts[name] = replace(part, y=part.annotations[COARSE], annotations=kept)
+        human = [a for a in self.human_annotations if self.label_space_of(a) != "classes"]
+        return replace(
+            self,
+            **parts,
+            class_names=self.superclass_names,
+            superclasses=None,
+            superclass_names=(),
+            human_annotations=tuple(human),
+            superclass_annotations=(),
+        )
+
+    def check(self, *, every: int | None = 1) -> dict[str, int]:
+        """Decode the image files of every part, before any training.
+
+        Parameters
+        ----------
+        every : int, optional
+            As in `ImageFiles.check`, for each part.
+
+        Returns
+        -------
+        dict of str to int
+            How many images were decoded, by the name of the part. Parts in memory are not in it;
+            they have been decoded already.
+
+        Raises
+        ------
+        ValueError
+            Names the images that do not decode.
+        """
+        return {
+            name: part.x.check(every=every)
+            for name, part in self.parts.items()
+            if isinstance(part.x, ImageFiles)
+        }

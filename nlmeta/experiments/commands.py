@@ -10,27 +10,27 @@ from typing import Any
 
 import pandas as pd
 
-from nlmeta.data import at_hand
+from nlmeta.data.sources import at_hand
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
 from nlmeta.experiments.forecast import forecast
 from nlmeta.experiments.overview import overview
 
-__all__ = ["add_commands"]
+__all__ = ["add_experiments"]
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def add_commands(commands: Any) -> None:
+def add_experiments(commands: Any) -> None:
     """Add the commands to a parser.
 
     Parameters
     ----------
     commands : argparse subparsers
-        Each command sets ``work``, which takes the parsed arguments and returns an exit status.
+        Each command sets ``run``, which takes the parsed arguments and returns an exit status.
     """
     listed = commands.add_parser("list", help="say which experiments there are and what is done")
     listed.add_argument("name", nargs="?", choices=EXPERIMENTS, help="show the entries of one")
-    listed.set_defaults(work=_list)
+    listed.set_defaults(run=_list)
 
     run = _command(commands, "run", _run, "run what a record lacks; stop and go on at any time")
     _select(run)
@@ -63,7 +63,7 @@ def _command(commands: Any, name: str, work: Any, said: str) -> argparse.Argumen
         "--record", type=Path, help="file of JSON lines (default: the one in the package)"
     )
     parser.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
-    parser.set_defaults(work=work)
+    parser.set_defaults(run=work)
     return parser
 
 
@@ -210,4 +210,3 @@ def _prune(given: argparse.Namespace) -> int:
         removed = record.prune(plans)
     print(f"{record.path}: {removed:,} runs removed")
     return 0
-

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from nlmeta.data import at_hand
+from nlmeta.data.sources import at_hand
 from nlmeta.experiments.machine import peak_memory
 from nlmeta.experiments.record import Record
 from nlmeta.experiments.runner import Wanted, estimate, status
@@ -43,9 +43,7 @@ def forecast(
         if seconds is None and hand:
             seconds = _timed(experiment, task, device, paces)
         problems[str(task.plan.get("problem", task.plan["entry"]))].append(seconds)
-    lines = [
-        f"{name}: {len(each):,} tasks, {_hours(each)}" for name, each in problems.items()
-    ]
+    lines = [f"{name}: {len(each):,} tasks, {_hours(each)}" for name, each in problems.items()]
     everything = [seconds for each in problems.values() for seconds in each]
     recorded = [run["peak_memory"] for run in record.runs.values() if run.get("peak_memory")]
     peak = max([*recorded, peak_memory(device) or 0])

@@ -6,7 +6,7 @@ from nlmeta.experiments.builders import BUILDERS
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Experiment
 
-__all__ = ["overview", "page"]
+__all__ = ["overview"]
 
 FORMS = {
     "paper": "as in the paper",

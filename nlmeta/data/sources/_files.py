@@ -1,24 +1,130 @@
-"""Files that must be there and be whole, shared by the readers."""
+"""Files that must be there and be whole: what the readers of this folder share.
+
+`ByHand` and `Downloaded` say what a dataset consists of and how to get it. Both tell what is
+missing without reading a file, and give the folder to a reader once everything is there.
+"""
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from torch import Tensor
+
 from nlmeta.data.images import ImageFiles
+from nlmeta.data.source import data_folder
 
 __all__ = [
+    "ByHand",
+    "Downloaded",
     "check_published",
-    "check_whole",
-    "download",
+    "integers",
     "read_images",
     "read_labelled_names",
     "read_lines",
-    "refuse_download",
+    "read_list",
     "require",
 ]
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Files that somebody has to ask for, or to unpack.
+
+    Attributes
+    ----------
+    below : str
+        Their folder, below that of all datasets.
+    layouts : tuple of str, one or several
+        Files and folders that must be there, ``*`` standing for anything; one layout is enough.
+    how : str
+        How to get them. ``{folder}`` stands for their folder.
+    """
+
+    below: str
+    layouts: tuple[tuple[str, ...], ...]
+    how: str
+
+    def missing(self, folder: str | Path | None = None) -> str | None:
+        """The first file that is not there and how to get it; None if all are there."""
+        root = data_folder(folder) / self.below
+        absent = [[n for n in names if not any(root.glob(n))] for names in self.layouts]
+        if not all(absent):
+            return None
+        begun = min(absent, key=len)  # of several layouts the one that was unpacked
+        path = root / begun[0] if root.exists() else root
+        return f"{path} is not there.\n{self.how.format(folder=root)}"
+
+    def get(self, folder: str | Path | None, download: bool) -> Path:
+        """The folder of the files, all of which are there. A `download` is refused."""
+        root = data_folder(folder) / self.below
+        if download:
+            raise ValueError(
+                "`download` is True; this dataset has to be got by hand.\n"
+                + self.how.format(folder=root)
+            )
+        if missing := self.missing(folder):
+            raise FileNotFoundError(missing)
+        return root
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """Files of known md5 that a program may fetch.
+
+    Attributes
+    ----------
+    below, how : str
+        As in `ByHand`.
+    checksums : mapping of str to str
+        The md5 of each file, by its path below that folder.
+    fetch : callable
+        Writes the files into an empty folder, which it is given.
+    """
+
+    below: str
+    checksums: Mapping[str, str]
+    fetch: Callable[[Path], object]
+    how: str
+
+    def missing(self, folder: str | Path | None = None) -> str | None:
+        """The first file that is not there and how to get it; None if all are there."""
+        root = data_folder(folder) / self.below
+        absent = [root / name for name in self.checksums if not (root / name).exists()]
+        return f"{absent[0]} is not there.\n{self.how.format(folder=root)}" if absent else None
+
+    def get(self, folder: str | Path | None, download: bool) -> Path:
+        """The folder of the files, all of which are whole.
+
+        With `download` those that are not are fetched into an empty folder beside the final one.
+        Only files of the right md5 leave it, each by one renaming, so that none is ever there in
+        part, and nothing stays behind if the download breaks off.
+        """
+        root = data_folder(folder) / self.below
+        how = self.how.format(folder=root)
+        if download and not all(
+            (root / name).exists() and _md5(root / name) == md5
+            for name, md5 in self.checksums.items()
+        ):
+            root.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=root, prefix=".download-") as fresh:
+                try:
+                    self.fetch(Path(fresh))
+                except (OSError, RuntimeError, EOFError, HTTPException) as error:
+                    raise OSError(
+                        f"the download into {root} broke off ({error}); nothing of it was kept.\n"
+                        f"{how}"
+                    ) from error
+                _check_whole(Path(fresh), self.checksums, how)
+                for name in self.checksums:
+                    (root / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(Path(fresh) / name, root / name)
+        _check_whole(root, self.checksums, how)
+        return root
 
 
 def require(path: Path, how: str) -> Path:
@@ -26,47 +132,6 @@ def require(path: Path, how: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.\n{how}")
     return path
-
-
-def refuse_download(download: bool, how: str) -> None:
-    """For what nobody may fetch without asking, or without a hand. `how` tells how to."""
-    if download:
-        raise ValueError(f"`download` is True; this dataset has to be got by hand.\n{how}")
-
-
-def check_whole(folder: Path, checksums: Mapping[str, str], how: str) -> None:
-    """Require files of known md5 below a folder."""
-    for name, expected in checksums.items():
-        found = _md5(require(folder / name, how))
-        if found != expected:
-            raise ValueError(
-                f"{folder / name} is not the published file: its md5 is {found}, not {expected}. "
-                f"It may be cut short or another version.\n{how}"
-            )
-
-
-def download(
-    folder: Path, checksums: Mapping[str, str], fetch: Callable[[Path], object], how: str
-) -> None:
-    """Get files that are not there or not whole; leave nothing behind if that breaks off.
-
-    `fetch` writes into an empty folder beside the final one. Only files of the right md5 leave it,
-    each by one renaming, so that none is ever there in part.
-    """
-    if all((folder / n).exists() and _md5(folder / n) == md5 for n, md5 in checksums.items()):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".download-") as fresh:
-        try:
-            fetch(Path(fresh))
-        except (OSError, RuntimeError, EOFError, HTTPException) as error:
-            raise OSError(
-                f"the download into {folder} broke off ({error}); nothing of it was kept.\n{how}"
-            ) from error
-        check_whole(Path(fresh), checksums, how)
-        for name in checksums:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(fresh) / name, folder / name)
 
 
 def check_published(path: Path, found: int, published: int, what: str) -> None:
@@ -78,20 +143,24 @@ def check_published(path: Path, found: int, published: int, what: str) -> None:
         )
 
 
-def read_lines(path: Path, how: str) -> list[str]:
-    """The lines of a text file that hold something, without the ends of lines."""
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without their ends."""
     try:
-        text = require(path, how).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file ({error})") from error
-    return [line for line in text.split("\n") if line.strip()]
 
 
-def read_labelled_names(path: Path, num_classes: int, how: str) -> dict[str, int]:
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file that hold something, without space around it."""
+    return [line.strip() for line in read_lines(path) if line.strip()]
+
+
+def read_labelled_names(path: Path, num_classes: int) -> dict[str, int]:
     """A file of lines ``name label``, the label an integer from 0 to `num_classes` - 1."""
     labels: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path, how), start=1):
-        name, _, label = line.strip().rpartition(" ")
+    for number, line in enumerate(read_list(path), start=1):
+        name, _, label = line.rpartition(" ")
         if not name or not label.isdecimal() or int(label) >= num_classes:
             raise ValueError(
                 f"{path}, line {number}: {line!r} is not a file name and a label from 0 to "
@@ -102,7 +171,7 @@ def read_labelled_names(path: Path, num_classes: int, how: str) -> dict[str, int
     return labels
 
 
-def read_images(folder: Path, names: list[str], listed_in: Path, size: int) -> ImageFiles:
+def read_images(folder: Path, names: Sequence[str], listed_in: Path, size: int) -> ImageFiles:
     """Images of a list, all of which are there."""
     files = ImageFiles(folder, names, size=size)
     missing = files.missing()
@@ -112,6 +181,21 @@ def read_images(folder: Path, names: list[str], listed_in: Path, size: int) -> I
             f"{folder}, for example {', '.join(missing[:3])}"
         )
     return files
+
+
+def integers(values: Sequence[int]) -> Tensor:
+    """Labels as int64, on the CPU."""
+    return torch.tensor(values, dtype=torch.int64, device="cpu")
+
+
+def _check_whole(folder: Path, checksums: Mapping[str, str], how: str) -> None:
+    for name, expected in checksums.items():
+        found = _md5(require(folder / name, how))
+        if found != expected:
+            raise ValueError(
+                f"{folder / name} is not the published file: its md5 is {found}, not {expected}. "
+                f"It may be cut short or another version.\n{how}"
+            )
 
 
 def _md5(path: Path) -> str:

@@ -6,23 +6,28 @@ import numpy as np
 import torch
 
 from nlmeta.data.images import ImageFiles
-from nlmeta.data.source import Part, Source, data_folder
-from nlmeta.data.sources._files import check_published, refuse_download, require
+from nlmeta.data.source import Part, Source
+from nlmeta.data.sources._files import ByHand, check_published, integers
 
-__all__ = ["read_animal10n"]
+__all__ = ["missing", "read"]
 
 _CLASS_NAMES: tuple[str, ...] = ("cat", "lynx", "wolf", "coyote", "cheetah", "jaguar")
 _CLASS_NAMES += ("chimpanzee", "orangutan", "hamster", "guinea pig")
 _PUBLISHED = {"train": 50_000, "test": 5_000}
 _SIDE = 64
 _RECORD = np.dtype([("id", ">u4"), ("label", ">u4"), ("pixels", "u1", (3, _SIDE, _SIDE))])
-_HOW = """ANIMAL-10N is given out on request at https://dm.kaist.ac.kr/datasets/animal-10n/. Unpack
+_FILES = ByHand(
+    below="animal-10n",
+    layouts=(("data_batch_*.bin", "test_batch.bin"), ("training", "testing")),
+    how="""ANIMAL-10N is given out on request at https://dm.kaist.ac.kr/datasets/animal-10n/. Unpack
 one of its two versions into {folder}, which then holds either
     data_batch_1.bin (and further ones, if there are any) and test_batch.bin
-or  training/LABEL_....jpg and testing/LABEL_....jpg, LABEL from 0 to 9"""
+or  training/LABEL_....jpg and testing/LABEL_....jpg, LABEL from 0 to 9""",
+)
+missing = _FILES.missing
 
 
-def read_animal10n(*, folder: str | Path | None = None, download: bool = False) -> Source:
+def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     """50,000 + 5,000 pictures of ten animals, 64x64 pixels, five pairs that are easily confused.
 
     The binary version is taken where both are there. The image version is sorted by file name, so
@@ -47,17 +52,12 @@ def read_animal10n(*, folder: str | Path | None = None, download: bool = False) 
         Says what is missing and how to get it, which file is cut short, which record or name has no
         label from 0 to 9, or which images do not decode.
     """
-    root = data_folder(folder) / "animal-10n"
-    how = _HOW.format(folder=root)
-    refuse_download(download, how)
-    require(root, how)
+    root = _FILES.get(folder, download)
     batches = sorted(root.glob("data_batch_*.bin"))
-    if batches:
-        train = _read_records(batches)
-        test = _read_records([require(root / "test_batch.bin", how)])
+    if batches and (root / "test_batch.bin").exists():
+        train, test = _read_records(batches), _read_records([root / "test_batch.bin"])
     else:
-        train = _read_images(require(root / "training", how))
-        test = _read_images(require(root / "testing", how))
+        train, test = _read_images(root / "training"), _read_images(root / "testing")
     for name, part in (("train", train), ("test", test)):
         check_published(root, len(part), _PUBLISHED[name], f"images to {name}")
     return Source(
@@ -101,5 +101,5 @@ def _read_images(folder: Path) -> Part:
     for name in names:
         if name[:1] not in "0123456789" or name[1:2] != "_":
             raise ValueError(f"{folder / name} does not begin with a label from 0 to 9 and _")
-    y = torch.tensor([int(name[0]) for name in names], dtype=torch.int64, device="cpu")
+    y = integers([int(name[0]) for name in names])
     return Part(ImageFiles(folder, names, size=_SIDE)[:], y, ids=names)

@@ -2,34 +2,40 @@
 
 from pathlib import Path
 
-import torch
-
-from nlmeta.data.source import Part, Source, data_folder
+from nlmeta.data.source import Part, Source
 from nlmeta.data.sources._files import (
+    ByHand,
     check_published,
+    integers,
     read_images,
     read_labelled_names,
-    read_lines,
-    refuse_download,
+    read_list,
 )
 
-__all__ = ["read_clothing1m"]
+__all__ = ["missing", "read"]
 
 _PUBLISHED = {"noisy_train": 1_000_000, "clean_train": 47_570, "clean_val": 14_313}
 _PUBLISHED["clean_test"] = 10_526
-_HOW = """Clothing1M is given out for non-commercial research on request: see
+_LISTS: tuple[str, ...] = ("category_names_eng.txt", "noisy_label_kv.txt", "clean_label_kv.txt")
+_LISTS += tuple(f"{name}_key_list.txt" for name in _PUBLISHED)
+_FILES = ByHand(
+    below="clothing1M",
+    layouts=tuple(
+        (*(f"{folder}{name}" for name in _LISTS), "images") for folder in ("", "annotations/")
+    ),
+    how="""Clothing1M is given out for non-commercial research on request: see
 https://github.com/Cysu/noisy_label for whom to write to. Unpack images and annotations so that
 {folder} holds
     images/0/ to images/9/
     category_names_eng.txt, noisy_label_kv.txt, clean_label_kv.txt
     noisy_train_key_list.txt, clean_train_key_list.txt
     clean_val_key_list.txt, clean_test_key_list.txt
-The text files may lie in annotations/ instead."""
+The text files may lie in annotations/ instead.""",
+)
+missing = _FILES.missing
 
 
-def read_clothing1m(
-    *, folder: str | Path | None = None, download: bool = False, size: int = 256
-) -> Source:
+def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
     """A million pictures of clothes in 14 classes, labelled by the words around them.
 
     Parameters
@@ -55,29 +61,26 @@ def read_clothing1m(
         Says what is missing and how to get it, which list is cut short, which line is no label, or
         which images are listed and not there.
     """
-    root = data_folder(folder) / "clothing1M"
-    how = _HOW.format(folder=root)
-    refuse_download(download, how)
+    root = _FILES.get(folder, download)
     moved = (root / "annotations" / "noisy_label_kv.txt").exists()
     lists = root / "annotations" if moved else root
-    class_names = tuple(read_lines(lists / "category_names_eng.txt", how))
-    noisy = read_labelled_names(lists / "noisy_label_kv.txt", len(class_names), how)
-    clean = read_labelled_names(lists / "clean_label_kv.txt", len(class_names), how)
+    class_names = tuple(read_list(lists / "category_names_eng.txt"))
+    noisy = read_labelled_names(lists / "noisy_label_kv.txt", len(class_names))
+    clean = read_labelled_names(lists / "clean_label_kv.txt", len(class_names))
 
     def part(name: str, labels: dict[str, int]) -> Part:
         path = lists / f"{name}_key_list.txt"
-        keys = [line.strip() for line in read_lines(path, how)]
+        keys = read_list(path)
         check_published(path, len(keys), _PUBLISHED[name], "images")
         unknown = [key for key in keys if key not in labels]
         if unknown:
             raise ValueError(
                 f"{path} lists {len(unknown)} images without a label, first {unknown[0]}"
             )
-        y = torch.tensor([labels[key] for key in keys], dtype=torch.int64, device="cpu")
         annotations = {}
         if labels is clean:
-            given = [noisy.get(key, -1) for key in keys]
-            annotations["noisy"] = torch.tensor(given, dtype=torch.int64, device="cpu")
+            annotations["noisy"] = integers([noisy.get(key, -1) for key in keys])
+        y = integers([labels[key] for key in keys])
         return Part(read_images(root, keys, path, size), y, annotations, ids=keys)
 
     return Source(

@@ -2,29 +2,39 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from nlmeta.data.source import Part, Source, data_folder
-from nlmeta.data.sources._files import check_published, read_images, read_lines, refuse_download
+from nlmeta.data.source import VERIFIED, Part, Source
+from nlmeta.data.sources._files import (
+    ByHand,
+    check_published,
+    integers,
+    read_images,
+    read_list,
+    require,
+)
 
-__all__ = ["read_food101n"]
+__all__ = ["missing", "read"]
 
 _CLASSES = 101
 _PUBLISHED = {"imagelist": 310_009, "verified_train": 52_868, "verified_val": 4_741}
 _PUBLISHED["test"] = 25_250
-_HOW = """Get Food-101N_release.zip from https://kuanghuei.github.io/Food-101N/ and unpack it, so
+_LISTS = ("classes.txt", "imagelist.tsv", "verified_train.tsv", "verified_val.tsv")
+_FILES = ByHand(
+    below="",
+    layouts=((*(f"Food-101N_release/meta/{name}" for name in _LISTS), "Food-101N_release/images"),),
+    how="""Get Food-101N_release.zip from https://kuanghuei.github.io/Food-101N/ and unpack it, so
 that {folder} holds
     Food-101N_release/images/CLASS/....jpg
     Food-101N_release/meta/classes.txt, imagelist.tsv, verified_train.tsv, verified_val.tsv
 For a clean test part put Food-101 beside it, which torchvision.datasets.Food101 downloads:
     food-101/images/CLASS/....jpg
-    food-101/meta/test.txt"""
+    food-101/meta/test.txt""",
+)
+missing = _FILES.missing
 
 
-def read_food101n(
-    *, folder: str | Path | None = None, download: bool = False, size: int = 256
-) -> Source:
+def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
     """310,009 pictures of food in 101 classes, labelled by the words they were searched with.
 
     Parameters
@@ -53,18 +63,16 @@ def read_food101n(
         Says what is missing and how to get it, which list is cut short, which line is wrong, or
         which images are listed and not there.
     """
-    root = data_folder(folder)
-    how = _HOW.format(folder=root)
-    refuse_download(download, how)
+    root = _FILES.get(folder, download)
     release = root / "Food-101N_release"
     meta = release / "meta"
-    class_names = _class_names(meta / "classes.txt", how)
+    class_names = _class_names(meta / "classes.txt")
     classes = {name: label for label, name in enumerate(class_names)}
 
     imagelist = meta / "imagelist.tsv"
-    keys = [key.strip() for key in _rows(imagelist, how)]
+    keys = _rows(imagelist)
     check_published(imagelist, len(keys), _PUBLISHED["imagelist"], "images")
-    verified = {name: _verified(meta / f"{name}.tsv", how) for name in _PUBLISHED if "_" in name}
+    verified = {name: _verified(meta / f"{name}.tsv") for name in _PUBLISHED if "_" in name}
     listed = set(keys)
     notes = []
     for name, verdicts in verified.items():
@@ -85,14 +93,14 @@ def read_food101n(
         return Part(
             x=read_images(release / "images", keys, listed_in, size),
             y=_labels(keys, classes, listed_in),
-            annotations={"verified": _integers([verdicts.get(key, -1) for key in keys])},
+            annotations={VERIFIED: integers([verdicts.get(key, -1) for key in keys])},
             ids=keys,
         )
 
     held_out = verified["verified_val"]
     train = [key for key in keys if key not in held_out]
     validation = [key for key in keys if key in held_out]
-    test = _food101_test(root / "food-101", classes, how, size)
+    test = _food101_test(root, classes, size)
     if test is None:
         notes.append(f"no test part: Food-101 is not in {root / 'food-101'}")
     return Source(
@@ -111,33 +119,34 @@ def read_food101n(
     )
 
 
-def _class_names(path: Path, how: str) -> tuple[str, ...]:
-    names = tuple(line.strip() for line in read_lines(path, how) if line.strip() != "class_name")
+def _class_names(path: Path) -> tuple[str, ...]:
+    names = tuple(line for line in read_list(path) if line != "class_name")
     if len(names) != _CLASSES or len(set(names)) != _CLASSES:
         raise ValueError(f"{path} names {len(set(names))} classes; Food-101N has {_CLASSES}")
     return names
 
 
-def _rows(path: Path, how: str) -> list[str]:
+def _rows(path: Path) -> list[str]:
     """The lines below the heading, which begins with ``class_name``."""
-    return [line for line in read_lines(path, how) if not line.startswith("class_name")]
+    return [line for line in read_list(path) if not line.startswith("class_name")]
 
 
-def _verified(path: Path, how: str) -> dict[str, int]:
+def _verified(path: Path) -> dict[str, int]:
     verdicts = {}
-    for row in _rows(path, how):
-        key, _, verdict = row.strip().partition("\t")
+    for row in _rows(path):
+        key, _, verdict = row.partition("\t")
         if verdict.strip() not in ("0", "1"):
             raise ValueError(f"{path}: {row!r} is not a key and, after a tab, 0 or 1")
         verdicts[key] = int(verdict)
     return verdicts
 
 
-def _food101_test(folder: Path, classes: dict[str, int], how: str, size: int) -> Part | None:
+def _food101_test(root: Path, classes: dict[str, int], size: int) -> Part | None:
+    folder = root / "food-101"
     if not folder.exists():
         return None
-    path = folder / "meta" / "test.txt"
-    keys = [line.strip() for line in read_lines(path, how)]
+    path = require(folder / "meta" / "test.txt", _FILES.how.format(folder=root))
+    keys = read_list(path)
     check_published(path, len(keys), _PUBLISHED["test"], "images")
     files = read_images(folder / "images", [f"{key}.jpg" for key in keys], path, size)
     return Part(files, _labels(keys, classes, path), ids=keys)
@@ -147,8 +156,4 @@ def _labels(keys: list[str], classes: dict[str, int], path: Path) -> Tensor:
     for key in keys:
         if key.partition("/")[0] not in classes:
             raise ValueError(f"{path}: {key} is of no class that classes.txt names")
-    return _integers([classes[key.partition("/")[0]] for key in keys])
-
-
-def _integers(values: list[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.int64, device="cpu")
+    return integers([classes[key.partition("/")[0]] for key in keys])

@@ -6,7 +6,6 @@ there is one, and are otherwise learned with the network, see `nlmeta.models.Tex
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,47 +13,39 @@ import torch
 from torch import Tensor
 
 from nlmeta._checks import check_count
-from nlmeta.data.source import Part, Source, data_folder
-from nlmeta.data.sources._files import check_published, read_lines, refuse_download, require
+from nlmeta.data.source import Part, Source
+from nlmeta.data.sources._files import ByHand, check_published, read_lines, read_list, require
 
-__all__ = ["TextSource", "read_twitter"]
+__all__ = ["missing", "read"]
 
 Tweet = list[tuple[str, str]]
 
 # One character each, in the order of GLC's script.
 _TAGS = tuple("NOS^ZLMVAR!DP&TXY#@~UE$,G")
-_FILES = {"train": "tweets-train.txt", "validation": "tweets-dev.txt", "test": "tweets-devtest.txt"}
+_TWEETS = {
+    "train": "tweets-train.txt",
+    "validation": "tweets-dev.txt",
+    "test": "tweets-devtest.txt",
+}
 _PUBLISHED = {"train": 14_619, "validation": 4_823, "test": 7_152}
 _EDGE, _UNKNOWN = "</s>", "<unk>"
 _UNKNOWN_IN_FILES = ("UUUNKKK", _UNKNOWN)
-_HOW = """Get tweets-train.txt, tweets-dev.txt and tweets-devtest.txt from Twitter/data/Tweets/ of
-https://github.com/mmazeika/glc and put them into {folder}."""
+_FILES = ByHand(
+    below="twitter-pos/glc",
+    layouts=(tuple(_TWEETS.values()),),
+    how="""Get tweets-train.txt, tweets-dev.txt and tweets-devtest.txt from Twitter/data/Tweets/ of
+https://github.com/mmazeika/glc and put them into {folder}.""",
+)
+missing = _FILES.missing
 
 
-@dataclass(frozen=True)
-class TextSource(Source):
-    """A source of windows of words.
-
-    Attributes
-    ----------
-    vocabulary : tuple of str
-        V words in the order of their indices. 0 stands beyond the end of a text, 1 for every word
-        that is not here.
-    vectors : Tensor of float32, shape (V, E), optional
-        Given word vectors.
-    """
-
-    vocabulary: tuple[str, ...] = ()
-    vectors: Tensor | None = None
-
-
-def read_twitter(
+def read(
     *,
     folder: str | Path | None = None,
     download: bool = False,
     window: int = 1,
     vectors: str | Path | None = None,
-) -> TextSource:
+) -> Source:
     """1,827 tweets, 26,594 tokens, 25 tags.
 
     Parameters
@@ -74,7 +65,7 @@ def read_twitter(
 
     Returns
     -------
-    TextSource
+    Source
         Windows are int64 of shape (n, 2 window + 1). ``train``, ``validation`` and ``test`` are the
         publisher's train, dev and test tweets. GLC trains on the first two together.
 
@@ -83,13 +74,11 @@ def read_twitter(
     FileNotFoundError, ValueError
         Says what is missing and how to get it, which file is cut short, or which line is wrong.
     """
-    root = data_folder(folder) / "twitter-pos" / "glc"
-    how = _HOW.format(folder=root)
-    refuse_download(download, how)
+    root = _FILES.get(folder, download)
     check_count("window", window, minimum=0)
     tweets = {}
-    for part, file in _FILES.items():
-        tweets[part] = _read_tweets(root / file, how)
+    for part, file in _TWEETS.items():
+        tweets[part] = _read_tweets(root / file)
         tokens = sum(len(tweet) for tweet in tweets[part])
         check_published(root / file, tokens, _PUBLISHED[part], "tokens")
 
@@ -102,7 +91,7 @@ def read_twitter(
     else:
         everything = {word for part in tweets.values() for tweet in part for word, _ in tweet}
         vocabulary, table, notes = _read_vectors(Path(vectors), everything)
-    return TextSource(
+    return Source(
         name="twitter",
         class_names=_TAGS,
         train=_windows(tweets["train"], vocabulary, window),
@@ -121,14 +110,10 @@ def read_twitter(
     )
 
 
-def _read_tweets(path: Path, how: str) -> list[Tweet]:
+def _read_tweets(path: Path) -> list[Tweet]:
     """Lines ``token TAB tag``; an empty line ends a tweet."""
     tweets: list[Tweet] = [[]]
-    try:
-        lines = require(path, how).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file ({error})") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             tweets.append([])
             continue
@@ -156,7 +141,8 @@ def _read_vectors(path: Path, words: set[str]) -> tuple[tuple[str, ...], Tensor,
     wanted = words | {_EDGE, *_UNKNOWN_IN_FILES}
     found: dict[str, list[float]] = {}
     dimension = None
-    for number, line in enumerate(read_lines(path, "Give a file of word vectors."), start=1):
+    lines = read_list(require(path, "Give a file of word vectors."))
+    for number, line in enumerate(lines, start=1):
         word, *numbers = line.split()
         if number == 1 and len(numbers) == 1:
             continue  # the heading of some files: how many words, how many numbers each

@@ -2,32 +2,35 @@
 
 from pathlib import Path
 
-import torch
-
-from nlmeta.data.source import Part, Source, data_folder
+from nlmeta.data.source import Part, Source
 from nlmeta.data.sources._files import (
+    ByHand,
     check_published,
+    integers,
     read_images,
     read_labelled_names,
-    read_lines,
-    refuse_download,
+    read_list,
 )
 
-__all__ = ["read_webvision"]
+__all__ = ["missing", "read"]
 
 _ALL_CLASSES, _MINI_CLASSES = 1000, 50
 _PUBLISHED = {"train": 65_944, "validation": 2_500}
-_HOW = """Get info.tar, google_resized_256.tar (16 GB) and val_images_256.tar of WebVision 1.0 from
+_LISTS = ("synsets.txt", "train_filelist_google.txt", "val_filelist.txt")
+_FILES = ByHand(
+    below="webvision",
+    layouts=((*(f"info/{name}" for name in _LISTS), "google", "val_images_256"),),
+    how="""Get info.tar, google_resized_256.tar (16 GB) and val_images_256.tar of WebVision 1.0 from
 https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html and unpack them, so that
 {folder} holds
     info/synsets.txt, info/train_filelist_google.txt, info/val_filelist.txt
     google/q0001/....jpg and so on
-    val_images_256/....jpg"""
+    val_images_256/....jpg""",
+)
+missing = _FILES.missing
 
 
-def read_webvision(
-    *, folder: str | Path | None = None, download: bool = False, size: int = 256
-) -> Source:
+def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
     """65,944 images that Google found for the first 50 concepts of ImageNet.
 
     Parameters
@@ -52,21 +55,18 @@ def read_webvision(
         Says what is missing and how to get it, which list is cut short, which line is no label, or
         which images are listed and not there.
     """
-    root = data_folder(folder) / "webvision"
-    how = _HOW.format(folder=root)
-    refuse_download(download, how)
+    root = _FILES.get(folder, download)
     path = root / "info" / "synsets.txt"
-    synsets = [line.strip().partition(" ") for line in read_lines(path, how)]
+    synsets = [line.partition(" ") for line in read_list(path)]
     if len(synsets) != _ALL_CLASSES:
         raise ValueError(f"{path} names {len(synsets)} classes; WebVision has {_ALL_CLASSES}")
 
     def part(list_name: str, images: Path, published: int) -> Part:
         path = root / "info" / list_name
-        everything = read_labelled_names(path, _ALL_CLASSES, how)
+        everything = read_labelled_names(path, _ALL_CLASSES)
         mini = {name: label for name, label in everything.items() if label < _MINI_CLASSES}
         check_published(path, len(mini), published, f"images of the first {_MINI_CLASSES} classes")
-        names = list(mini)
-        y = torch.tensor(list(mini.values()), dtype=torch.int64, device="cpu")
+        names, y = list(mini), integers(list(mini.values()))
         return Part(read_images(images, names, path, size), y, ids=names)
 
     return Source(

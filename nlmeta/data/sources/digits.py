@@ -1,23 +1,39 @@
 """Handwritten digits that come with scikit-learn (Alpaydin & Kaynak, UCI 1998); no download."""
 
+from pathlib import Path
+
 import torch
+from sklearn.datasets import load_digits
 
 from nlmeta.data.source import Part, Source
 
-__all__ = ["read_digits"]
+__all__ = ["missing", "read"]
 
 
-def read_digits() -> Source:
+def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     """All 1,797 digits.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        The digits lie in none, so any is refused.
+    download : bool
+        There is nothing to download, so True is refused.
 
     Returns
     -------
     Source
         ``train``: x float32 of shape (1797, 1, 8, 8), grey values from 0 to 16; y 0 to 9. There is
         no test part.
-    """
-    from sklearn.datasets import load_digits  # a second or two, which other data do without
 
+    Raises
+    ------
+    ValueError
+        `folder` or `download` is given.
+    """
+    for argument, value in {"folder": folder, "download": download}.items():
+        if value:
+            raise ValueError(f"`{argument}` is {value!r}; the digits come without any")
     digits = load_digits()
     x = torch.from_numpy(digits.images).float().unsqueeze(1)
     return Source(
@@ -31,3 +47,8 @@ def read_digits() -> Source:
             "Repository, 1998; CC BY 4.0"
         ),
     )
+
+
+def missing(folder: str | Path | None = None) -> str | None:
+    """None: the digits are always there."""
+    return None

@@ -1,0 +1,174 @@
+"""The labels of a split: the truth where it is known, and the noisy labels that are trained on."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nlmeta import noise
+from nlmeta._checks import check_choice, check_labels
+from nlmeta.data.images import Images
+from nlmeta.data.source import Source
+from nlmeta.data.split import Samples
+from nlmeta.data.splitting import SplitOptions
+from nlmeta.seeding import generator
+
+__all__ = ["given_labels", "noisy_labels", "with_wrong_labels"]
+
+SUPERCLASS_NOISE = ("superclass", "superclass-uniform")
+
+
+def given_labels(source: Source, options: SplitOptions) -> tuple[Tensor | None, Tensor | None]:
+    """What is known of the publisher's training part, before any noise is drawn.
+
+    Parameters
+    ----------
+    source : Source
+        The dataset.
+    options : SplitOptions
+        `labels`, and the options of noise, which must not be there beside noisy labels.
+
+    Returns
+    -------
+    truth : Tensor of int64 or None
+        The true labels, if they are known.
+    given : Tensor of int64 or None
+        Labels that are noisy already. None: noise is to be drawn.
+    """
+    truth, given = _truth_and_given(source, options.labels)
+    predictions = options.predictions
+    if given is not None:
+        drawn = options.rate != 0 or options.noise not in ("symmetric", "none")
+        if drawn or options.class_map is not None or predictions is not None:
+            raise ValueError(
+                f"`noise` is {options.noise!r} at `rate` {options.rate}; the labels of this "
+                "dataset are given, noisy ones, and none is drawn: leave `noise` and `rate` as "
+                "they are"
+            )
+    elif predictions is not None and len(predictions) != len(source.train):
+        raise ValueError(
+            f"`predictions` has {len(predictions)} rows; it must have one for each of the "
+            f"{len(source.train)} training samples as published"
+        )
+    return truth, given
+
+
+def noisy_labels(
+    source: Source,
+    truth: Tensor | None,
+    given: Tensor | None,
+    rows: Tensor,
+    x: Tensor | Images,
+    options: SplitOptions,
+) -> tuple[Tensor, Tensor | None, Mapping[str, object]]:
+    """The labels that are trained on.
+
+    Parameters
+    ----------
+    source, options
+        As in `given_labels`.
+    truth, given : Tensor of int64 or None
+        From `given_labels`.
+    rows : Tensor of int64, shape (N,)
+        The training part of the split.
+    x : Tensor or Images, N rows
+        Its inputs, at which instance-dependent noise looks.
+
+    Returns
+    -------
+    y : Tensor of int64, shape (N,)
+    transition : Tensor of float64, shape (C, C), or None
+        The matrix that they were drawn from.
+    manifest : mapping
+        What is known of the noise, see `nlmeta.noise.Corruption`.
+    """
+    if given is not None:
+        y = given[rows]
+        if truth is None:
+            return y, None, {"kind": "given", "convention": noise.CONVENTIONS["given"]}
+        human = isinstance(options.labels, str) and options.labels in source.human_annotations
+        kind = "human" if human else "given"
+        return y, None, noise.describe(truth[rows], y, source.num_classes, kind=kind).manifest
+    assert truth is not None
+    predictions = options.predictions
+    corruption = noise.inject(
+        options.noise,
+        truth[rows],
+        source.num_classes,
+        options.rate,
+        seed=options.seed,
+        class_map=options.class_map,
+        groups=source.superclasses if options.noise in SUPERCLASS_NOISE else None,
+        x=_all_floats(x) if options.noise == "instance-dependent" else None,
+        predictions=None if predictions is None else predictions[rows],
+    )
+    return corruption.labels, corruption.transition, corruption.manifest
+
+
+def with_wrong_labels(
+    meta: Samples, transition: Tensor | None, num_classes: int, options: SplitOptions
+) -> Samples:
+    """Exactly round(m * rate) of the labels wrong, to other classes as the noise has them.
+
+    Parameters
+    ----------
+    meta : Samples, m rows
+        The clean meta set.
+    transition : Tensor of float64, shape (C, C), or None
+        The matrix of the noise. None: any other class is as likely.
+    num_classes : int
+        C.
+    options : SplitOptions
+        `meta_rate` and `seed`.
+    """
+    count = round(len(meta) * options.meta_rate)
+    if count == 0:
+        return meta
+    draw = generator(options.seed, "meta noise")
+    wrong = torch.randperm(len(meta), generator=draw, device="cpu")[:count]
+    targets = torch.ones(num_classes, num_classes, dtype=torch.float64, device="cpu")
+    if transition is not None:
+        off = transition.clone().fill_diagonal_(0)
+        targets = torch.where(off.sum(1, keepdim=True) > 0, off, targets)  # classes without noise
+    targets.fill_diagonal_(0)
+    targets /= targets.sum(1, keepdim=True)
+    y = meta.y.clone()
+    y[wrong] = noise.corrupt(meta.y[wrong], targets, generator=draw)
+    return replace(meta, y=y)
+
+
+def _truth_and_given(
+    source: Source, labels: str | Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    y, annotations = source.train.y, source.train.annotations
+    truth = None if source.noisy else y
+    if isinstance(labels, Tensor):
+        if labels.shape != y.shape:
+            raise ValueError(
+                f"`labels` has shape {tuple(labels.shape)}; it must hold one for each of the "
+                f"{len(y)} training samples as published"
+            )
+        check_labels("labels", labels, source.num_classes)
+        return truth, labels.cpu()
+    if labels is not None:
+        if not source.label_sets:
+            raise ValueError(
+                f"`labels` is {labels!r}; {source.name!r} comes with one set of labels"
+            )
+        check_choice("labels", labels, source.label_sets)
+        check_labels(f"labels {labels!r}", annotations[labels], source.num_classes)
+        return truth, annotations[labels]
+    if source.human_annotations:
+        known = ", ".join(map(repr, source.human_annotations))
+        raise ValueError(f"`labels` is None; name those of {known}")
+    return truth, y if source.noisy else None
+
+
+def _all_floats(x: Tensor | Images) -> Tensor:
+    if isinstance(x, Images) and x.on_disk:
+        raise ValueError(
+            "`noise` is 'instance-dependent'; it looks at all images at once, and these stay on "
+            "disk"
+        )
+    return x[:]

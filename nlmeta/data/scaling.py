@@ -1,0 +1,78 @@
+"""Inputs on a common scale: mean 0 and standard deviation 1 over the training part, or as given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlmeta.data.images import ImageFiles, Images, channel_statistics
+
+__all__ = ["Scale"]
+
+# Mean and deviation of ImageNet's training images, for images that stay on disk: most networks for
+# them were trained first on images brought to this scale (torchvision's documentation).
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is subtracted from the inputs of every part, and what they are divided by.
+
+    Attributes
+    ----------
+    mean, deviation : Tensor, optional
+        One number, or for images one for each channel in grey values from 0 to 255. None: inputs
+        stay as they are.
+    """
+
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor | ImageFiles,
+        rows: Tensor,
+        given: tuple[Sequence[float], Sequence[float]] | None,
+        standardise: bool,
+    ) -> "Scale":
+        """The scale of some rows.
+
+        Parameters
+        ----------
+        x : Tensor or ImageFiles, n rows
+            Inputs of the training part as published.
+        rows : Tensor of int64
+            Those that are trained on.
+        given : pair of sequences of float, optional
+            Mean and deviation of each channel, of images between 0 and 1. Default: those of the
+            rows; ImageNet's where images stay on disk.
+        standardise : bool
+            Whether inputs that are floats already are brought to a scale.
+        """
+        images = isinstance(x, ImageFiles) or x.dtype == torch.uint8
+        if given is not None and not images:
+            raise ValueError(f"`scale` is {given}; it is for images of 8 bits only")
+        if given is not None and any(len(values) != x.shape[1] for values in given):
+            raise ValueError(
+                f"`scale` is {given}; it needs a mean and a deviation for each of the "
+                f"{x.shape[1]} channels"
+            )
+        if given is not None or isinstance(x, ImageFiles):
+            mean, deviation = IMAGENET if given is None else given
+            return cls(255 * torch.tensor(mean), 255 * torch.tensor(deviation))
+        if images:
+            return cls(*channel_statistics(x, rows))
+        if x.is_floating_point() and standardise:
+            return cls(x[rows].mean(), x[rows].std())
+        return cls()
+
+    def bring(self, x: Tensor | ImageFiles, rows: Tensor) -> Tensor | Images:
+        """Some rows of any part, brought to this scale; images stay bytes."""
+        if self.mean is None or self.deviation is None:
+            assert isinstance(x, Tensor)
+            return x[rows]
+        if isinstance(x, ImageFiles) or x.dtype == torch.uint8:
+            return Images(x, mean=self.mean, deviation=self.deviation).subset(rows)
+        return (x[rows] - self.mean) / self.deviation

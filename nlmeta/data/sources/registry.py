@@ -1,0 +1,120 @@
+"""The datasets that there are, a line for each.
+
+A dataset is a module of this folder with two functions. ``read(folder=, download=, **options)``
+gives a `Source`; ``missing(folder)`` says which file is not there, without reading one. The module
+is imported when it is asked for: several need torchvision, which takes seconds to import.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from nlmeta._checks import check_choice
+from nlmeta.data._arguments import check_options, keywords
+from nlmeta.data.source import Source
+
+__all__ = ["DATASETS", "Dataset", "at_hand", "read"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a dataset is read, and what `nlmeta.data.load` sets apart (ours).
+
+    Attributes
+    ----------
+    module : str
+        Name of the module with its ``read`` and ``missing``.
+    meta : int
+        Clean samples. Default 0.
+    validation, test : int, optional
+        Samples. Default: the publisher's whole part.
+    balanced : bool
+        Whether the meta set has as many samples of each class. Default True.
+    """
+
+    module: str
+    meta: int = 0
+    validation: int | None = None
+    test: int | None = None
+    balanced: bool = True
+
+    @property
+    def reader(self) -> Callable[..., Source]:
+        """Its ``read``."""
+        return import_module(self.module).read
+
+
+#: The datasets that `nlmeta.data.load` knows, by name.
+DATASETS: Mapping[str, Dataset] = {
+    "digits": Dataset("nlmeta.data.sources.digits", meta=100, validation=150, test=450),
+    "mnist": Dataset("nlmeta.data.sources.mnist", meta=1_000, validation=5_000),
+    "fashion_mnist": Dataset("nlmeta.data.sources.fashion_mnist", meta=1_000, validation=5_000),
+    "cifar10": Dataset("nlmeta.data.sources.cifar10", meta=1_000, validation=5_000),
+    "cifar100": Dataset("nlmeta.data.sources.cifar100", meta=1_000, validation=5_000),
+    "cifar10n": Dataset("nlmeta.data.sources.cifar10n", meta=1_000, validation=5_000),
+    "cifar100n": Dataset("nlmeta.data.sources.cifar100n", meta=1_000, validation=5_000),
+    "clothing1m": Dataset("nlmeta.data.sources.clothing1m", meta=7_000),
+    "food101n": Dataset("nlmeta.data.sources.food101n", meta=2_020),
+    "animal10n": Dataset("nlmeta.data.sources.animal10n", meta=0, validation=0),
+    "webvision": Dataset("nlmeta.data.sources.webvision", meta=0, validation=0),
+    "twitter": Dataset("nlmeta.data.sources.twitter", meta=1_000, balanced=False),
+}
+
+
+def read(
+    name: str, *, folder: str | Path | None = None, download: bool = False, **options: Any
+) -> Source:
+    """Read a dataset as its publisher gives it.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+    folder : str or Path, optional
+        Where the datasets lie. Default: see `data_folder`.
+    download : bool
+        True: get what is not there, where the terms of use allow it. Default False.
+    **options
+        Options of the one reader, such as `size` or `window`.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    TypeError
+        The reader has no such option.
+    ValueError, FileNotFoundError, OSError
+        See the reader.
+    """
+    check_choice("name", name, DATASETS)
+    reader = DATASETS[name].reader
+    check_options(repr(name), options, keywords(reader))
+    return reader(folder=folder, download=download, **options)
+
+
+def at_hand(name: str, folder: str | Path | None = None) -> str | None:
+    """Say what of a dataset is missing, before anything is read.
+
+    Only whether the files are there is looked at, in a moment; `read` finds those that are damaged,
+    and images that a list names and that are not there. What a reader does without, such as the
+    test part of ``"food101n"``, is not missing.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+    folder : str or Path, optional
+        Where the datasets lie. Default: see `data_folder`.
+
+    Returns
+    -------
+    str or None
+        None if `read` finds all the files it needs, as always for ``"digits"``. Else what is
+        missing, and how to get it.
+    """
+    check_choice("name", name, DATASETS)
+    return import_module(DATASETS[name].module).missing(folder)
