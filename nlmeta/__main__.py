@@ -1,4 +1,4 @@
-"""The command line: `data` looks at a dataset, `list`, `run`, `status`, `report` are experiments."""
+"""The command line: `data` looks at a dataset; `list`, `run`, `status`, `report`: experiments."""
 
 import argparse
 import sys

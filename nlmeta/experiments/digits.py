@@ -59,7 +59,6 @@ EARLY_START: Mapping[str, Any] = {  # what follows the choice of early stopping
     "after": "early stopping",
     "where": {"early_epochs": "start.epochs"},
 }
-META_ALONE = {"meta": "alone", "training": {"batch_size": ALL, "epochs": 200}}
 
 
 def _mlc(name: str, faithful: str, *transition_lr: float, **switches: Any) -> Entry:
@@ -103,17 +102,18 @@ def _mlnt(name: str, grid: Any, cost: float, **switches: Any) -> Entry:
 
 
 def _clid_mu(name: str, grid: Any = HEAD_RATES, **options: Any) -> Entry:
-    further = {
+    further: dict[str, Any] = {
         key: options.pop(key)
         for key in ("meta", "keep", "after", "label", "faithful")
         if key in options
     }
+    common: dict[str, Any] = {"meta": "noisy", "meta_size": NOISY_META, "grid": grid, "cost": 4}
     return Entry(
         name,
         "clid_mu",
         {"head_optimizer": "adam", "max_norm": 1.0, **options},
         training={"meta_batch_size": 100},
-        **{"meta": "noisy", "meta_size": NOISY_META, "grid": grid, "cost": 4, **further},
+        **{**common, **further},
     )
 
 
@@ -130,7 +130,13 @@ ENTRIES = (
     Entry("early stopping", "cross_entropy", grid=EARLY, where={"early_epochs": "training.epochs"}),
     Entry("EMA", "ema", grid=over("decay", 0.99, 0.998, 0.999, 0.9995, 0.9998, 0.9999)),
     Entry("GCE", "gce", grid=over("q", 0.3, 0.5, 0.7, 0.8, 0.9, 1.0), faithful="paper"),
-    Entry("meta set alone", "cross_entropy", **META_ALONE, grid=RATES),
+    Entry(
+        "meta set alone",
+        "cross_entropy",
+        meta="alone",
+        training={"batch_size": ALL, "epochs": 200},
+        grid=RATES,
+    ),
     Entry(
         "fine-tuning",
         "cross_entropy",

@@ -44,6 +44,7 @@ FIT = {name: parameter.default for name, parameter in signature(fit).parameters.
 ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
+Handed = tuple[str, nn.Module, Mapping[str, float]]  # a row's name, its network, further numbers
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class TrainingTable:
     @property
     def names(self) -> list[str]:
         """Names of the entries and problems."""
-        return [part.name for part in (*self.entries, *self.problems)]
+        return [entry.name for entry in self.entries] + [problem.name for problem in self.problems]
 
     def leaders(self, entry: str) -> list[str]:
         """The entries whose choices an entry waits for, itself first."""
@@ -364,7 +365,7 @@ class _Run:
         build = builders.NETWORKS[options.pop("name")]
         return build(self.loaded, seed=seed, **options)
 
-    def networks(self) -> Iterator[tuple[str, nn.Module, Mapping[str, float]]]:
+    def networks(self) -> list[Handed]:
         """Train, and hand out the networks by the names of their rows."""
         plan, before = self.plan, None
         model = self.new_network(self.seed)
@@ -380,12 +381,15 @@ class _Run:
         result = self._fit("training", method, model, self.split, plan["training"], on_epoch=kept)
         label = plan.get("label", plan["entry"])
         if kept is not None:
-            found = [(f"{label}, five of lowest {s}", kept.ensemble(s), {}) for s in plan["keep"]]
-            return iter([*found, (f"{label}, last five", kept.last_ensemble(), {})])
-        networks = [(label, result.predictor, self._learned(method))]
+            chosen: list[Handed] = [
+                (f"{label}, five of lowest {name}", kept.ensemble(name), {})
+                for name in plan["keep"]
+            ]
+            return [*chosen, (f"{label}, last five", kept.last_ensemble(), {})]
+        networks: list[Handed] = [(label, result.predictor, self._learned(method))]
         if plan["build"] in builders.STUDENTS:
             networks.append((f"{label}, student", result.model, {}))
-        return iter(networks)
+        return networks
 
     def _keep(self) -> KeepEpochs:
         size = self.plan["meta_size"]
@@ -405,8 +409,8 @@ class _Run:
             truth = self.loaded.transition.to(transition)
             found["transition_error"] = metrics.transition_error(transition, truth)
         labels = method.learned_labels()
-        if labels is not None and not labels.isnan().any():
-            given, true = self.split.train.y, self.split.true_labels
+        given, true = self.split.train.y, self.split.true_labels
+        if labels is not None and true is not None and not labels.isnan().any():
             recovery = metrics.label_recovery(labels.cpu(), given.cpu(), true.cpu())
             found |= {f"labels_{name}": value for name, value in recovery.items()}
         return found
