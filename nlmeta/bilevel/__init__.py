@@ -64,7 +64,13 @@ from nlmeta.bilevel.passes import (
     same_random_numbers,
     with_parameters,
 )
-from nlmeta.bilevel.trials import ORDERS, Order, trial_gradient, trial_gradients
+from nlmeta.bilevel.trials import (
+    ORDERS,
+    Order,
+    mean_trial_gradient,
+    trial_gradient,
+    trial_gradients,
+)
 
 __all__ = [
     "MODES",
@@ -77,6 +83,7 @@ __all__ = [
     "forward_pass",
     "hypergradient",
     "hypergradient_from_tangent",
+    "mean_trial_gradient",
     "outer_gradient",
     "parameters",
     "recomputed",

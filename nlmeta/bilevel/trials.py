@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from nlmeta._checks import check_choice, check_not_negative
+from nlmeta._checks import check_choice, check_count, check_not_negative
 from nlmeta._torch import is_compiled
 from nlmeta.bilevel._arithmetic import second_derivatives
 from nlmeta.bilevel.hypergradient import outer_gradient, virtual_step
@@ -21,7 +21,7 @@ from nlmeta.bilevel.passes import (
 )
 from nlmeta.distributed import sum_over_processes, world_size
 
-__all__ = ["ORDERS", "Order", "trial_gradient", "trial_gradients"]
+__all__ = ["ORDERS", "Order", "mean_trial_gradient", "trial_gradient", "trial_gradients"]
 
 Order = Literal["first", "second"]
 ORDERS = ("first", "second")
@@ -193,6 +193,68 @@ def trial_gradients(
     gradients = gradients_at(model, theta_hat, values.sum())
     sums = sum_over_processes([g.sum(0) for g in gradients])
     return dict(zip(theta_hat, sums, strict=True)), values.detach().sum()
+
+
+def mean_trial_gradient(
+    model: nn.Module,
+    forward: ForwardPass,
+    trial_loss: Callable[[Tensor, Tensor], Tensor],
+    labels: Tensor,
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+    order: Order = "first",
+    at_once: int = 1,
+) -> tuple[Parameters, Tensor]:
+    """The mean of `trial_gradient` over several sets of labels.
+
+    Parameters
+    ----------
+    model, forward, trial_loss, labels, outer_loss, lr
+        As for `trial_gradients`; the demands that it makes on the network hold where sets are tried
+        at once.
+    order : {"first", "second"}
+        As for `trial_gradient`. Default ``"first"``.
+    at_once : int
+        Sets that are tried at once, which only the first order can do. Default 1: one after the
+        other.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them.
+    value : Tensor, shape ()
+        The mean of the outer losses, detached.
+    """
+    check_at_once("at_once", at_once, order)
+    mean = {name: torch.zeros_like(p) for name, p in parameters(model).items()}
+    values = []
+    for some in labels.split(at_once):
+        if len(some) > 1:
+            gradient, value = trial_gradients(model, forward, trial_loss, some, outer_loss, lr=lr)
+        else:
+            gradient, value = trial_gradient(
+                model,
+                forward,
+                lambda logits, y=some[0]: trial_loss(logits, y),  # type: ignore[misc]
+                outer_loss,
+                lr=lr,
+                order=order,
+            )
+        for name, g in gradient.items():
+            mean[name] += g / len(labels)
+        values.append(value / len(labels))
+    return mean, sum(values[1:], values[0])
+
+
+def check_at_once(name: str, value: int, order: str) -> None:
+    """Only trial steps of the first order can be taken several at once."""
+    check_count(name, value)
+    if value > 1 and order == "second":
+        raise ValueError(
+            f"`{name}` is {value}; it must be 1 for order='second', whose trial steps are taken "
+            "one after the other"
+        )
 
 
 def _trial_steps(model: nn.Module, forward: ForwardPass, slopes: Tensor, lr: float) -> Parameters:
