@@ -72,6 +72,20 @@ def trial_gradient(
     -----
     The outer loss repeats the random numbers of the forward pass. So on the same batch the
     network after the step drops the units that the step did without.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z: z.square().sum() / 2  # g = 4 theta, H = 4
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> bilevel.trial_gradient(model, forward, trial, outer, lr=0.1)
+    ({'weight': tensor([[1.2000]])}, tensor(0.3600))
+    >>> bilevel.trial_gradient(model, forward, trial, outer, lr=0.1, order="second")
+    ({'weight': tensor([[0.7200]])}, tensor(0.3600))
     """
     check_choice("order", order, ORDERS)
     check_not_negative("lr", lr)
@@ -153,6 +167,19 @@ def trial_gradients(
 
     Under autocast the forward pass is differentiated once for each set, as in `trial_gradient`, and
     likewise where PyTorch has no rule for channels last (GroupNorm in 2.11).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z, y: (z[:, 0] * y).sum()
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> labels = torch.tensor([[1], [3]])
+    >>> bilevel.trial_gradients(model, forward, trial, labels, outer, lr=0.1)
+    ({'weight': tensor([[2.4000]])}, tensor(0.8000))
     """
     check_not_negative("lr", lr)
     n = len(forward.logits)
@@ -225,6 +252,19 @@ def mean_trial_gradient(
         By name, as `parameters` names them.
     value : Tensor, shape ()
         The mean of the outer losses, detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z, y: (z[:, 0] * y).sum()
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> labels = torch.tensor([[1], [3]])
+    >>> bilevel.mean_trial_gradient(model, forward, trial, labels, outer, lr=0.1)
+    ({'weight': tensor([[1.2000]])}, tensor(0.4000))
     """
     check_at_once("at_once", at_once, order)
     mean = {name: torch.zeros_like(p) for name, p in parameters(model).items()}
