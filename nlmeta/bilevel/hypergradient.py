@@ -51,7 +51,7 @@ class Lookahead:
     Parameters
     ----------
     mode : {"jvp", "fd", "exact"}
-        See the table of this module. Default ``"jvp"``.
+        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
     recompute : bool
         Free the graph of the forward pass after the virtual step, and run that pass again for the
         ordinary step (`recomputed`), as in activation checkpointing: one forward more, for the
@@ -144,7 +144,7 @@ def hypergradient(
     lr : float
         Size of the virtual step.
     mode : {"jvp", "fd", "exact"} or Lookahead
-        See the table above. Default ``"jvp"``.
+        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
     theta_hat : dict of str to Tensor, optional
         The virtual parameters, where they are known beforehand: then (4.1) need not be taken. Not
         for ``"exact"``, which differentiates it. Default: from `virtual_step`.
