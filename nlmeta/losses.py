@@ -82,6 +82,14 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str = "mean") ->
         `labels` are of another type or shape.
     IndexError
         On a CPU: a label lies outside of 0 to C - 1. A GPU ends the process.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    >>> losses.cross_entropy(z, torch.tensor([0]))  # -log 0.5
+    tensor(0.6931)
     """
     check_class_indices("labels", labels)
     return F.cross_entropy(logits, labels, reduction=reduction, ignore_index=NO_LABEL)
@@ -126,6 +134,15 @@ def transition_cross_entropy(
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z = torch.tensor([[0.0, 0.0]])  # p = (0.5, 0.5)
+    >>> transition = torch.tensor([[0.8, 0.2], [0.4, 0.6]])
+    >>> losses.transition_cross_entropy(z, torch.tensor([0]), transition)  # -log 0.6
+    tensor(0.5108)
     """
     check_choice("space", space, ("probability", "logit"))
     check_choice("reduction", reduction, ("mean", "sum"))
@@ -186,6 +203,16 @@ def soft_label_divergence(
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z, u = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
+    >>> losses.soft_label_divergence(z, u)
+    tensor(0.1438)
+    >>> losses.soft_label_divergence(z, u, direction="label-first")
+    tensor(0.1308)
     """
     check_choice("direction", direction, ("prediction-first", "label-first"))
     if logits.shape != label_logits.shape:
@@ -219,6 +246,14 @@ def reverse_cross_entropy(
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z, u = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[10.0, 0.0]])
+    >>> losses.reverse_cross_entropy(z, u)  # about 10 (1 - 0.8)
+    tensor(2.0000)
     """
     return _scaled(-F.softmax(logits, dim=1) * F.log_softmax(label_logits, dim=1), scale)
 
@@ -236,6 +271,13 @@ def entropy(logits: Tensor, *, scale: Scale = "samples") -> Tensor:
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> losses.entropy(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))  # half of log 2
+    tensor(0.3466)
     """
     log_p = F.log_softmax(logits, dim=1)
     return _scaled(-log_p.exp() * log_p, scale)
@@ -261,6 +303,14 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, *, q: float = 0.7)
     -------
     Tensor, shape ()
         Mean over the batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z, y = torch.tensor([[0.25, 0.75]]).log(), torch.tensor([0])
+    >>> [round(losses.generalised_cross_entropy(z, y, q=q).item(), 4) for q in (0, 0.5, 1)]
+    [1.3863, 1.0, 0.75]
     """
     check_rate("q", q)
     log_p = -cross_entropy(logits, labels, reduction="none")  # (n,)
@@ -284,6 +334,13 @@ def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
     -------
     Tensor, shape ()
         Mean over the batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> losses.mean_absolute_error(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([0]))
+    tensor(1.5000)
     """
     check_class_indices("labels", labels)
     check_same_length("logits", logits, "labels", labels)
@@ -331,6 +388,16 @@ def cross_layer_divergence(
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> features, logits = torch.eye(2), torch.eye(2)  # apart in both spaces, then in one
+    >>> losses.cross_layer_divergence(features, logits, one_hot=True)
+    tensor(0.1269)
+    >>> losses.cross_layer_divergence(features, torch.ones(2, 2), one_hot=True)
+    tensor(1.1269)
     """
     check_choice("gradient", gradient, ("released", "full"))
     if not temperature > 0:  # written so that NaN fails too; infinity is the uniform graph
@@ -359,6 +426,13 @@ def clamped_probabilities(logits: Tensor) -> Tensor:
     -------
     Tensor, shape (n, C)
         Rows sum to one but for the clamp. A clamped entry has no gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> losses.clamped_probabilities(torch.tensor([[0.0, 20.0]]))
+    tensor([[1.0000e-04, 9.9990e-01]])
     """
     return logits.softmax(1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
 
@@ -381,6 +455,14 @@ def early_learning_regulariser(logits: Tensor, targets: Tensor) -> Tensor:
     -------
     Tensor, shape ()
         Mean over the batch, at most 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import losses
+    >>> z, targets = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.9, 0.1]])
+    >>> losses.early_learning_regulariser(z, targets)  # log(1 - 0.5)
+    tensor(-0.6931)
     """
     if logits.shape != targets.shape:
         raise ValueError(

@@ -81,6 +81,13 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         If the model returns something else than a tensor, such as a dictionary.
     ValueError
         If `batch_size` is below 1, or what the model returns is not of shape (n, C).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> metrics.predict(torch.nn.Flatten(), torch.tensor([[[1.0], [3.0]]]))  # a network of logits x
+    tensor([[1., 3.]])
     """
     if isinstance(x, np.ndarray):
         x = as_tensor("x", x)
@@ -113,6 +120,13 @@ def floating_type(model: nn.Module) -> torch.dtype | None:
     -------
     torch.dtype or None
         None where the model has no such parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> metrics.floating_type(torch.nn.Linear(2, 2).double())
+    torch.float64
     """
     types = (p.dtype.to_real() for p in model.parameters())
     return next((kind for kind in types if kind.is_floating_point), None)
@@ -149,6 +163,14 @@ def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | No
     ------
     ValueError
         If `x` and `labels` differ in length or `batch_size` is below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> x = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
+    >>> metrics.evaluate(torch.nn.Flatten(), x, torch.tensor([1, 1]))  # a network of logits x
+    0.5
     """
     labels = as_tensor("labels", labels)
     _checks.check_same_length("x", x, "labels", labels)
@@ -174,6 +196,14 @@ def accuracy(predictions: Array, labels: Array) -> float:
     ------
     ValueError
         If the two differ in length, labels are not (N,), or predictions have a single column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> logits = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
+    >>> metrics.accuracy(logits, torch.tensor([1, 1]))
+    0.5
     """
     predictions, labels = as_tensor("predictions", predictions), as_tensor("labels", labels)
     _checks.check_same_length("predictions", predictions, "labels", labels)
@@ -201,6 +231,14 @@ def memorised(predictions: Array, given: Array, true: Array | None) -> float:
     ------
     ValueError
         If the three differ in length, labels are not (N,), or predictions have a single column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> predicted, given, true = torch.tensor([[0, 1, 2, 2], [0, 1, 1, 0], [0, 0, 2, 2]])
+    >>> metrics.memorised(predicted, given, true)  # of the three wrong labels, one
+    0.3333333333333333
     """
     if true is None:
         return math.nan
@@ -231,6 +269,14 @@ def label_recovery(predictions: Array, given: Array, true: Array | None) -> dict
     ------
     ValueError
         If the three differ in length, labels are not (N,), or predictions have a single column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> predicted, given, true = torch.tensor([[0, 1, 2, 2], [1, 1, 2, 0], [0, 1, 1, 2]])
+    >>> metrics.label_recovery(predicted, given, true)
+    {'recovered': 0.6666666666666666, 'destroyed': 0.0}
     """
     if true is None:
         return {"recovered": math.nan, "destroyed": math.nan}
@@ -262,6 +308,14 @@ def transition_error(estimate: Array, truth: Array) -> float:
     ------
     ValueError
         If the shapes differ or are not (C, C).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> symmetric = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]])
+    >>> metrics.transition_error(torch.eye(3), symmetric)
+    0.5
     """
     estimate, truth = as_tensor("estimate", estimate), as_tensor("truth", truth)
     shape = tuple(truth.shape)
@@ -299,6 +353,14 @@ def calibration_error(probabilities: Array, labels: Array, *, bins: int = 15) ->
     ------
     ValueError
         If a row of `probabilities` does not sum to 1 or the lengths differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import metrics
+    >>> probabilities = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
+    >>> metrics.calibration_error(probabilities, torch.tensor([0, 1]))  # 75 % sure, 50 % right
+    0.25
     """
     _checks.check_count("bins", bins)
     probabilities, labels = as_tensor("probabilities", probabilities), as_tensor("labels", labels)

@@ -779,6 +779,46 @@ def test_trials_at_once_are_the_sum_of_trials_in_turn(kind, layout):
     assert not any(g.requires_grad for g in got.values())
 
 
+@pytest.mark.parametrize("at_once", [1, 3, len(SETS)])
+def test_the_mean_over_sets_of_labels_is_that_of_trials_in_turn(at_once):
+    """However many are tried at once: 4 sets are 1 + 1 + 1 + 1, 3 + 1 or 4."""
+    problem = Problem(network("BatchNorm"))
+    total, value, _ = trials_in_turn(problem)
+    got, mean = bilevel.mean_trial_gradient(
+        problem.model,
+        bilevel.forward_pass(problem.model, problem.x),
+        F.cross_entropy,
+        SETS,
+        problem.outer,
+        lr=LR,
+        at_once=at_once,
+    )
+    want = {name: g / 4 for name, g in total.items()}
+    assert gap(got, want) < 1e-13 * size(want)
+    assert_close(mean, value / 4, rtol=1e-13, atol=0)
+
+
+def test_the_mean_in_second_order_is_taken_one_set_after_another():
+    problem = Problem(network("BatchNorm"))
+    forward = bilevel.forward_pass(problem.model, problem.x)
+    arguments = problem.model, forward, F.cross_entropy, SETS[:2], problem.outer
+    got, _ = bilevel.mean_trial_gradient(*arguments, lr=LR, order="second")
+    one, two = (
+        bilevel.trial_gradient(
+            problem.model,
+            forward,
+            lambda z, y=y: F.cross_entropy(z, y),
+            problem.outer,
+            lr=LR,
+            order="second",
+        )[0]
+        for y in SETS[:2]
+    )
+    assert gap(got, {name: (one[name] + two[name]) / 2 for name in one}) < 1e-14 * size(got)
+    with pytest.raises(ValueError, match="`at_once` is 2; it must be 1 for order='second'"):
+        bilevel.mean_trial_gradient(*arguments, lr=LR, order="second", at_once=2)
+
+
 class Casts(TorchDispatchMode):
     """Keeps an eye on the bfloat16 copies that autocast makes of matrices of this shape."""
 

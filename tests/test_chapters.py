@@ -129,10 +129,10 @@ def test_mlnt_from_scratch_equals_the_package(root, order):
     split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
     theirs, plain = copy.deepcopy(mine), copy.deepcopy(mine)
-    adviser = models.MLP(64, 10, (24,), seed=7).double()
+    mentor = models.MLP(64, 10, (24,), seed=7).double()
     sizes = {"trials": 2, "replaced": 0.3, "neighbours": 5}
     method = MLNT(
-        theirs, adviser, trial_lr=0.7, meta_weight=2.0, order=order, decay=0.8, seed=9, **sizes
+        theirs, mentor, trial_lr=0.7, meta_weight=2.0, order=order, decay=0.8, seed=9, **sizes
     )
     optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (theirs, plain)]
     teacher = {name: w.detach().clone() for name, w in mine.named_parameters()}
@@ -140,7 +140,7 @@ def test_mlnt_from_scratch_equals_the_package(root, order):
     for _ in range(10):
         train = data.draw_batch(split.train, 48, generator=batches)
         with torch.no_grad():
-            _, features = adviser(train.x, return_features=True)
+            _, features = mentor(train.x, return_features=True)
         teacher = mlnt_step(
             mine,
             teacher,

@@ -130,15 +130,15 @@ def iterate(make_method, s=None, **options):
     """With a threshold that leaves some of each class (measured: down to 0.1)."""
     options = {"threshold": 0.08, "epochs": 20, "seed": 5, "lr": 0.05, **options}
     s = split() if s is None else s
-    return mlnt_iterations(network, make_method, s, **{"feature_epochs": 4, **options}, **QUIET)
+    return mlnt_iterations(network, make_method, s, **{"mentor_epochs": 4, **options}, **QUIET)
 
 
-def mlnt(model, adviser, iteration, **options):
+def mlnt(model, mentor, iteration, **options):
     """One neighbour, so that every last batch is large enough."""
     options = {"trials": 1, "neighbours": 1, "ramp_steps": 9, "ramp_decay": 0.8, **options}
     share = 1.0 if iteration == 1 else 0.5
     options = {"trial_lr": 0.2, "meta_weight": 2.0, "seed": 7, "decay": 0.9, **options}
-    return MLNT(model, adviser, teacher_share=share, **options)
+    return MLNT(model, mentor, teacher_share=share, **options)
 
 
 def test_first_iteration_is_mlnt_on_everything_with_features_of_cross_entropy():
@@ -151,7 +151,7 @@ def test_first_iteration_is_mlnt_on_everything_with_features_of_cross_entropy():
     assert same(weights(got.result.model), weights(want.model))
     assert got.kept.all()
     assert got.kept_share == 1
-    assert same(weights(got.result.method.feature_network), weights(plain))
+    assert same(weights(got.result.method.mentor), weights(plain))
 
 
 def test_later_iterations_start_anew_on_what_the_mentor_keeps():
@@ -166,7 +166,7 @@ def test_later_iterations_start_anew_on_what_the_mentor_keeps():
         want = fit(method, model, split().keep(kept), epochs=20, seed=5, lr=0.05, **QUIET)
         assert same(weights(now.result.model), weights(want.model))
         assert now.result.method.teacher_share == 0.5
-        assert same(weights(now.result.method.feature_network), weights(before.mentor))
+        assert same(weights(now.result.method.mentor), weights(before.mentor))
 
 
 class Prescribed(CrossEntropy):
@@ -187,7 +187,7 @@ def test_a_sample_once_left_out_may_come_back():
     alone = [kept_by_mentor(mentor, split(), 0.1) for mentor in mentors]
     assert (alone[1] & ~alone[0]).any()
     done = iterate(
-        lambda model, adviser, i: Prescribed(mentors[(i - 1) % 2]),
+        lambda model, mentor, i: Prescribed(mentors[(i - 1) % 2]),
         threshold=0.1,
         epochs=1,
         lr=1e-6,  # so that the student is worse
@@ -203,7 +203,7 @@ def test_mentor_is_the_better_network_on_clean_validation_data(better):
     decay = 1.0 if better == "student" else 0.97
     lr = 0.05 if better == "student" else 1.5
 
-    def make(model, adviser, iteration):
+    def make(model, mentor, iteration):
         return EMA(CrossEntropy(), model, decay=decay)
 
     options = {"iterations": 1, "schedule": "constant", "epochs": 8, "momentum": 0.0}
@@ -228,10 +228,10 @@ def test_neither_choice_nor_training_looks_at_the_test_part():
 
 
 def test_other_methods_can_be_iterated_as_controls():
-    """A mean teacher, and plain cross-entropy that ignores its adviser."""
+    """A mean teacher, and plain cross-entropy that ignores its mentor."""
     mean_teacher = functools.partial(mlnt, trial_lr=0.0)
     assert len(iterate(mean_teacher, iterations=2)) == 2
-    done = iterate(lambda model, adviser, i: CrossEntropy(), iterations=2)
+    done = iterate(lambda model, mentor, i: CrossEntropy(), iterations=2)
     assert done[1].mentor is done[1].result.model
     assert done[1].kept_share < 1
 

@@ -398,4 +398,4 @@ def test_the_average_is_that_of_pytorch(as_tensor):
 def test_a_wrapper_names_the_networks_of_its_method(wrap):
     """`distributed.joint` must know them."""
     method = MLNT(network(), network(seed=2), trial_lr=0.1, meta_weight=1.0, seed=3)
-    assert wrap(method).networks == method.networks == (method.feature_network,)
+    assert wrap(method).networks == method.networks == (method.mentor,)

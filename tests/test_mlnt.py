@@ -94,8 +94,8 @@ def sgd(model, **options):
 def some_labels(trials=3, seed=8, **options):
     """The sets that a method with this seed draws first."""
     train = batch()
-    feature_network = features()
-    _, phi = feature_network(train.x, return_features=True)
+    mentor = features()
+    _, phi = mentor(train.x, return_features=True)
     sizes = {"trials": trials, "replaced": 0.5, "neighbours": 4, **options}
     return neighbour_labels(
         phi.detach(), train.y, generator=generator(seed, "synthetic labels"), **sizes
@@ -727,7 +727,7 @@ class Watched(MLP):
         return super().forward(x, return_features)
 
 
-def test_feature_network_is_a_frozen_copy_in_evaluation_mode():
+def test_mentor_is_a_frozen_copy_in_evaluation_mode():
     """The caller's own network stays as it was, also after `train` was called on the method."""
     given = Watched(64, 3, (12,), seed=9).double().train()
     model = network()
@@ -736,12 +736,12 @@ def test_feature_network_is_a_frozen_copy_in_evaluation_mode():
     before, optimizer = weights(given), sgd(model)
     for _ in range(2):
         method.step(model, optimizer, batch())
-    assert method.feature_network.modes == [False, False]
-    assert same(weights(method.feature_network), before)
+    assert method.mentor.modes == [False, False]
+    assert same(weights(method.mentor), before)
     assert all(p.requires_grad for p in given.parameters())
     assert given.training
     assert not hasattr(given, "modes")
-    assert not any(p.requires_grad for p in method.feature_network.parameters())
+    assert not any(p.requires_grad for p in method.mentor.parameters())
 
 
 def test_predictor_is_the_teacher_once_there_is_one():
@@ -977,7 +977,7 @@ def test_a_batch_with_too_few_neighbours_is_refused_with_a_way_out():
     assert mlnt(model, neighbours=12).smallest_batch == 13
 
 
-def test_a_feature_network_without_features_is_refused_with_a_way_out():
+def test_a_mentor_without_features_is_refused_with_a_way_out():
     model = network()
     method = MLNT(model, network("smooth"), trial_lr=0.5, meta_weight=1.0, neighbours=4, seed=0)
     with pytest.raises(TypeError, match="cannot hand out its features; its `forward` must take"):

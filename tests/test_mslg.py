@@ -162,7 +162,7 @@ def test_rows_of_label_logits_keep_their_sum():
 
 
 def test_label_gradient_does_not_depend_on_the_label_at_a_given_direction():
-    """The label enters only through the trial step: with v held fixed it drops out of (6.4)."""
+    """The label enters only through the virtual step: with v held fixed it drops out of (6.4)."""
     given, train, meta = problem()
     model = network()
     one, two = mslg(given), mslg(given, moved=False)
@@ -281,7 +281,7 @@ def test_labels_stay_where_the_meta_loss_is_flat():
     given = torch.tensor([0, 1])
     clean = torch.tensor([[0.3, -2.0]] * 2, dtype=torch.float64)
     method = MSLG(given, 2, virtual_lr=0.0, label_lr=100.0).double()
-    method.virtual_lr = 1e-300  # so that the trial step stays at the stationary point
+    method.virtual_lr = 1e-300  # so that the virtual step stays at the stationary point
     batch = Batch(x, given, torch.arange(2))
     g = gradient(method, model, batch, Batch(clean, torch.tensor([0, 1]), torch.arange(2)))
     assert (g == 0).all()

@@ -64,26 +64,36 @@ from nlmeta.bilevel.passes import (
     same_random_numbers,
     with_parameters,
 )
-from nlmeta.bilevel.trials import ORDERS, Order, trial_gradient, trial_gradients
+from nlmeta.bilevel.trials import (
+    ORDERS,
+    Order,
+    mean_trial_gradient,
+    trial_gradient,
+    trial_gradients,
+)
 
 __all__ = [
-    "MODES",
-    "ORDERS",
-    "ForwardPass",
+    # the derivative of a virtual step, and its four steps
+    "hypergradient",
     "Hypergradient",
+    "virtual_step",
+    "outer_gradient",
+    "tangent",
+    "hypergradient_from_tangent",
     "Lookahead",
     "Mode",
-    "Order",
-    "forward_pass",
-    "hypergradient",
-    "hypergradient_from_tangent",
-    "outer_gradient",
-    "parameters",
-    "recomputed",
-    "same_random_numbers",
-    "tangent",
+    "MODES",
+    # the derivative of trial steps
     "trial_gradient",
     "trial_gradients",
-    "virtual_step",
+    "mean_trial_gradient",
+    "Order",
+    "ORDERS",
+    # passes of a network
+    "forward_pass",
+    "ForwardPass",
+    "recomputed",
+    "same_random_numbers",
     "with_parameters",
+    "parameters",
 ]

@@ -51,7 +51,7 @@ class Lookahead:
     Parameters
     ----------
     mode : {"jvp", "fd", "exact"}
-        See the table of this module. Default ``"jvp"``.
+        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
     recompute : bool
         Free the graph of the forward pass after the virtual step, and run that pass again for the
         ordinary step (`recomputed`), as in activation checkpointing: one forward more, for the
@@ -144,7 +144,7 @@ def hypergradient(
     lr : float
         Size of the virtual step.
     mode : {"jvp", "fd", "exact"} or Lookahead
-        See the table above. Default ``"jvp"``.
+        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
     theta_hat : dict of str to Tensor, optional
         The virtual parameters, where they are known beforehand: then (4.1) need not be taken. Not
         for ``"exact"``, which differentiates it. Default: from `virtual_step`.
@@ -161,6 +161,21 @@ def hypergradient(
     within a cosine of 0.99. The tests hold this bound. It is not one for every network: for
     ResNet-18 the record of `nlmeta.experiments.cost` has 0.48 at the first weights, where float32
     has 0.96, and 0.999 after 100 steps.
+
+    Examples
+    --------
+    Here M is (1 - 0.2 phi)^2, so its derivative is -0.4 (1 - 0.2 phi).
+
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> phi = torch.tensor(0.5, requires_grad=True)
+    >>> inner = lambda z: (phi * z).sum()
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> bilevel.hypergradient(model, forward, inner, outer, [phi], lr=0.1).gradients
+    (tensor(-0.3600),)
     """
     how = Lookahead.of(mode)
     if not isinstance(lr, Tensor):  # to look at a tensor's value may mean to wait for a GPU
@@ -230,6 +245,16 @@ def virtual_step(
     ------
     RuntimeError
         `create_graph` with a network compiled by `torch.compile`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> bilevel.virtual_step(model, 0.5 * forward.logits.sum(), lr=0.1)
+    {'weight': tensor([[0.9000]], requires_grad=True)}
     """
     if create_graph and is_compiled(model):
         raise RuntimeError(
@@ -275,6 +300,16 @@ def outer_gradient(
         The gradient, by the names of those that moved.
     value : Tensor, shape ()
         The outer loss, detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> theta_hat = {"weight": torch.tensor([[0.9]], requires_grad=True)}
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> bilevel.outer_gradient(model, theta_hat, outer)
+    ({'weight': tensor([[1.8000]])}, tensor(0.8100))
     """
     # Leaves, so that the gradient ends there and does not go back through the step.
     leaves = {name: p.detach().requires_grad_(p.requires_grad) for name, p in theta_hat.items()}
@@ -329,6 +364,16 @@ def tangent(
         ``mode="fd"`` under autocast: a difference of half-precision numbers is mostly rounding.
     NotImplementedError
         An operation of the network has no forward-mode rule.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> bilevel.tangent(model, forward, {"weight": torch.tensor([[1.8]])})
+    tensor([[3.6000]])
     """
     check_choice("mode", mode, ("jvp", "fd"))
     theta = {name: p.detach() for name, p in parameters(model).items()} | forward.buffers
@@ -375,6 +420,15 @@ def hypergradient_from_tangent(
     -------
     tuple of Tensor
         One gradient for each meta-parameter; zero where L does not depend on it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> phi = torch.tensor(0.5, requires_grad=True)
+    >>> z, z_dot = torch.tensor([[2.0]]), torch.tensor([[3.6]])
+    >>> bilevel.hypergradient_from_tangent(lambda z: (phi * z).sum(), z, z_dot, [phi], lr=0.1)
+    (tensor(-0.3600),)
     """
     z = logits.detach().to(z_dot.dtype).requires_grad_()
     with second_derivatives("`inner_loss`", "write it with operations that can be"):
@@ -401,6 +455,18 @@ def recomputed(model: nn.Module, forward: ForwardPass, mode: Mode | Lookahead) -
     -------
     ForwardPass
         Whose logits have a graph.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> _ = bilevel.virtual_step(model, forward.logits.sum(), lr=0.1, free_graph=True)
+    >>> again = bilevel.recomputed(model, forward, bilevel.Lookahead(recompute=True))
+    >>> torch.autograd.grad(again.logits.sum(), model.weight)
+    (tensor([[2.]]),)
     """
     if not Lookahead.of(mode).recompute:
         return forward

@@ -77,6 +77,14 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
     Returns
     -------
     dict of str to Tensor
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from nlmeta import bilevel
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    >>> list(bilevel.parameters(model, only=("1.",)))
+    ['1.weight', '1.bias']
     """
     theta: Parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     check_initialised("model", model)
@@ -115,6 +123,15 @@ def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     -----
     The network may not use activation checkpointing (`torch.utils.checkpoint`). On its way back it
     would run again at the network's own parameters, and the gradient would be a wrong one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> network = bilevel.with_parameters(model, {"weight": torch.tensor([[3.0]])})
+    >>> network(torch.tensor([[2.0]]))
+    tensor([[6.]])
     """
 
     # PyTorch's own handling of tied weights leaves a network that uses one layer twice at the given
@@ -154,6 +171,18 @@ def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> Forw
     ------
     ValueError
         The batch lies on another device than the network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.BatchNorm1d(1)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[1.0], [3.0]]))
+    >>> forward.logits.detach()
+    tensor([[-1.0000],
+            [ 1.0000]])
+    >>> model.running_mean  # moved by a tenth of the batch's mean
+    tensor([0.2000])
     """
     check_inputs(x)
     place = next(iter(parameters(model).values())).device
@@ -178,6 +207,17 @@ def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
     ----------
     forward : ForwardPass
         From `forward_pass`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(8, 2))
+    >>> forward = bilevel.forward_pass(model, torch.ones(4, 8))
+    >>> with bilevel.same_random_numbers(forward):
+    ...     again = model(forward.x)
+    >>> torch.equal(again, forward.logits)
+    True
     """
     device = forward.x.device
     now = random_state(device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from nlmeta._checks import check_choice, check_not_negative
+from nlmeta._checks import check_choice, check_count, check_not_negative
 from nlmeta._torch import is_compiled
 from nlmeta.bilevel._arithmetic import second_derivatives
 from nlmeta.bilevel.hypergradient import outer_gradient, virtual_step
@@ -21,7 +21,7 @@ from nlmeta.bilevel.passes import (
 )
 from nlmeta.distributed import sum_over_processes, world_size
 
-__all__ = ["ORDERS", "Order", "trial_gradient", "trial_gradients"]
+__all__ = ["ORDERS", "Order", "mean_trial_gradient", "trial_gradient", "trial_gradients"]
 
 Order = Literal["first", "second"]
 ORDERS = ("first", "second")
@@ -72,6 +72,20 @@ def trial_gradient(
     -----
     The outer loss repeats the random numbers of the forward pass. So on the same batch the
     network after the step drops the units that the step did without.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z: z.square().sum() / 2  # g = 4 theta, H = 4
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> bilevel.trial_gradient(model, forward, trial, outer, lr=0.1)
+    ({'weight': tensor([[1.2000]])}, tensor(0.3600))
+    >>> bilevel.trial_gradient(model, forward, trial, outer, lr=0.1, order="second")
+    ({'weight': tensor([[0.7200]])}, tensor(0.3600))
     """
     check_choice("order", order, ORDERS)
     check_not_negative("lr", lr)
@@ -153,6 +167,19 @@ def trial_gradients(
 
     Under autocast the forward pass is differentiated once for each set, as in `trial_gradient`, and
     likewise where PyTorch has no rule for channels last (GroupNorm in 2.11).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z, y: (z[:, 0] * y).sum()
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> labels = torch.tensor([[1], [3]])
+    >>> bilevel.trial_gradients(model, forward, trial, labels, outer, lr=0.1)
+    ({'weight': tensor([[2.4000]])}, tensor(0.8000))
     """
     check_not_negative("lr", lr)
     n = len(forward.logits)
@@ -193,6 +220,81 @@ def trial_gradients(
     gradients = gradients_at(model, theta_hat, values.sum())
     sums = sum_over_processes([g.sum(0) for g in gradients])
     return dict(zip(theta_hat, sums, strict=True)), values.detach().sum()
+
+
+def mean_trial_gradient(
+    model: nn.Module,
+    forward: ForwardPass,
+    trial_loss: Callable[[Tensor, Tensor], Tensor],
+    labels: Tensor,
+    outer_loss: Callable[[Callable[..., Any]], Tensor],
+    *,
+    lr: float,
+    order: Order = "first",
+    at_once: int = 1,
+) -> tuple[Parameters, Tensor]:
+    """The mean of `trial_gradient` over several sets of labels.
+
+    Parameters
+    ----------
+    model, forward, trial_loss, labels, outer_loss, lr
+        As for `trial_gradients`; the demands that it makes on the network hold where sets are tried
+        at once.
+    order : {"first", "second"}
+        As for `trial_gradient`. Default ``"first"``.
+    at_once : int
+        Sets that are tried at once, which only the first order can do. Default 1: one after the
+        other.
+
+    Returns
+    -------
+    gradient : dict of str to Tensor
+        By name, as `parameters` names them.
+    value : Tensor, shape ()
+        The mean of the outer losses, detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import bilevel
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(model.weight)
+    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
+    >>> trial = lambda z, y: (z[:, 0] * y).sum()
+    >>> outer = lambda network: network(torch.ones(1, 1)).square().sum()
+    >>> labels = torch.tensor([[1], [3]])
+    >>> bilevel.mean_trial_gradient(model, forward, trial, labels, outer, lr=0.1)
+    ({'weight': tensor([[1.2000]])}, tensor(0.4000))
+    """
+    check_at_once("at_once", at_once, order)
+    mean = {name: torch.zeros_like(p) for name, p in parameters(model).items()}
+    values = []
+    for some in labels.split(at_once):
+        if len(some) > 1:
+            gradient, value = trial_gradients(model, forward, trial_loss, some, outer_loss, lr=lr)
+        else:
+            gradient, value = trial_gradient(
+                model,
+                forward,
+                lambda logits, y=some[0]: trial_loss(logits, y),  # type: ignore[misc]
+                outer_loss,
+                lr=lr,
+                order=order,
+            )
+        for name, g in gradient.items():
+            mean[name] += g / len(labels)
+        values.append(value / len(labels))
+    return mean, sum(values[1:], values[0])
+
+
+def check_at_once(name: str, value: int, order: str) -> None:
+    """Only trial steps of the first order can be taken several at once."""
+    check_count(name, value)
+    if value > 1 and order == "second":
+        raise ValueError(
+            f"`{name}` is {value}; it must be 1 for order='second', whose trial steps are taken "
+            "one after the other"
+        )
 
 
 def _trial_steps(model: nn.Module, forward: ForwardPass, slopes: Tensor, lr: float) -> Parameters:

@@ -1,8 +1,31 @@
-"""Methods: each is a plug-in to anybody's training loop, and owns what it learns beside the
-network.
+"""Methods: each takes one training step at a time, and keeps what it learns beside the network.
 
-They all spell their one step alike, ``method.step(model, optimizer, train, meta)``;
-`nlmeta.training` is one loop around it, and a reader's own ten lines are another.
+A method is a plug-in to anybody's training loop. Its step stands where a plain loop has the loss,
+``backward`` and the optimiser's step, and it is spelt alike for all of them. Here MLC learns, from
+100 checked digits, how labels were confused; `nlmeta.fit` is a longer loop around the same step.
+
+>>> import torch
+>>> from nlmeta import data, methods, metrics, models, seeding
+>>> split = data.load("digits", noise="one-target", rate=0.4, meta_size=100, seed=0)
+>>> network = models.MLP(64, 10, seed=0)
+>>> method = methods.MLC(10, virtual_lr=0.1, transition_lr=3.0)
+>>> optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+>>> clean = data.Batch(split.meta.x, split.meta.y)
+>>> batches = data.Batches(split.train, 64, generator=seeding.generator(0, "batches"))
+>>> for epoch in range(5):
+...     for batch in batches:
+...         report = method.step(network, optimizer, batch, clean)
+>>> sorted(report)
+['hypergradient', 'loss', 'meta_loss']
+>>> method.transition.shape  # row: true class, column: given label
+torch.Size([10, 10])
+>>> metrics.evaluate(network, split.test.x, split.test.y) > 0.8  # four labels in ten were wrong
+True
+
+The methods of the book are `MLC`, `MSLG`, `MLNT` and `CLIDMU`; beside them stand the plain ones and
+rivals that they are compared with. Three methods go around another one and change how its steps are
+taken: `EMA`, `EveryKth`, `Captured`. The rest are parts that a method is given: a head turns a pass
+into weights, an objective judges a virtual step.
 """
 
 from nlmeta.methods.base import Method
@@ -28,28 +51,35 @@ from nlmeta.methods.objectives import (
 from nlmeta.methods.reweighting import LearningToReweight, MetaWeightNet
 
 __all__ = [
-    "CLIDMU",
-    "ELR",
-    "EMA",
-    "MLC",
-    "MLNT",
-    "MSLG",
-    "Captured",
-    "CoTeaching",
-    "CrossEntropy",
-    "CrossLayerDivergence",
-    "EveryKth",
-    "FixMatch",
-    "ForwardCorrection",
-    "GeneralisedCrossEntropy",
-    "GoldLossCorrection",
-    "LabelAbsoluteError",
-    "LabelCrossEntropy",
-    "LearningToReweight",
-    "LogitMultiplier",
-    "MetaWeightNet",
+    # the shape of all, and what a new method derives from
     "Method",
-    "PredictionEntropy",
+    # the methods of the book
+    "MLC",
+    "MSLG",
+    "MLNT",
+    "CLIDMU",
+    # plain ones, and rivals
+    "CrossEntropy",
+    "GeneralisedCrossEntropy",
+    "ForwardCorrection",
+    "GoldLossCorrection",
+    "ELR",
+    "CoTeaching",
+    "LearningToReweight",
+    "MetaWeightNet",
+    "FixMatch",
+    # around another method
+    "EMA",
+    "EveryKth",
+    "Captured",
+    # parts: heads, which turn a forward pass into weights
     "WeightNet",
+    "LogitMultiplier",
+    # parts: objectives, by which a virtual step is judged
+    "LabelCrossEntropy",
+    "LabelAbsoluteError",
+    "PredictionEntropy",
+    "CrossLayerDivergence",
+    # parts: the synthetic labels of MLNT
     "neighbour_labels",
 ]

@@ -26,9 +26,9 @@ from nlmeta.methods.clid_mu import CLIDMU
 from nlmeta.models import logits_of
 from nlmeta.seeding import generator
 
-__all__ = ["Augmentation", "FixMatch"]
+__all__ = ["TensorAugmentation", "FixMatch"]
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+TensorAugmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class FixMatch(Method):
@@ -39,7 +39,7 @@ class FixMatch(Method):
     unlabelled : Tensor, shape (N, ...), or Images
         Inputs without labels. They move with the method, but are not in its `state_dict`. Images on
         disk are decoded in each step, which waits for them.
-    weak, strong : callable, or Augmentation
+    weak, strong : callable, or TensorAugmentation
         Of a tensor: ``augment(x, generator)`` gives a changed batch of the same shape; what it
         draws comes from the generator, which is on the CPU. Labelled and meta samples get the weak
         one. Of `Images`: changes of bytes, see `nlmeta.data.augmentation`, in place of the images'
@@ -73,8 +73,8 @@ class FixMatch(Method):
         self,
         unlabelled: Tensor | images.Images,
         *,
-        weak: Augmentation | images.Augmentation,
-        strong: Augmentation | images.Augmentation,
+        weak: TensorAugmentation | images.Augmentation,
+        strong: TensorAugmentation | images.Augmentation,
         batch_size: int,
         cutoff: float = 0.95,
         unlabelled_weight: float = 1.0,

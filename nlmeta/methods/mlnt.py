@@ -4,14 +4,13 @@ J. Li, Y. Wong, Q. Zhao, M. Kankanhalli, "Learning to Learn from Noisy Labeled D
 
 Steps on synthetic wrong labels are tried and thrown away. What is kept is the gradient of one
 demand: after each of them the network shall still agree with the teacher, a slow average of itself.
-No clean label is used. Feature network, mentor and filter: `nlmeta.procedures.mlnt_iterations`.
+No clean label is used. How a mentor is made, and filters: `nlmeta.procedures.mlnt_iterations`.
 
 The paper's text was not at hand. The formulas are those of the released code, for Clothing1M alone:
 the authors' first commit (91eac84, 2018), and the last (40f163d, 2020) where `order` says so.
 """
 
 import math
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,11 +18,13 @@ from torch import Tensor, nn
 
 from nlmeta import _checks, bilevel, losses, seeding
 from nlmeta._host import from_host
+from nlmeta.bilevel.trials import check_at_once
 from nlmeta.data.batches import Batch
+from nlmeta.methods.agreement import mixed_target
 from nlmeta.methods.average import WeightAverage
 from nlmeta.methods.base import Method, backward, descend
 from nlmeta.methods.neighbours import neighbour_labels
-from nlmeta.models import copy_of, logits_of, with_features
+from nlmeta.models import copy_of, logits_of
 
 __all__ = ["MLNT"]
 
@@ -35,9 +36,10 @@ class MLNT(Method):
     ----------
     model : nn.Module
         The network, whose shape the teacher takes. Its values are copied in the first step.
-    feature_network : nn.Module
-        Names the neighbours by its features, see `models.with_features`. A copy is kept, frozen and
-        in evaluation mode. Released: trained by cross-entropy on the same labels.
+    mentor : nn.Module
+        Names the neighbours by its features, see `models.with_features`, and has its part in the
+        target where `teacher_share` is below 1. A copy is kept, frozen and in evaluation mode.
+        Released: trained by cross-entropy on the same labels.
     trial_lr : float
         alpha. Released: 0.02. With 0 this is the mean teacher (Tarvainen & Valpola, NeurIPS 2017),
         with a divergence as its cost; one set of labels is then enough, and only one is tried.
@@ -63,14 +65,12 @@ class MLNT(Method):
     decay, ramp_decay : float
         gamma, the teacher's memory, after the ramp and during it. Defaults 0.999, 0.99, released.
     teacher_share : float
-        lambda, in what is agreed with; the rest is `feature_network`'s, the mentor. Default 1.
+        lambda, in what is agreed with; the rest is the mentor's. Default 1.
     predict_with : {"teacher", "student"}
         Default ``"teacher"``. The released code takes the better by clean validation data.
     trials_at_once : int
-        Trial steps that are taken side by side; M or more: all of them. It changes no number but
-        for rounding, and needs the memory of so many trial networks; `bilevel.trial_gradients` says
-        where it may pay. Default 1, ours: one after the other. More than 1 is for
-        ``order="first"``, and for networks without dropout that are not compiled.
+        Trial steps that are taken side by side, see `bilevel.trial_gradients`. Default 1, ours: one
+        after the other. More is for ``order="first"``, without dropout and compilation.
     seed : int
         Draws the synthetic labels.
 
@@ -86,7 +86,7 @@ class MLNT(Method):
     def __init__(
         self,
         model: nn.Module,
-        feature_network: nn.Module,
+        mentor: nn.Module,
         *,
         trial_lr: float,
         meta_weight: float,
@@ -105,33 +105,27 @@ class MLNT(Method):
         seed: int,
     ) -> None:
         super().__init__()
-        for name, value in (("trial_lr", trial_lr), ("meta_weight", meta_weight)):
-            _checks.check_not_negative(name, value)
+        _checks.check_not_negative("trial_lr", trial_lr)
+        _checks.check_not_negative("meta_weight", meta_weight)
         rates = {"replaced": replaced, "decay": decay, "ramp_decay": ramp_decay}
         for name, value in {**rates, "teacher_share": teacher_share}.items():
             _checks.check_rate(name, value)
-        counts = {"trials": trials, "neighbours": neighbours, "trials_at_once": trials_at_once}
-        for name, count in counts.items():
-            _checks.check_count(name, count)
+        _checks.check_count("trials", trials)
+        _checks.check_count("neighbours", neighbours)
         _checks.check_count("ramp_steps", ramp_steps, minimum=0)
         _checks.check_choice("order", order, bilevel.ORDERS)
         _checks.check_choice("update", update, ("sum", "two-step"))
         _checks.check_choice("scale", scale, ("samples", "entries"))
         _checks.check_choice("predict_with", predict_with, ("teacher", "student"))
-        if trials_at_once > 1 and order == "second":
-            raise ValueError(
-                f"`trials_at_once` is {trials_at_once}; it must be 1 for order='second', whose "
-                "trial steps are taken one after the other"
-            )
-        self.trial_lr, self.meta_weight = trial_lr, meta_weight
+        check_at_once("trials_at_once", trials_at_once, order)
+        self.trial_lr, self.meta_weight, self.trials_at_once = trial_lr, meta_weight, trials_at_once
         self.trials, self.replaced, self.neighbours = trials, replaced, neighbours
         self.order, self.update, self.scale = order, update, scale
         self.ramp_steps, self.decay, self.ramp_decay = ramp_steps, decay, ramp_decay
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
-        self.trials_at_once = trials_at_once
         self.smallest_batch = neighbours + 1
-        self.feature_network = copy_of(feature_network).requires_grad_(False).eval()
-        self.networks = (self.feature_network,)  # the teacher runs in the place of `model`
+        self.mentor = copy_of(mentor).requires_grad_(False).eval()
+        self.networks = (self.mentor,)  # the teacher runs in the place of `model`
         self.teacher = WeightAverage(model)  # and the number of steps taken
         self._generator = seeding.generator(seed, "synthetic labels")
 
@@ -185,33 +179,22 @@ class MLNT(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
-        logits = logits_of(model, train.x)
+        loss = losses.cross_entropy(logits_of(model, train.x), train.y)
         self._move_teacher(model, train.x.device)
-        loss = losses.cross_entropy(logits, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
     def target(self, model: nn.Module, forward: bilevel.ForwardPass) -> tuple[Tensor, Tensor]:
-        """What the trial networks shall agree with, (7.3), as log-probabilities (n, C), and the
-        features (n, D). The teacher borrows mode and buffers of `model`, and repeats the random
-        numbers of `forward`, its pass over the batch.
-        """
-        average: dict[str, Tensor] = dict(self.teacher.module.named_parameters())
-        self.feature_network.eval()  # also where `train` was called on the method
-        with torch.no_grad(), bilevel.same_random_numbers(forward):
-            log_q = logits_of(bilevel.with_parameters(model, average), forward.x).log_softmax(1)
-            mentor, features = with_features(self.feature_network, forward.x)
-        if self.teacher_share < 1:
-            both = self.teacher_share, 1 - self.teacher_share
-            made = from_host(lambda: torch.tensor(both, dtype=torch.float64), log_q.device)
-            shares = made.to(log_q.dtype)[:, None, None]
-            log_q = (shares.log() + torch.stack([log_q, mentor.log_softmax(1)])).logsumexp(0)
-        return log_q, features
+        """What the trial networks shall agree with, see `mixed_target`."""
+        self.mentor.eval()  # also where `train` was called on the method
+        teacher, share = self.teacher.module, self.teacher_share
+        return mixed_target(model, forward, teacher, self.mentor, share=share)
 
     def meta_gradient(
         self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, log_q: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradient of the mean divergence after a trial step on each set of labels, (7.5).
+        """Gradient of the mean divergence after a trial step on each set of labels, (7.5), by
+        parameter name, and that divergence, detached.
 
         Parameters
         ----------
@@ -221,11 +204,6 @@ class MLNT(Method):
             Synthetic labels.
         log_q : Tensor, shape (n, C)
             From `target`.
-
-        Returns
-        -------
-        gradient, meta_loss : dict of str to Tensor, and Tensor of shape ()
-            The gradient by parameter name; the mean divergence, detached.
         """
 
         def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
@@ -234,22 +212,16 @@ class MLNT(Method):
             )
 
         sets = labels if self.trial_lr > 0 else labels[:1]
-        mean = {name: torch.zeros_like(p) for name, p in bilevel.parameters(model).items()}
-        meta_loss = log_q.new_zeros(())
-        for some in sets.split(self.trials_at_once):
-            if len(some) > 1:
-                gradient, value = bilevel.trial_gradients(
-                    model, forward, losses.cross_entropy, some, divergence, lr=self.trial_lr
-                )
-            else:
-                trial_loss = partial(losses.cross_entropy, labels=some[0])  # (7.2)
-                gradient, value = bilevel.trial_gradient(
-                    model, forward, trial_loss, divergence, lr=self.trial_lr, order=self.order
-                )
-            for name, g in gradient.items():
-                mean[name] += g / len(sets)  # (7.5)
-            meta_loss += value / len(sets)
-        return mean, meta_loss
+        return bilevel.mean_trial_gradient(  # (7.2), (7.5)
+            model,
+            forward,
+            losses.cross_entropy,
+            sets,
+            divergence,
+            lr=self.trial_lr,
+            order=self.order,
+            at_once=self.trials_at_once,
+        )
 
     def predictor(self, model: nn.Module) -> nn.Module:
         """The teacher, or the student; before the first step the student, for there is no other."""

@@ -1,4 +1,4 @@
-"""MSLG: one learnable label per sample, moved so that a trial step helps clean data (chapter 6).
+"""MSLG: one learnable label per sample, moved so that a virtual step helps clean data (chapter 6).
 
 G. Algan, I. Ulusoy, "Meta Soft Label Generation for Noisy Labels", ICPR 2020.
 
@@ -37,7 +37,7 @@ class MSLG(Method):
     num_classes : int
         C.
     virtual_lr : float
-        alpha, the size of the trial step. Released: 0.5, with ``scale="entries"``.
+        alpha, the size of the virtual step. Released: 0.5, with ``scale="entries"``.
     label_lr : float
         beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
         stay, which leaves the inner loss alone as the method (see Notes).
@@ -182,7 +182,7 @@ class MSLG(Method):
     def label_gradient(
         self, model: nn.Module, forward: bilevel.ForwardPass, label_logits: Tensor, meta: Batch
     ) -> bilevel.Hypergradient:
-        """Derivative by the batch's label logits of the meta loss after a trial step, (6.2-6.4).
+        """Derivative by the batch's label logits of the meta loss after a virtual step, (6.2-6.4).
 
         For the prediction first it is alpha times the tangent of the *probabilities* along the
         outer gradient, times the loss' scale: labels move as the prediction itself would in a

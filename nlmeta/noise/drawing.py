@@ -42,6 +42,14 @@ def corrupt(labels: Array, transition: Array, *, generator: torch.Generator) -> 
     ValueError
         If a label is outside 0 to C-1, `transition` is no transition matrix, or `generator` is
         not on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise, seeding
+    >>> labels, draw = torch.tensor([0, 1, 2, 0, 1, 2]), seeding.generator(0, "noise")
+    >>> noise.corrupt(labels, noise.symmetric(3, 0.5), generator=draw)
+    tensor([0, 2, 2, 2, 2, 2])
     """
     labels, transition = as_tensor("labels", labels), as_tensor("transition", transition)
     _checks.check_transition("transition", transition)
@@ -73,6 +81,14 @@ def corrupt_by_probabilities(probabilities: Array, *, generator: torch.Generator
     ------
     ValueError
         If a row is no distribution or `generator` is not on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise, seeding
+    >>> probabilities = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    >>> noise.corrupt_by_probabilities(probabilities, generator=seeding.generator(0, "noise"))
+    tensor([0, 1, 1])
     """
     probabilities = as_tensor("probabilities", probabilities)
     check_distributions("probabilities", probabilities)
@@ -100,6 +116,15 @@ def empirical_transition(true_labels: Array, given_labels: Array, num_classes: i
     ------
     ValueError
         If labels lie outside 0 to C-1 or the two tensors differ in length.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise
+    >>> true, given = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 0])
+    >>> noise.empirical_transition(true, given, 2)
+    tensor([[0.7500, 0.2500],
+            [0.5000, 0.5000]], dtype=torch.float64)
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     true_labels = as_tensor("true_labels", true_labels)

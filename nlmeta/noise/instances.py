@@ -82,6 +82,16 @@ def instance_dependent(
     ------
     ValueError
         If an argument is outside its range, or `x` is not normalised and `raw` is False.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise, seeding
+    >>> x, labels = torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1])
+    >>> draw = seeding.generator(0, "noise map")
+    >>> noise.instance_dependent(x, labels, 3, 0.5, generator=draw)
+    tensor([[0.4163, 0.0622, 0.5215],
+            [0.1365, 0.5494, 0.3141]], dtype=torch.float64)
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     _checks.check_rate("rate", rate)
@@ -157,6 +167,14 @@ def feature_dependent(
     UserWarning
         If no entry is above e / (e + C - 1), the largest that softmax can make of
         probabilities: softmax was then probably applied twice.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise
+    >>> predictions = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    >>> noise.feature_dependent(predictions, torch.tensor([0, 0, 1]), 0.34)  # the least sure one
+    tensor([0, 1, 1])
     """
     _checks.check_rate("rate", rate)
     predictions, labels = as_tensor("predictions", predictions), as_tensor("labels", labels)

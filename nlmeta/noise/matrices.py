@@ -80,6 +80,16 @@ def symmetric(
     ------
     ValueError
         If an argument is outside its range.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> noise.symmetric(3, 0.5)
+    tensor([[0.5000, 0.2500, 0.2500],
+            [0.2500, 0.5000, 0.2500],
+            [0.2500, 0.2500, 0.5000]], dtype=torch.float64)
+    >>> round(noise.flip_rate(noise.symmetric(10, 0.5, convention="inclusive")), 2)
+    0.45
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     _checks.check_rate("rate", rate)
@@ -115,6 +125,14 @@ def asymmetric(num_classes: int, rate: float, class_map: Mapping[int, int]) -> T
     ------
     ValueError
         If an argument is outside its range, or a class is mapped to itself.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> noise.asymmetric(3, 0.25, {2: 0})
+    tensor([[1.0000, 0.0000, 0.0000],
+            [0.0000, 1.0000, 0.0000],
+            [0.2500, 0.0000, 0.7500]], dtype=torch.float64)
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     _checks.check_rate("rate", rate)
@@ -149,6 +167,14 @@ def pair(num_classes: int, rate: float) -> Tensor:
     ------
     ValueError
         If an argument is outside its range.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> noise.pair(3, 0.25)
+    tensor([[0.7500, 0.2500, 0.0000],
+            [0.0000, 0.7500, 0.2500],
+            [0.2500, 0.0000, 0.7500]], dtype=torch.float64)
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     return asymmetric(num_classes, rate, {i: (i + 1) % num_classes for i in range(num_classes)})
@@ -179,6 +205,14 @@ def one_target(num_classes: int, rate: float, *, generator: torch.Generator) -> 
     ------
     ValueError
         If an argument is outside its range or `generator` is not on the CPU.
+
+    Examples
+    --------
+    >>> from nlmeta import noise, seeding
+    >>> noise.one_target(3, 0.25, generator=seeding.generator(0, "noise map"))
+    tensor([[0.7500, 0.2500, 0.0000],
+            [0.0000, 0.7500, 0.2500],
+            [0.0000, 0.2500, 0.7500]], dtype=torch.float64)
     """
     _checks.check_count("num_classes", num_classes, minimum=2)
     check_generator(generator)
@@ -218,6 +252,15 @@ def superclass(
     ------
     ValueError
         If an argument is outside its range.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> noise.superclass([0, 0, 1, 0], 0.5)
+    tensor([[0.5000, 0.5000, 0.0000, 0.0000],
+            [0.0000, 0.5000, 0.0000, 0.5000],
+            [0.0000, 0.0000, 1.0000, 0.0000],
+            [0.5000, 0.0000, 0.0000, 0.5000]], dtype=torch.float64)
     """
     _checks.check_rate("rate", rate)
     _checks.check_choice("target", target, ("next", "uniform"))
@@ -263,6 +306,13 @@ def consecutive_blocks(num_classes: int, rate: float) -> Tensor:
     ------
     ValueError
         If an argument is outside its range.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> transition = noise.consecutive_blocks(10, 0.25)
+    >>> [row.argmin().item() for row in (transition - 0.25).abs()]  # where each class is sent
+    [1, 2, 3, 4, 0, 6, 7, 8, 9, 5]
     """
     _checks.check_count("num_classes", num_classes, minimum=5)
     if num_classes % 5:
@@ -291,6 +341,13 @@ def flip_rate(
     ------
     ValueError
         If `transition` is no transition matrix or the frequencies do not fit it.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> transition = noise.asymmetric(3, 0.5, {2: 0})
+    >>> noise.flip_rate(transition, [1, 1, 2])  # half of the samples are of class 2
+    0.25
     """
     transition = as_tensor("transition", transition)
     _checks.check_transition("transition", transition)

@@ -145,6 +145,14 @@ def make_transition(
     ------
     ValueError
         If `kind` is unknown, lacks what it needs, or would ignore a rate, a map or groups.
+
+    Examples
+    --------
+    >>> from nlmeta import noise
+    >>> noise.make_transition("pair", 3, 0.25)
+    tensor([[0.7500, 0.2500, 0.0000],
+            [0.0000, 0.7500, 0.2500],
+            [0.2500, 0.0000, 0.7500]], dtype=torch.float64)
     """
     _checks.check_choice("kind", kind, KINDS)
     _checks.check_rate("rate", rate)
@@ -220,6 +228,16 @@ def inject(
     ------
     ValueError
         If `kind` is unknown, lacks what it needs or would ignore an argument.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise
+    >>> corruption = noise.inject("symmetric", torch.tensor([0, 1, 2, 0, 1, 2]), 3, 0.5, seed=0)
+    >>> corruption.labels
+    tensor([0, 2, 2, 2, 2, 2])
+    >>> corruption.changed.sum()
+    tensor(3)
     """
     _checks.check_choice("kind", kind, (*KINDS, "instance-dependent", "feature-dependent"))
     _check_needs(kind, class_map=class_map, groups=groups, x=x, predictions=predictions)
@@ -284,6 +302,16 @@ def describe(
     ------
     ValueError
         If labels lie outside 0 to C-1, differ in number or are none, or `kind` is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import noise
+    >>> found = noise.describe(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 2)
+    >>> found.changed
+    tensor([False,  True, False, False])
+    >>> found.manifest["actual_rate"]
+    0.25
     """
     _checks.check_choice("kind", kind, CONVENTIONS)
     true_labels = as_tensor("true_labels", true_labels)

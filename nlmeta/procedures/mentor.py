@@ -115,7 +115,7 @@ def mlnt_iterations(
     epochs: int,
     seed: int,
     iterations: int = 3,
-    feature_epochs: int = 10,
+    mentor_epochs: int = 10,
     **options: Any,
 ) -> list[Iteration]:
     """Train again and again from scratch, each time on what the last mentor leaves.
@@ -129,11 +129,11 @@ def mlnt_iterations(
     make_model : callable
         Returns a new network.
     make_method : callable
-        ``make_method(model, adviser, iteration)`` returns the method for iteration 1, 2, ... Its
-        adviser is the feature network, later the mentor. For MLNT::
+        ``make_method(model, mentor, iteration)`` returns the method for iteration 1, 2, ... The
+        first mentor is trained by plain cross-entropy. For MLNT::
 
-            lambda model, adviser, i: MLNT(
-                model, adviser, teacher_share=1.0 if i == 1 else 0.5, trial_lr=1.0, ...
+            lambda model, mentor, i: MLNT(
+                model, mentor, teacher_share=1.0 if i == 1 else 0.5, trial_lr=1.0, ...
             )
     split : Split
         With a validation part.
@@ -145,10 +145,10 @@ def mlnt_iterations(
         As for `nlmeta.fit`, in each iteration.
     iterations : int
         Default 3, the paper's from second hand.
-    feature_epochs : int
-        Of plain cross-entropy on all samples, for the feature network. Default 10.
+    mentor_epochs : int
+        Epochs of plain cross-entropy on all samples for the first mentor. Default 10.
     **options
-        Further arguments of `nlmeta.fit`, the feature network's training included.
+        Further arguments of `nlmeta.fit`, the first mentor's training included.
 
     Returns
     -------
@@ -160,18 +160,18 @@ def mlnt_iterations(
         raise ValueError("`split` has an empty validation part; the mentor is chosen by it")
     if "checkpoint" in options:
         raise ValueError("`checkpoint` names one file, and there are several runs; leave it out")
-    plain = fit(CrossEntropy(), make_model(), split, epochs=feature_epochs, seed=seed, **options)
-    adviser, stopped = plain.model, not plain.finished
+    plain = fit(CrossEntropy(), make_model(), split, epochs=mentor_epochs, seed=seed, **options)
+    mentor, stopped = plain.model, not plain.finished
     kept = torch.ones(len(split.train), dtype=torch.bool, device=split.train.y.device)
     done: list[Iteration] = []
     while len(done) < iterations and not stopped:
         if done:
-            kept = kept_by_mentor(adviser, split, threshold)
+            kept = kept_by_mentor(mentor, split, threshold)
         model = make_model()
-        method = make_method(model, adviser, len(done) + 1)
+        method = make_method(model, mentor, len(done) + 1)
         result = fit(method, model, split.keep(kept), epochs=epochs, seed=seed, **options)
         done.append(_judged(result, kept, split))
-        adviser, stopped = done[-1].mentor, not result.finished
+        mentor, stopped = done[-1].mentor, not result.finished
     return done
 
 
