@@ -2,8 +2,10 @@
 
 import copy
 import functools
+import random
 import re
 
+import numpy as np
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
@@ -107,12 +109,23 @@ def gap(one, two):
     return max((one[name] - two[name]).abs().max().item() for name in one)
 
 
+def size(state):
+    """The largest number in a state of tensors."""
+    return max(value.abs().max().item() for value in state.values())
+
+
 def assert_same_run(one, two):
     """Two results of `fit` are equal bit for bit; only the seconds may differ."""
     histories = [result.history.drop(columns="seconds") for result in (one, two)]
     assert_frame_equal(*histories, check_exact=True)
     assert_same(one.model, two.model)
     assert_same(one.method, two.method)
+
+
+def global_state():
+    """Where the global generators of PyTorch, Python and NumPy stand."""
+    numpy_state = np.random.get_state()  # noqa: NPY002, the old generators are what is watched
+    return torch.get_rng_state().tolist(), random.getstate(), str(numpy_state)
 
 
 # runs that stop, and calls that are refused
