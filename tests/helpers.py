@@ -27,16 +27,21 @@ def digits(seed=3, *, meta_size=20, validation_size=0, test_size=1600, rate=0.5)
     return data.load("digits", rate=rate, seed=seed, **sizes)
 
 
+def seeded(seed):
+    """A generator of random numbers."""
+    return torch.Generator().manual_seed(seed)
+
+
 def batch(n=7, *, seed=0, dtype=torch.float64, labels=LABELS):
     """Images of noise, 8 x 8, with the first n of the labels and ids from 0."""
-    g = torch.Generator().manual_seed(seed)
+    g = seeded(seed)
     x = torch.randn(n, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
     return Batch(x, labels[:n], torch.arange(n))
 
 
 def problem(seed=3, n=8, dtype=torch.float64):
     """A noisy batch in three unequal classes and six meta samples."""
-    g = torch.Generator().manual_seed(seed)
+    g = seeded(seed)
     x = torch.randn(n, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
     y = torch.tensor([0, 0, 2, 1, 0, 2, 0, 0])[:n]
     meta_x = torch.randn(6, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)

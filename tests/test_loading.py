@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch.testing import assert_close
 
@@ -52,11 +53,6 @@ def annotated(**annotations):
 
 def split(published=None, **options):
     return make_split(published or source(), **{"seed": 3, **options})
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def rows_of(made, origin):

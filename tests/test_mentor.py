@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-import re
 
 import pytest
 import torch
-from helpers import same, weights
+from helpers import refused, same, weights
 from torch import nn
 
 from nlmeta import EMA, CrossEntropy, data, fit, metrics
@@ -27,11 +26,6 @@ def split(seed=3):
 
 def network(seed=1):
     return MLP(64, 10, (16,), seed=seed)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 class Certain(nn.Module):

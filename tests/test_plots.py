@@ -1,7 +1,6 @@
 """Tests of nlmeta.plots: what a figure says, not how it looks."""
 
 import itertools
-import re
 import runpy
 
 import matplotlib as mpl
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refused
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -248,11 +248,6 @@ def test_panels_repeat_the_comparison_for_each_value_of_a_column():
     assert isinstance(figure, Figure)
     assert [ax.get_title() for ax in figure.axes] == ["pair", "symmetric"]
     assert texts(figure.axes[1]) == ["+5.0 ± 3.0", "-10.0 ± 0.0"]
-
-
-def refused(text, call):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        call()
 
 
 def test_refuses_a_matrix_that_is_not_square_and_names_that_do_not_fit():

@@ -2,13 +2,12 @@
 
 import copy
 import dataclasses
-import re
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import digits, weights
+from helpers import digits, refused, weights
 from pandas.testing import assert_frame_equal, assert_series_equal
 from torch.testing import assert_close
 
@@ -23,11 +22,6 @@ HERE = {"jobs": 1, **QUIET}  # in this process, where the test can watch
 
 def network(seed=1):
     return MLP(64, 10, (8,), seed=seed)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def garbage(clean):

@@ -3,11 +3,10 @@
 import copy
 import functools
 import math
-import re
 
 import pytest
 import torch
-from helpers import assert_same, cnn, digits, mlp, weights
+from helpers import assert_same, cnn, digits, mlp, refused, weights
 from torch import nn
 from torch.testing import assert_close
 
@@ -19,11 +18,6 @@ from nlmeta.seeding import generator
 
 def inputs(n=25):
     return digits().test.x[:n]
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 # the score
