@@ -364,7 +364,7 @@ def test_official_preset_is_the_released_codes_step():
     """All four switches at once: logits, reset, columns, sums; T and the network's step."""
     train, meta = data()
     model = MLP(64, 3, (16,), seed=5).double()
-    preset = dict(presets.MLC_OFFICIAL_CIFAR10)
+    preset = dict(presets.MLC_CIFAR10.method)
     want, slopes = literal_official_step(
         model, train, meta, alpha=preset["virtual_lr"], eta=preset["transition_lr"]
     )

@@ -342,8 +342,8 @@ def test_labels_of_digits_return_to_the_truth():
     split = data.load("digits", noise="symmetric", rate=0.5, seed=11)
     model = MLP(64, 10, seed=11)
     fit(CrossEntropy(), model, split, epochs=8, seed=11, schedule="constant", progress=False)
-    method = MSLG(split.train.y, 10, **presets.MSLG_DIGITS)
-    fit(method, model, split, epochs=42, seed=11, progress=False, **presets.MSLG_DIGITS_TRAINING)
+    method = MSLG(split.train.y, 10, **presets.MSLG_DIGITS.method)
+    fit(method, model, split, epochs=42, seed=11, progress=False, **presets.MSLG_DIGITS.training)
     recovery = metrics.label_recovery(method.soft_labels(), split.train.y, split.true_labels)
     assert recovery["recovered"] > 0.6
     assert recovery["destroyed"] < 0.15
@@ -411,7 +411,7 @@ def test_memory_files_that_cannot_be_are_refused_by_name(tmp_path):
 
 def test_official_preset_has_the_released_step():
     """alpha beta / (n C) of CIFAR-10: 1.5625 for batches of 128 in ten classes."""
-    preset = presets.MSLG_OFFICIAL_CIFAR10
+    preset = presets.MSLG_CIFAR10.method
     assert preset["virtual_lr"] * preset["label_lr"] / (128 * 10) == 1.5625
     assert MSLG(torch.tensor([0, 3]), 10, **preset).soft_labels()[0, 0] == pytest.approx(
         0.99959, abs=1e-5

@@ -1,50 +1,158 @@
 """Tests of nlmeta.presets: frozen, usable as they are, and the values of the released code."""
 
+import ast
 import inspect
+import re
+from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, data, fit, methods, models, presets
+from nlmeta.presets.base import PARTS
 
-PRESETS = {name: getattr(presets, name) for name in presets.__all__ if name.isupper()}
-every_preset = pytest.mark.parametrize("name", PRESETS)
+every_preset = pytest.mark.parametrize("name", presets.ALL)
+
+
+def names_with(part):
+    """The presets that have values in this part."""
+    return [name for name, preset in presets.ALL.items() if getattr(preset, part)]
+
+
+def files():
+    """The text of each file of the package, parsed."""
+    folder = Path(inspect.getfile(presets)).parent
+    return [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.py"))]
 
 
 def test_there_are_presets_and_all_are_listed():
-    written = {name for name in vars(presets) if name.isupper()}
-    assert set(PRESETS) == written == set(presets.__all__)
-    assert "MLC_OFFICIAL_CIFAR10" in PRESETS
+    there = {name for name, value in vars(presets).items() if isinstance(value, presets.Preset)}
+    listed = {name for name in presets.__all__ if name.isupper()} - {"ALL"}
+    assert set(presets.ALL) == there == listed
+    assert all(presets.ALL[name] is getattr(presets, name) for name in presets.ALL)
+    assert "MLC_CIFAR10" in presets.ALL
+
+
+def test_presets_are_written_out_and_each_is_handed_out():
+    """Each is a call with keywords, in which nothing is decided."""
+    written = {}
+    for statement in (statement for tree in files() for statement in tree.body):
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+            written[statement.targets[0].id] = statement.value
+    assert set(written) == set(presets.ALL)
+    for name, call in written.items():
+        assert ast.unparse(call.func) == "Preset", name
+        assert not call.args, name
+        decided = (ast.IfExp, ast.BoolOp, ast.DictComp)
+        assert not any(isinstance(node, decided) for node in ast.walk(call)), name
 
 
 @every_preset
 def test_a_preset_cannot_be_changed(name):
-    preset = PRESETS[name]
-    key = next(iter(preset))
+    preset = presets.ALL[name]
+    with pytest.raises(AttributeError, match="cannot assign to field"):
+        preset.method = {}
+    for part in (*PARTS, "remarks"):
+        values = getattr(preset, part)
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            values["lr"] = 0
+        with pytest.raises(TypeError, match="does not support item deletion"):
+            del values["lr"]
     with pytest.raises(TypeError, match="does not support item assignment"):
-        preset[key] = 0
-    with pytest.raises(TypeError, match="does not support item deletion"):
-        del preset[key]
+        presets.ALL[name] = preset
+
+
+def test_a_preset_holds_a_copy_of_what_it_was_given():
+    given = {"lr": 0.1}
+    preset = presets.Preset(certainty="ours", source="Found here.", training=given)
+    given["lr"] = 0.2
+    assert preset.training == {"lr": 0.1}
 
 
 @every_preset
 def test_a_preset_holds_plain_values(name):
     plain = (bool, int, float, str, tuple)
-    assert all(isinstance(value, plain) for value in PRESETS[name].values())
+    values = [v for part in PARTS for v in getattr(presets.ALL[name], part).values()]
+    assert values
+    assert all(isinstance(value, plain) for value in values)
 
 
 @every_preset
-def test_the_source_of_a_preset_stands_in_the_comment_above_it(name):
-    """published, code, port or ours: who found the numbers."""
-    lines = inspect.getsource(presets).splitlines()
-    (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
-    comment = []
-    while lines[at - 1].startswith("#"):
-        at -= 1
-        comment.insert(0, lines[at])
-    assert comment
-    assert comment[0].startswith(("#: published.", "#: code.", "#: port.", "#: ours."))
+def test_a_preset_says_how_sure_it_is_and_where_it_is_from(name):
+    """published, code, port or ours: who found the numbers; sentences say how."""
+    preset = presets.ALL[name]
+    assert preset.certainty in get_args(presets.Certainty)
+    for sentence in (preset.source, *preset.remarks.values()):
+        assert sentence.endswith(".")
+        assert "  " not in sentence
+    assert (preset.certainty == "code") == (preset.commit is not None)
+    if preset.commit is not None:
+        assert re.fullmatch("[0-9a-f]{7}", preset.commit)
+        assert date(2018, 1, 1) < date.fromisoformat(preset.date) < date(2026, 1, 1)
+
+
+def test_a_preset_of_the_digits_is_ours_and_no_other_is():
+    ours = {name for name, preset in presets.ALL.items() if preset.certainty == "ours"}
+    assert ours == {name for name in presets.ALL if name.endswith("DIGITS")}
+    port = {name for name, preset in presets.ALL.items() if preset.certainty == "port"}
+    assert port == {"MLNT_CIFAR10"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"certainty": "read"}, "`certainty` is 'read'; it must be one of 'published'"),
+        ({"source": ""}, "`source` is empty; it must say what was read or how values were found"),
+        (
+            {"remarks": {"training.rate": "No."}},
+            "`remarks` has the key 'training.rate'; this",
+        ),
+        ({"remarks": {"method": "No."}}, "`remarks` has the key 'method'; this preset has no such"),
+        ({"remarks": {"lr": "No."}}, "`remarks` has the key 'lr'; this preset has no such value"),
+        ({"remarks": {"source": "No."}}, "`remarks` has the key 'source'; this preset has no such"),
+        ({"commit": "709fe1c"}, "`commit` is '709fe1c' and `date` is None; each needs the other"),
+        ({"date": "2020-10-06"}, "`commit` is None and `date` is '2020-10-06'; each needs the oth"),
+        (
+            {"commit": "709FE1C", "date": "2020-10-06"},
+            "`commit` is '709FE1C'; it must be 7 hexadecimal digits",
+        ),
+        (
+            {"commit": "709fe1c", "date": "6 Oct 2020"},
+            "`date` is '6 Oct 2020'; it must be a date such as '2020-10-06'",
+        ),
+    ],
+)
+def test_a_preset_whose_source_does_not_hold_together_is_refused(wrong, text):
+    right = {
+        "certainty": "code",
+        "source": "A repository.",
+        "training": {"lr": 0.1},
+        "remarks": {"training": "After a warm-up.", "training.lr": "On the sum."},
+    }
+    assert presets.Preset(**right).training["lr"] == 0.1
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
+        presets.Preset(**{**right, **wrong})
+
+
+def test_the_table_has_a_row_for_each_preset_and_all_of_its_values():
+    table = presets.table().set_index("name")
+    assert list(table.index) == list(presets.ALL)
+    assert list(table.columns) == ["certainty", "source", "commit", "date", "values"]
+    for name, preset in presets.ALL.items():
+        row = table.loc[name]
+        assert row["certainty"] == preset.certainty
+        assert row["source"] == preset.source
+        for key in ("commit", "date"):
+            here = getattr(preset, key)
+            assert row[key] == here if here is not None else table[key].isna()[name]
+        for part in PARTS:
+            assert (f"{part}: " in row["values"]) == bool(getattr(preset, part))
+            assert all(f"{k}={v!r}" in row["values"] for k, v in getattr(preset, part).items())
+    assert table["values"]["MLC_DIGITS"] == "method: virtual_lr=0.1, transition_lr=30.0"
+    assert table["values"]["MSLG_DIGITS"].startswith("method: virtual_lr=0.5, label_lr=2000.0, k=5")
+    assert "'entries'; training: batch_size=64, " in table["values"]["MSLG_DIGITS"]
 
 
 NETWORK = models.MLP(64, 10, (4,), seed=2)
@@ -54,24 +162,26 @@ METHODS = {
     "MLNT": lambda preset: MLNT(NETWORK, NETWORK, seed=2, **preset),
     "CLID": lambda preset: CLIDMU(methods.WeightNet(seed=2), **preset),
 }
-FOR_FIT = [name for name in PRESETS if name.endswith("_TRAINING")]
-FOR_READERS = [name for name in PRESETS if name.endswith("_PROTOCOL")]
-FOR_DATA = [name for name in PRESETS if name.endswith("_DATA")]
-FOR_METHODS = sorted(set(PRESETS) - {"DIGITS", *FOR_FIT, *FOR_READERS, *FOR_DATA})
 
 
-@pytest.mark.parametrize("name", FOR_METHODS)
+@pytest.mark.parametrize("name", names_with("method"))
 def test_a_preset_goes_into_its_method_as_it_is(name):
-    settings = METHODS[name.partition("_")[0]](PRESETS[name]).settings
-    assert {key: settings[key] for key in PRESETS[name]} == dict(PRESETS[name])
+    preset = presets.ALL[name].method
+    settings = METHODS[name.partition("_")[0]](preset).settings
+    assert {key: settings[key] for key in preset} == dict(preset)
 
 
-@pytest.mark.parametrize("name", FOR_FIT)
+def test_every_preset_but_the_training_of_the_digits_is_of_a_method():
+    assert {*presets.ALL} - {*names_with("method")} == {"DIGITS"}
+
+
+@pytest.mark.parametrize("name", names_with("training"))
 def test_a_training_preset_goes_into_fit_as_it_is(name):
     split = data.load("digits", seed=2, meta_size=10, test_size=1700, validation_size=0)
     short = {"epochs": 1, "warmup_epochs": 0, "seed": 2, "progress": False, "device": "cpu"}
     model = models.MLP(64, 10, (4,), seed=2)
-    assert fit(CrossEntropy(), model, split, **{**PRESETS[name], **short}).finished
+    training = {**presets.ALL[name].training, **short}
+    assert fit(CrossEntropy(), model, split, **training).finished
 
 
 def published(n):
@@ -80,12 +190,13 @@ def published(n):
     return data.Part(x, torch.arange(n) % 10)
 
 
-@pytest.mark.parametrize("name", ["MLC_OFFICIAL_CIFAR10_DATA", "MSLG_OFFICIAL_CIFAR10_DATA"])
+@pytest.mark.parametrize("name", ["MLC_CIFAR10", "MSLG_CIFAR10"])
 def test_the_released_meta_sets_of_cifar10_are_test_images_and_leave_the_test_part(name):
     source = data.Source(
         "cifar10", tuple("abcdefghij"), published(50_000), published(10_000), False, "us"
     )
-    split = data.make_split(source, noise="one-target", rate=0.4, seed=2, **PRESETS[name])
+    options = presets.ALL[name].data
+    split = data.make_split(source, noise="one-target", rate=0.4, seed=2, **options)
     assert split.origins["meta"] == split.origins["test"] == "test"
     sizes = [len(part) for part in (split.train, split.meta, split.validation, split.test)]
     assert sizes == [50_000, *((500, 0, 9_500) if name.startswith("MLC") else (4_000, 0, 5_000))]
@@ -103,52 +214,65 @@ def test_the_released_meta_set_of_clothing1m_is_the_whole_validation_part():
         validation=published(14_313),
         clean_train=published(300),
     )
-    split = data.make_split(clothing, seed=2, **PRESETS["MSLG_OFFICIAL_CLOTHING1M_DATA"])
+    split = data.make_split(clothing, seed=2, **presets.MSLG_CLOTHING1M.data)
     assert len(split.meta) == 14_313
     assert len(split.validation) == 0
     assert len(split.train) == 500
 
 
-@pytest.mark.parametrize("name", FOR_READERS)
+def test_the_released_habits_of_loading_are_all_tried_above():
+    assert names_with("data") == ["MLC_CIFAR10", "MSLG_CIFAR10", "MSLG_CLOTHING1M"]
+
+
+@pytest.mark.parametrize("name", names_with("protocol"))
 def test_a_protocol_stands_beside_the_settings_that_it_explains(name):
-    """It says nothing that method or `fit` take, except where their preset has no room for it."""
-    partner = name.removesuffix("_PROTOCOL")
-    partners = [other for other in PRESETS if other != name and other.startswith(partner)]
-    family = partner.replace("_CLOTHING1M", "").replace("_CIFAR10", "")
-    assert partners or any(other.startswith(family) for other in FOR_METHODS)
-    for other in partners:
-        assert not set(PRESETS[name]) & set(PRESETS[other])
-    assert "network" in PRESETS[name]
+    """It says nothing that method or `fit` take, except where their part has no room for it."""
+    preset = presets.ALL[name]
+    for other in (preset.method, preset.training, preset.data):
+        assert not set(preset.protocol) & set(other)
+    assert preset.method
+    assert "network" in preset.protocol
+
+
+def test_each_preset_of_a_release_has_a_protocol():
+    released = [name for name, preset in presets.ALL.items() if preset.certainty != "ours"]
+    assert names_with("protocol") == released
 
 
 def test_each_of_the_four_methods_has_what_its_release_does():
     for method in ("MLC", "MSLG", "MLNT", "CLID_MU"):
-        assert any(name.startswith(f"{method}_OFFICIAL") for name in FOR_METHODS), method
+        released = [name for name in presets.ALL if presets.ALL[name].certainty == "code"]
+        assert any(name.startswith(f"{method}_") for name in released), method
 
 
 def test_the_two_official_forms_of_mlnt_differ_in_the_order_of_their_gradient_alone():
-    first, last = presets.MLNT_OFFICIAL_2018_CLOTHING1M, presets.MLNT_OFFICIAL_HEAD_CLOTHING1M
-    assert {key for key in first if first[key] != last[key]} == {"order"}
-    assert (first["order"], last["order"]) == ("first", "second")
+    first, last = presets.MLNT_CLOTHING1M_2018, presets.MLNT_CLOTHING1M_HEAD
+    differing = {key for key in first.method if first.method[key] != last.method[key]}
+    assert differing == {"order"}
+    assert (first.method["order"], last.method["order"]) == ("first", "second")
+    assert set(first.method) == set(last.method)
+    assert (first.training, first.protocol) == (last.training, last.protocol)
+    assert first.date < last.date
 
 
 def test_the_preset_of_the_digits_goes_into_fit_as_it_is():
     split = data.load("digits", seed=2, meta_size=0, test_size=1700, validation_size=0)
     model = models.MLP(64, 10, (4,), seed=2)
-    result = fit(CrossEntropy(), model, split, epochs=1, seed=2, progress=False, **presets.DIGITS)
+    options = {"epochs": 1, "seed": 2, "progress": False}
+    result = fit(CrossEntropy(), model, split, **options, **presets.DIGITS.training)
     assert result.finished
 
 
 def test_the_defaults_of_fit_are_the_preset_of_the_digits():
     """`fit` documents its defaults as those of this preset."""
     parameters = inspect.signature(fit).parameters
-    for key, value in presets.DIGITS.items():
+    for key, value in presets.DIGITS.training.items():
         assert parameters[key].default == value, key
 
 
 def test_the_official_preset_of_mlc_has_every_switch_of_the_released_code():
     """Logits, T forgotten at each step, columns normalised, losses summed; alpha and eta."""
-    assert dict(presets.MLC_OFFICIAL_CIFAR10) == {
+    assert dict(presets.MLC_CIFAR10.method) == {
         "virtual_lr": 1e-3,
         "transition_lr": 0.11,
         "space": "logit",
@@ -157,7 +281,7 @@ def test_the_official_preset_of_mlc_has_every_switch_of_the_released_code():
         "reduction": "sum",
         "q_floor": 0.0,
     }
-    assert dict(presets.MLC_OFFICIAL_CIFAR10_TRAINING) == {
+    assert dict(presets.MLC_CIFAR10.training) == {
         "batch_size": 64,
         "lr": 1e-4,
         "momentum": 0.9,
@@ -169,20 +293,21 @@ def test_the_official_preset_of_mlc_has_every_switch_of_the_released_code():
 def test_each_official_switch_differs_from_the_textbook_default():
     defaults = inspect.signature(MLC).parameters
     for switch in ("space", "keep_transition", "normalise", "reduction", "q_floor"):
-        assert presets.MLC_OFFICIAL_CIFAR10[switch] != defaults[switch].default
+        assert presets.MLC_CIFAR10.method[switch] != defaults[switch].default
 
 
 def test_the_digits_preset_of_mlc_is_the_textbook_form():
-    assert set(presets.MLC_DIGITS) == {"virtual_lr", "transition_lr"}
+    assert set(presets.MLC_DIGITS.method) == {"virtual_lr", "transition_lr"}
 
 
 def test_one_mean_step_with_converted_rates_is_one_official_sum_step():
-    """The comments beside the numbers: 64 times the rate, weight decay divided by 64."""
-    n = presets.MLC_OFFICIAL_CIFAR10_TRAINING["batch_size"]
-    lr = presets.MLC_OFFICIAL_CIFAR10_TRAINING["lr"]
-    decay = presets.MLC_OFFICIAL_CIFAR10_TRAINING["weight_decay"]
-    assert 64 * presets.MLC_OFFICIAL_CIFAR10["virtual_lr"] == pytest.approx(0.064)
-    assert decay / 64 == pytest.approx(7.8e-6, abs=5e-8)  # as the comment rounds it
+    """The remarks on the numbers: 64 times the rate, weight decay divided by 64."""
+    preset = presets.MLC_CIFAR10
+    n, lr, decay = (preset.training[key] for key in ("batch_size", "lr", "weight_decay"))
+    assert 64 * preset.method["virtual_lr"] == pytest.approx(0.064)
+    assert "0.064 on the mean" in preset.remarks["method.virtual_lr"]
+    assert decay / 64 == pytest.approx(7.8e-6, abs=5e-8)  # as the remark rounds it
+    assert "7.8e-6 beside a mean loss" in preset.remarks["training.weight_decay"]
     draw = torch.Generator().manual_seed(3)
     weights = torch.randn(5, generator=draw, dtype=torch.float64)
     x = torch.randn(n, 5, generator=draw, dtype=torch.float64)
@@ -200,6 +325,11 @@ def test_one_mean_step_with_converted_rates_is_one_official_sum_step():
 
 
 def test_reading_the_presets_needs_no_other_module():
-    source = Path(inspect.getfile(presets)).read_text(encoding="utf-8")
-    assert "nlmeta." not in source.split('"""', 2)[2]
-    assert "if " not in source.split('"""', 2)[2]
+    nodes = [node for tree in files() for node in ast.walk(tree)]
+    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    }
+    ours = {name for name in imported if name.startswith("nlmeta")}
+    assert ours
+    assert all(name.startswith("nlmeta.presets.") for name in ours)

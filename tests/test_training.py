@@ -88,7 +88,7 @@ def test_plain_training_memorises_80_percent_of_the_wrong_labels_by_the_last_epo
     # 1,097 samples: the share of wrong labels is within five standard errors of a half.
     assert abs(noisy.wrong.double().mean().item() - 0.5) < 5 * math.sqrt(0.25 / len(noisy.train))
     model = MLP(64, 10, seed=seed)
-    options = {"epochs": 60, "seed": seed, "evaluate_every": 60, **presets.DIGITS}
+    options = {"epochs": 60, "seed": seed, "evaluate_every": 60, **presets.DIGITS.training}
     last = run(CrossEntropy(), model, split=noisy, **options).history.iloc[-1]
     assert last["epoch"] == 60
     assert last["memorised"] >= 0.8

@@ -11,7 +11,7 @@ file's.
 
 The defaults are the textbook form, forward correction with a T that is kept. The released code does
 something else in four places; each is a switch, and all of them together are
-``presets.MLC_OFFICIAL_CIFAR10``.
+``presets.MLC_CIFAR10``.
 """
 
 from typing import Literal

@@ -8,7 +8,7 @@ there; the network is then trained on the moved labels. Warm-up with plain cross
 training loop's business.
 
 The defaults are the paper's formulas. Its released code divides the inner loss by the number of
-classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_OFFICIAL_CIFAR10``.
+classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_CIFAR10``.
 """
 
 import os

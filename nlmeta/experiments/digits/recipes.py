@@ -97,7 +97,7 @@ def _train(
     network: nn.Module | None = None,
     **options: Any,
 ) -> Result:
-    given = {**presets.DIGITS, "evaluate_every": epochs, "progress": False, **options}
+    given = {**presets.DIGITS.training, "evaluate_every": epochs, "progress": False, **options}
     model = _network(seed) if network is None else network
     return fit(method, model, split, epochs=epochs, seed=seed, device="cpu", **given)
 
@@ -178,7 +178,7 @@ def _reweight(split: Split, seed: int, setting: Setting) -> Networks:
 
 def _co_teaching(split: Split, seed: int, setting: Setting) -> Networks:
     """Twice the work a step; the first network predicts."""
-    training: dict[str, Any] = dict(presets.DIGITS)
+    training: dict[str, Any] = dict(presets.DIGITS.training)
     ramp_steps = RAMP_EPOCHS * math.ceil(len(split.train) / training["batch_size"])
     method = CoTeaching(_network(seed + PEER), ramp_steps=ramp_steps, **setting)
     return {"Co-teaching": (_train(method, split, seed).model, {})}
@@ -193,7 +193,7 @@ def _elr(split: Split, seed: int, setting: Setting) -> Networks:
 
 
 def _mlc(split: Split, seed: int, setting: Setting, *, name: str, **switches: Any) -> Networks:
-    options = {**presets.MLC_DIGITS, **switches, **setting}
+    options = {**presets.MLC_DIGITS.method, **switches, **setting}
     method = MLC(10, **options)
     result = _train(method, split, seed, warmup_epochs=10)
     error = metrics.transition_error(method.transition.detach(), _matrix(split))
@@ -201,8 +201,8 @@ def _mlc(split: Split, seed: int, setting: Setting, *, name: str, **switches: An
 
 
 def _mslg(split: Split, seed: int, setting: Setting, *, name: str, **switches: Any) -> Networks:
-    options: dict[str, Any] = {**presets.MSLG_DIGITS, **switches}
-    training = dict(presets.MSLG_DIGITS_TRAINING)
+    options: dict[str, Any] = {**presets.MSLG_DIGITS.method, **switches}
+    training = dict(presets.MSLG_DIGITS.training)
     (training if "lr" in setting else options).update(setting)
     start = _train(CrossEntropy(), split, seed, epochs=8, schedule="constant").model
     method = MSLG(split.train.y, 10, **options)
@@ -247,7 +247,7 @@ def _meta_train(method: Method, split: Split, seed: int, **options: Any) -> Resu
 def _mlnt(split: Split, seed: int, setting: Setting, *, name: str, **switches: Any) -> Networks:
     features = _train(CrossEntropy(), split, seed, epochs=10).model
     model = _network(seed)
-    options: dict[str, Any] = {**presets.MLNT_DIGITS, **switches, **setting}
+    options: dict[str, Any] = {**presets.MLNT_DIGITS.method, **switches, **setting}
     result = _train(MLNT(model, features, seed=seed, **options), split, seed, network=model)
     return {name: (result.predictor, {}), f"{name}, student": (result.model, {})}
 

@@ -112,7 +112,7 @@ PROBLEMS: Mapping[str, Mapping[str, Any]] = {
 # Trainings, each that of the method which its problem is there for. The baselines take it too, so
 # that a method and its baseline differ in the method alone.
 
-MSLG_TRAINING: Mapping[str, Any] = presets.MSLG_OFFICIAL_CIFAR10_TRAINING
+MSLG_TRAINING: Mapping[str, Any] = presets.MSLG_CIFAR10.training
 PLAIN_TRAINING = {**MSLG_TRAINING, "warmup_epochs": 0}  # which cross-entropy has no use for
 
 # ours: ten times the epochs, 9,600 steps of a batch of 128 where 1,000 images make 8 an epoch.
@@ -128,11 +128,11 @@ MLC_START = {
     "weight_decay": 5e-4,
     "schedule": "constant",
 }
-MLC_TRAINING = {**presets.MLC_OFFICIAL_CIFAR10_TRAINING, "epochs": 64, "meta_batch_size": 500}
+MLC_TRAINING = {**presets.MLC_CIFAR10.training, "epochs": 64, "meta_batch_size": 500}
 # The same step on the mean of 64 losses instead of their sum.
 MEAN_TRAINING = {**MLC_TRAINING, "lr": 64 * 1e-4, "weight_decay": 5e-4 / 64}
 
-MLNT_TRAINING: Mapping[str, Any] = presets.MLNT_PORT_CIFAR10_TRAINING
+MLNT_TRAINING: Mapping[str, Any] = presets.MLNT_CIFAR10.training
 MLNT_START = {  # port
     "epochs": 10,
     "batch_size": 128,
@@ -143,7 +143,7 @@ MLNT_START = {  # port
 }
 
 # ours: the cosine ends at zero, with the last epoch; released, at 1e-3 ten epochs before.
-CLID_MU_TRAINING = {**presets.CLID_MU_OFFICIAL_CIFAR_MULTIPLIERS_TRAINING, "schedule": "cosine"}
+CLID_MU_TRAINING = {**presets.CLID_MU_CIFAR_MULTIPLIERS.training, "schedule": "cosine"}
 
 
 def _cross_entropy(given: Given) -> Method:
@@ -155,7 +155,7 @@ def _ema(given: Given) -> Method:
 
 
 def _mslg(given: Given, **switches: Any) -> Method:
-    options: dict[str, Any] = {**presets.MSLG_OFFICIAL_CIFAR10, **switches}
+    options: dict[str, Any] = {**presets.MSLG_CIFAR10.method, **switches}
     return MSLG(given.split.train.y, given.split.num_classes, **options)
 
 
@@ -165,13 +165,13 @@ def _mlc(given: Given, *, preset: Mapping[str, Any]) -> Method:
 
 def _mlnt(given: Given, **switches: Any) -> Method:
     assert given.first is not None
-    options: dict[str, Any] = {**presets.MLNT_PORT_CIFAR10, **switches}
+    options: dict[str, Any] = {**presets.MLNT_CIFAR10.method, **switches}
     options["ramp_steps"] = round(options["ramp_steps"] / given.shorten)
     return MLNT(given.model, given.first, seed=given.seed, **options)
 
 
 def _clid_mu(given: Given) -> Method:
-    options: dict[str, Any] = dict(presets.CLID_MU_OFFICIAL_CIFAR_MULTIPLIERS)
+    options: dict[str, Any] = dict(presets.CLID_MU_CIFAR_MULTIPLIERS.method)
     classifier = given.model.classifier
     assert isinstance(classifier, nn.Linear)
     head = LogitMultiplier(classifier.in_features, given.split.num_classes, seed=given.seed)
@@ -210,9 +210,11 @@ QUEUE = (
     _on_symmetric("meta-alone", _cross_entropy, META_TRAINING, data=_meta_alone),
     _on_symmetric("mslg", _mslg, MSLG_TRAINING, cost=4),
     _on_symmetric("mslg-labels-stay", partial(_mslg, label_lr=0.0), MSLG_TRAINING, cost=4),
-    _on_one_target("mlc-textbook", partial(_mlc, preset=presets.MLC_DIGITS), MEAN_TRAINING, cost=5),
     _on_one_target(
-        "mlc-official", partial(_mlc, preset=presets.MLC_OFFICIAL_CIFAR10), MLC_TRAINING, cost=5
+        "mlc-textbook", partial(_mlc, preset=presets.MLC_DIGITS.method), MEAN_TRAINING, cost=5
+    ),
+    _on_one_target(
+        "mlc-official", partial(_mlc, preset=presets.MLC_CIFAR10.method), MLC_TRAINING, cost=5
     ),
     _on_symmetric50("mlnt", _mlnt, MLNT_TRAINING, cost=18, start=MLNT_START, start_goes_on=False),
     _on_symmetric50(

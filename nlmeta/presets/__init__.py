@@ -1,0 +1,91 @@
+"""Settings as data: one frozen `Preset` for each published or released setting, its source with it.
+
+Every preset says how sure its values are: ``published`` (printed in the paper), ``code`` (read in
+the authors' release), ``port`` (read in somebody else's re-implementation that follows the paper,
+where the authors released none) or ``ours`` (found here, on what data and by what rule).
+
+A preset has up to four parts. `method` goes into the method as it is,
+``MLC(10, **presets.MLC_DIGITS.method)``, `training` into `nlmeta.fit`, and `data` into
+`nlmeta.data.load` where the release has a habit of its own, such as a meta set of test images.
+`protocol` tells what none of them decides: network, augmentation, what the authors select by.
+
+What no source gives is not here: MLC's settings for MNIST, CIFAR-100, Clothing1M and Twitter were
+never released.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from nlmeta.presets.base import PARTS, Certainty, Preset
+from nlmeta.presets.clid_mu import (
+    CLID_MU_ANIMAL10N,
+    CLID_MU_CIFAR_MULTIPLIERS,
+    CLID_MU_CIFAR_WEIGHTS,
+    CLID_MU_CLOTHING1M,
+    CLID_MU_DIVIDEMIX_CIFAR,
+    CLID_MU_SEMI_CIFAR10,
+)
+from nlmeta.presets.digits import CLID_MU_DIGITS, DIGITS, MLC_DIGITS, MLNT_DIGITS, MSLG_DIGITS
+from nlmeta.presets.mlc import MLC_CIFAR10
+from nlmeta.presets.mlnt import MLNT_CIFAR10, MLNT_CLOTHING1M_2018, MLNT_CLOTHING1M_HEAD
+from nlmeta.presets.mslg import MSLG_CIFAR10, MSLG_CLOTHING1M, MSLG_FOOD101N
+
+__all__ = [
+    "ALL",
+    "CLID_MU_ANIMAL10N",
+    "CLID_MU_CIFAR_MULTIPLIERS",
+    "CLID_MU_CIFAR_WEIGHTS",
+    "CLID_MU_CLOTHING1M",
+    "CLID_MU_DIGITS",
+    "CLID_MU_DIVIDEMIX_CIFAR",
+    "CLID_MU_SEMI_CIFAR10",
+    "DIGITS",
+    "MLC_CIFAR10",
+    "MLC_DIGITS",
+    "MLNT_CIFAR10",
+    "MLNT_CLOTHING1M_2018",
+    "MLNT_CLOTHING1M_HEAD",
+    "MLNT_DIGITS",
+    "MSLG_CIFAR10",
+    "MSLG_CLOTHING1M",
+    "MSLG_DIGITS",
+    "MSLG_FOOD101N",
+    "Certainty",
+    "Preset",
+    "table",
+]
+
+#: Every preset by its name, in alphabetical order.
+#:
+#: :meta hide-value:
+ALL: Mapping[str, Preset] = MappingProxyType(
+    {name: globals()[name] for name in __all__ if isinstance(globals().get(name), Preset)}
+)
+
+
+def table() -> pd.DataFrame:
+    """What each preset holds and where it is from.
+
+    Returns
+    -------
+    DataFrame
+        A row per preset with the columns `name`, `certainty`, `source`, `commit`, `date` (missing
+        where no commit was read) and `values`, a text such as "method: virtual_lr=0.1".
+    """
+    columns = ("certainty", "source", "commit", "date")
+    rows = [
+        {"name": name, **{key: getattr(preset, key) for key in columns}, "values": _values(preset)}
+        for name, preset in ALL.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _values(preset: Preset) -> str:
+    parts = {part: getattr(preset, part) for part in PARTS}
+    texts = {
+        part: ", ".join(f"{key}={value!r}" for key, value in values.items())
+        for part, values in parts.items()
+    }
+    return "; ".join(f"{part}: {text}" for part, text in texts.items() if text)
