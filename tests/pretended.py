@@ -9,30 +9,23 @@ its own, since PyTorch keeps the device's name for good.
 import json
 import sys
 import traceback
+from functools import partial
 
 import torch
-from test_gpu import METHODS, mlp, split
+from helpers import digits, mlp
+from methods import BY_NAME, LINES, problem_of
 from torch import int64, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nlmeta import EMA, MLNT, CrossEntropy
 from nlmeta.data import Batch, Batches, Images, Samples, draw_batch
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
-from nlmeta.methods import EveryKth
 from nlmeta.models import CNN8, VGG19BN, CIFARResNet, PreActResNet, SmallCNN, TextMLP, WideResNet
 from nlmeta.seeding import generator
 
 DEVICE = "pretended"
-METHODS = METHODS | {
-    "cross-entropy": lambda model: CrossEntropy(),
-    "average": lambda model: EMA(CrossEntropy(), model, decay=0.9),
-    "average of rare meta steps": lambda model: EMA(
-        EveryKth(METHODS["mlc"](model), 2), model, decay=0.9
-    ),
-}
 IMAGE, FLOAT = (3, 32, 32), torch.float32
 NETWORKS = {
     "SmallCNN": (lambda: SmallCNN(3, 10, seed=0), IMAGE, FLOAT),
@@ -159,18 +152,19 @@ def tried(work):
     return {"error": error, "waits": sorted(seen.waits), "lost": sorted(seen.lost)}
 
 
-def mlnt(model):
-    return MLNT(model, model, trial_lr=0.3, meta_weight=2.0, trials=2, seed=2)
+def built(line, network):
+    """The method of a line for digits, whose further networks are of the same kind as its first."""
+    return partial(line.build, problem_of(digits(), lambda seed: network()))
 
 
 def main():
     backend_registration._setup_privateuseone_for_python_backend(DEVICE)
-    shape = split().train.x.shape[1:]
-    report = {name: tried(lambda: steps(make, mlp, shape)) for name, make in METHODS.items()}  # noqa: B023
+    shape = digits().train.x.shape[1:]
+    report = {line.name: tried(partial(steps, built(line, mlp), mlp, shape)) for line in LINES}
     for name, (network, shape, dtype) in NETWORKS.items():
-        for make in (METHODS["mlc"], mlnt):
-            key = f"{name}, {type(make(network())).__name__}"
-            report[key] = tried(lambda: steps(make, network, shape, dtype))  # noqa: B023
+        for line in (BY_NAME["MLC"], BY_NAME["MLNT"]):
+            work = partial(steps, built(line, network), network, shape, dtype)
+            report[f"{name}, {line.name}"] = tried(work)
     report["batches of floats"] = tried(lambda: batches(None))
     report["batches of bytes"] = tried(lambda: batches(bytes_of_images()))
     json.dump(report, sys.stdout)

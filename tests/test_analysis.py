@@ -2,12 +2,12 @@
 
 import ast
 import math
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refused
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from torch import nn
@@ -466,11 +466,6 @@ def test_frames_come_back_from_csv_with_their_ids(split, tmp_path):
     labels = analysis.learned_soft_labels(run_of(mslg(split)), split)
     labels.to_csv(tmp_path / "labels.csv")
     assert pd.read_csv(tmp_path / "labels.csv")["id"].tolist() == list(IDS)
-
-
-def refused(text, call, kind=ValueError):
-    with pytest.raises(kind, match=re.escape(text)):
-        call()
 
 
 def test_refuses_what_is_no_run_and_scores_it_has_not(split):

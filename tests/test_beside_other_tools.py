@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import global_state
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
@@ -74,11 +75,6 @@ def reseed():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  the global generator is the point
     torch.manual_seed(0)
-
-
-def global_state():
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    return torch.get_rng_state().tolist(), random.getstate(), str(numpy_state)
 
 
 def drawn(between: Callable[[], None]):

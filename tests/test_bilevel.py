@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import gap, size
 from torch import nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -571,15 +572,6 @@ def literal_trial_gradient(problem, *, detached, lr=LR):
     }
     value = problem.outer(bilevel.with_parameters(problem.model, moved))
     return dict(zip(theta, torch.autograd.grad(value, list(theta.values())), strict=True))
-
-
-def gap(a, b):
-    assert a.keys() == b.keys()
-    return max((a[name] - b[name]).abs().max().item() for name in a)
-
-
-def size(gradient):
-    return max(g.abs().max().item() for g in gradient.values())
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

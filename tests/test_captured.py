@@ -6,29 +6,24 @@ made anew. What only a GPU can tell is in `test_gpu.py`.
 """
 
 import copy
+import functools
 import pickle
 import sys
 
+import methods
+import properties
 import pytest
 import replay
 import torch
+from methods import LINES, Problem
 from torch import nn
 
-from nlmeta import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, data, fit
+from nlmeta import EMA, MLC, CrossEntropy, data, fit
 from nlmeta._host import Tape, from_host
-from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batch
 from nlmeta.methods import (
-    ELR,
     Captured,
-    CoTeaching,
     EveryKth,
-    FixMatch,
-    ForwardCorrection,
-    GeneralisedCrossEntropy,
-    GoldLossCorrection,
-    LearningToReweight,
-    LogitMultiplier,
     MetaWeightNet,
     WeightNet,
     captured,
@@ -54,54 +49,10 @@ def network(seed=1):
     return SmallCNN(1, CLASSES, width=2, hidden=4, seed=seed).double()
 
 
-def transition():
-    return (0.7 * torch.eye(CLASSES) + 0.1).double()
-
-
-def mlc(**options):
-    return MLC(CLASSES, **{"virtual_lr": 0.1, "transition_lr": 3.0, **options})
-
-
-def mslg(**options):
-    return MSLG(Y, CLASSES, virtual_lr=0.1, label_lr=50.0, k=4.0, **options)
-
-
-def mlnt(model, **options):
-    chosen = {"trial_lr": 0.3, "meta_weight": 2.0, "trials": 2, "neighbours": 3, "seed": 2}
-    return MLNT(model, network(4), **{**chosen, **options})
-
-
-def clid_mu(head, **options):
-    return CLIDMU(head, **{"head_lr": 1.0, "max_norm": 0.01, **options})
-
-
-METHODS = {
-    "cross-entropy": lambda model: CrossEntropy(),
-    "gce": lambda model: GeneralisedCrossEntropy(),
-    "forward correction": lambda model: ForwardCorrection(transition()),
-    "gold loss correction": lambda model: GoldLossCorrection(transition()),
-    "elr": lambda model: ELR(N, CLASSES),
-    "learning to reweight": lambda model: LearningToReweight(),
-    "meta-weight-net, with adam": lambda model: MetaWeightNet(seed=2, head_lr=0.1),
-    "mlc": lambda model: mlc(),
-    "mlc, forgetful and lean": lambda model: mlc(
-        keep_transition=False, mode=Lookahead(recompute=True), space="logit"
-    ),
-    "mlc, exact": lambda model: mlc(mode="exact"),
-    "mlc, differences": lambda model: mlc(mode="fd"),
-    "mslg": lambda model: mslg(),
-    "mslg, last layer": lambda model: mslg(mode=Lookahead(only=("classifier",))),
-    "clid-mu, weights": lambda model: clid_mu(WeightNet(8, seed=2)),
-    "clid-mu, multipliers": lambda model: clid_mu(
-        LogitMultiplier(4, CLASSES, embedding=3, hidden=(6,), seed=2)
-    ),
-    "mlnt": lambda model: mlnt(model),
-    "mlnt, both sets at once": lambda model: mlnt(model, trials_at_once=2),
-    "mlnt, rising weight, mentor": lambda model: mlnt(
-        model, ramp_steps=8, decay=0.9, ramp_decay=0.5, teacher_share=0.4
-    ),
-    "mlnt, second order, two steps": lambda model: mlnt(model, order="second", update="two-step"),
-}
+PROBLEM = Problem(Y, (0.7 * torch.eye(CLASSES) + 0.1).double(), X, network)
+mlc = functools.partial(methods.mlc, PROBLEM)
+RECORDED = [line for line in LINES if line.recorded]
+NOT_RECORDED = [line for line in LINES if not line.recorded]
 
 
 @pytest.fixture
@@ -147,61 +98,49 @@ def assert_same(ones, others):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_ten_steps_are_the_same_with_and_without(name, graphs):
-    """Three run as usual, the fourth is recorded, and six more are replayed, but for one batch of
-    another size. For a graph Adam counts its steps in float32, so here it does so in both runs.
+def run(line, device=CPU, *, recorded):
+    """Ten steps, in float64: what they said, how often Python ran them, and the states in the end.
+
+    For a graph Adam counts its steps in float32, so here it does so in both runs.
     """
-    models = network(), network()
-    plain, recorded = METHODS[name](models[0]).double(), METHODS[name](models[1]).double()
-    captured._set_capturable(plain, True)
-    want, runs = train(plain, models[0])
-    assert len(runs) == 10
-    got, runs = train(Captured(recorded), models[1])
-    assert len(runs) == 3 + 1 + 1
-    tolerance = {"rtol": 1e-9, "atol": 1e-12}
-    for one, other in zip(got, want, strict=True):
-        assert one.keys() == other.keys()
-        for key in one:
-            torch.testing.assert_close(one[key], other[key], check_dtype=False, **tolerance)
-    assert len({value["loss"].item() for value in got}) == 10  # each its own, not one place
-    ends = everything(models[1], recorded), everything(models[0], plain)
-    assert ends[0].keys() == ends[1].keys()
-    for key, value in ends[1].items():
-        torch.testing.assert_close(ends[0][key], value, **tolerance)
-    assert not torch.equal(models[0].classifier.weight, network().classifier.weight)
+    model = network().to(device)
+    method = line.build(PROBLEM, model).double().to(device)
+    if not recorded:
+        captured._set_capturable(method, True)
+    said, runs = train(Captured(method) if recorded else method, model, device=device)
+    assert not torch.equal(model.classifier.weight.cpu(), network().classifier.weight)
+    return said, len(runs), everything(model, method)
+
+
+def lines(chosen):
+    return pytest.mark.parametrize("line", chosen, ids=lambda line: line.name)
+
+
+@lines(RECORDED)
+def test_ten_steps_are_the_same_with_and_without(line, graphs):
+    """Three run as usual, the fourth is recorded, and six more are replayed, but for one batch of
+    another size.
+    """
+    counts = {"steps": 10, "recorded_steps": 3 + 1 + 1}
+    properties.recorded_equals_plain(functools.partial(run, line), **counts, rtol=1e-9, atol=1e-12)
 
 
 def test_the_methods_tested_here_are_all_that_can_be_recorded():
-    kinds = {type(make(network())) for make in METHODS.values()}
-    assert {kind for kind in kinds if not kind.capturable} == set()
+    assert {line.kind for line in RECORDED if not line.kind.capturable} == set()
     everywhere, found = [captured.Method], set()
     while everywhere:
         kind = everywhere.pop()
         everywhere += kind.__subclasses__()
         if kind.capturable and kind.__module__.startswith("nlmeta.methods"):
             found.add(kind)
-    assert found == kinds
+    assert found == {line.kind for line in RECORDED}
 
 
-@pytest.mark.parametrize(
-    ("method", "names"),
-    [
-        (lambda: CoTeaching(network(2), forget_rate=0.2, ramp_steps=3), "CoTeaching"),
-        (lambda: mslg(memory_device="cpu"), "MSLG"),
-        (lambda: ELR(N, CLASSES, memory_device="cpu"), "ELR"),
-        (lambda: EMA(CrossEntropy(), network(), decay=0.5), "EMA"),
-        (lambda: EveryKth(mlc(), 2), "EveryKth"),
-        (lambda: Captured(mlc()), "Captured"),
-        (
-            lambda: FixMatch(X, weak=min, strong=min, batch_size=3, cutoff=0.5, seed=0),
-            "FixMatch",
-        ),
-    ],
-)
-def test_what_cannot_be_recorded_is_refused(method, names):
-    with pytest.raises(ValueError, match=f"`method` is {names}, whose step cannot be recorded"):
-        Captured(method())
+@lines(NOT_RECORDED)
+def test_what_cannot_be_recorded_is_refused(line):
+    kind = line.kind.__name__
+    with pytest.raises(ValueError, match=f"`method` is {kind}, whose step cannot be recorded"):
+        Captured(line.build(PROBLEM, network()))
 
 
 def test_on_the_cpu_nothing_is_recorded():
@@ -303,7 +242,7 @@ def test_the_learning_rate_that_clid_mu_looks_at_is_that_of_each_step(graphs):
     for schedule in (lambda i: 0.2, lambda i: 0.2 / (i + 1)):
         for wrap in (lambda method: method, Captured):
             model, head = network(), WeightNet(8, seed=2).double()
-            method = wrap(clid_mu(head))
+            method = wrap(methods.clid_mu(PROBLEM, lambda _, head=head: head))
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             for i in range(8):
                 optimizer.param_groups[0]["lr"] = schedule(i)
@@ -450,24 +389,12 @@ def test_a_step_that_takes_less_from_python_than_before_is_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", METHODS)
-def test_on_a_gpu_ten_steps_are_the_same_with_and_without(name):
+@lines(RECORDED)
+def test_on_a_gpu_ten_steps_are_the_same_with_and_without(line):
     """As above with a real graph. Kernels are the same, but sums may come in another order."""
-    device = torch.device("cuda")
-    models = network().to(device), network().to(device)
-    plain, recorded = (METHODS[name](model).double().to(device) for model in models)
-    captured._set_capturable(plain, True)
-    want, runs = train(plain, models[0], device=device)
-    assert len(runs) == 10
-    got, runs = train(Captured(recorded), models[1], device=device)
-    assert len(runs) == 3 + 1 + 1
-    tolerance = {"rtol": 1e-7, "atol": 1e-10}
-    for one, other in zip(got, want, strict=True):
-        for key in one:
-            torch.testing.assert_close(one[key], other[key], check_dtype=False, **tolerance)
-    ends = everything(models[1], recorded), everything(models[0], plain)
-    for key, value in ends[1].items():
-        torch.testing.assert_close(ends[0][key], value, **tolerance)
+    both = functools.partial(run, line, torch.device("cuda"))
+    counts = {"steps": 10, "recorded_steps": 3 + 1 + 1}
+    properties.recorded_equals_plain(both, **counts, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.gpu
@@ -481,7 +408,7 @@ def test_on_a_gpu_ten_steps_are_the_same_with_and_without(name):
     "make",
     [
         lambda: MLC(10, virtual_lr=0.1, transition_lr=3.0),
-        lambda: clid_mu(WeightNet(8, seed=2), head_optimizer="adam", head_lr=0.01),
+        lambda: methods.by_adam(PROBLEM, max_norm=0.01),
     ],
     ids=["mlc", "clid-mu"],
 )

@@ -8,9 +8,11 @@ import dataclasses
 import functools
 import math
 
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same, network, problem
 from torch import nn
 from torch.testing import assert_close
 
@@ -25,7 +27,7 @@ from nlmeta.methods import (
     WeightNet,
 )
 from nlmeta.methods.base import descend
-from nlmeta.models import MLP, SmallCNN
+from nlmeta.models import MLP
 from nlmeta.procedures import divergence_score
 
 LR = 0.7
@@ -38,21 +40,6 @@ OBJECTIVES = {
 }
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 every_mode = pytest.mark.parametrize("mode", bilevel.MODES)
-
-
-def problem(seed=3, n=8, dtype=torch.float64):
-    """A noisy batch in three unequal classes and six meta samples."""
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
-    y = torch.tensor([0, 0, 2, 1, 0, 2, 0, 0])[:n]
-    meta_x = torch.randn(6, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
-    return Batch(x, y, torch.arange(n)), Batch(meta_x, torch.tensor([0, 1, 2, 2, 1, 2]))
-
-
-def network(kind="BatchNorm"):
-    if kind == "BatchNorm":
-        return SmallCNN(1, 3, width=4, hidden=8, seed=5).double()
-    return MLP(64, 3, (8,), seed=5).double()
 
 
 def sgd(model, lr=LR):
@@ -385,12 +372,6 @@ def test_a_zero_step_of_the_head_is_a_fixed_weighting_bit_for_bit(make, optimize
     assert_same(got, model)
 
 
-def assert_same(one, two):
-    assert one.state_dict().keys() == two.state_dict().keys()
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, two.state_dict()[name]), name
-
-
 # the step
 
 
@@ -398,12 +379,7 @@ def assert_same(one, two):
 @every_mode
 def test_running_statistics_move_once_per_step(make, mode):
     """As one ordinary forward pass on the training batch would move them."""
-    train, meta = problem()
-    model, twin = network(), network()
-    clid_mu(make(), mode=mode).step(model, sgd(model), train, meta)
-    twin(train.x)
-    for name, value in twin.named_buffers():
-        assert torch.equal(dict(model.named_buffers())[name], value), name
+    properties.running_statistics_move_once(clid_mu(make(), mode=mode), network(), *problem())
 
 
 @both_heads

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same
 from torch import nn
 from torch.testing import assert_close
 
@@ -42,13 +43,6 @@ def train(method, model, steps, **options):
     for step in range(steps):
         seen.append(method.step(model, optimizer, batch(seed=step)))
     return seen
-
-
-def assert_same(one, two):
-    one, two = one.state_dict(), two.state_dict()
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
 
 
 # what is picked

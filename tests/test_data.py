@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from sklearn.datasets import load_digits
 from torch.testing import assert_close
 
@@ -25,11 +26,6 @@ def load(**options):
 def numbered(n):
     """Samples whose input says which row they are."""
     return Samples(torch.arange(n).float().unsqueeze(1) * 10, torch.arange(n) * 7)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def test_the_parts_have_the_documented_sizes():

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import refused
 from torch.testing import assert_close
 
 from nlmeta import data, fit, noise
@@ -15,11 +15,6 @@ from nlmeta.models import MLP
 from nlmeta.procedures.distillation import distillation_loss, distilled_predictions
 
 QUIET = {"progress": False}
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def batch(n=7, num_classes=4):

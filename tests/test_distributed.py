@@ -5,45 +5,30 @@ look at, since it takes PyTorch seconds to start, and leaves what it found in a 
 """
 
 import dataclasses
-import functools
 import os
 import socket
 import subprocess
 import sys
 import time
 import warnings
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
+import methods
+import properties
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from helpers import leaves
+from methods import LINES, Problem
+from properties import equal_to_the_largest
 from torch import nn
-from torch.testing import assert_close
 
 from nlmeta import bilevel, distributed, fit
 from nlmeta.data import Batch, Batches, Samples, Split, draw_batch
-from nlmeta.methods import (
-    CLIDMU,
-    ELR,
-    EMA,
-    MLC,
-    MLNT,
-    MSLG,
-    CoTeaching,
-    CrossEntropy,
-    EveryKth,
-    FixMatch,
-    ForwardCorrection,
-    GeneralisedCrossEntropy,
-    GoldLossCorrection,
-    LearningToReweight,
-    LogitMultiplier,
-    MetaWeightNet,
-    WeightNet,
-    base,
-)
+from nlmeta.methods import EMA, CrossEntropy, base
 from nlmeta.methods.memory import LabelMemory
 from nlmeta.seeding import generator, seeded
 
@@ -71,7 +56,7 @@ class Network(nn.Module):
         return (logits, features) if return_features else logits
 
 
-@functools.cache
+@cache
 def split():
     """Unequal classes, and labels that are wrong more often in one class than in another."""
     g = torch.Generator().manual_seed(5)
@@ -101,56 +86,17 @@ def split():
     )
 
 
-def clid_mu(head, **options):
-    return CLIDMU(head, head_lr=0.3, virtual_lr=0.5, head_weight_decay=0.0, **options)
+PROBLEM = Problem(split().train.y, TRANSITION, split().test.x, lambda seed: Network(seed=seed))
+JOINT = [line for line in LINES if line.joint]
+ALONE = [line for line in LINES if not line.joint]
+mlc = partial(methods.mlc, PROBLEM)
+mslg = partial(methods.mslg, PROBLEM)
 
 
-def mlc(**options):
-    return MLC(C, **{"virtual_lr": 0.5, "transition_lr": 1.0, "q_floor": 0.0, **options})
-
-
-def mlnt(**options):
-    given = {"trial_lr": 0.3, "meta_weight": 0.7, "trials": 2, "neighbours": 3, "decay": 0.8}
-    return MLNT(Network(seed=1), Network(seed=7), **{**given, **options}, seed=4)
-
-
-def mslg(**options):
-    return MSLG(split().train.y, C, virtual_lr=0.5, label_lr=20.0, k=2.0, **options)
-
-
-METHODS = {
-    "cross-entropy": CrossEntropy,
-    "GCE": GeneralisedCrossEntropy,
-    "EMA": lambda: EMA(mslg(), Network(seed=1), decay=0.5),
-    "EMA of MLNT": lambda: EMA(mlnt(), Network(seed=1), decay=0.5),
-    "every second": lambda: EveryKth(mlc(), 2),
-    "MLC, mean": mlc,
-    "MLC, sum": lambda: mlc(reduction="sum", virtual_lr=0.03),
-    "MLC, lean": lambda: mlc(mode=bilevel.Lookahead(recompute=True)),
-    "MLC, difference": lambda: mlc(mode="fd"),
-    "MLC, last layer": lambda: mlc(mode=bilevel.Lookahead(only=("classifier",))),
-    "MLC, exact": lambda: mlc(mode="exact"),
-    "MSLG": mslg,
-    "CLID-MU, weights": lambda: clid_mu(WeightNet(6, seed=2)),
-    "CLID-MU, multipliers": lambda: clid_mu(
-        LogitMultiplier(WIDTH, C, embedding=4, hidden=(7,), seed=2), head_optimizer="adam"
-    ),
-    "CLID-MU, exact": lambda: clid_mu(WeightNet(6, seed=2), mode="exact"),
-    "MLNT": mlnt,
-    "MLNT, second order": lambda: mlnt(order="second"),
-    "MLNT, trials at once": lambda: mlnt(trials=5, trials_at_once=3),
-    "MLNT, two steps": lambda: mlnt(update="two-step"),
-    "MLNT, two steps, second order": lambda: mlnt(update="two-step", order="second"),
-    "MLNT, a share of the mentor": lambda: mlnt(teacher_share=0.6),
-    "reweighting": LearningToReweight,
-    "ELR": lambda: ELR(N, C, weight=0.5),
-    "forward correction": lambda: ForwardCorrection(TRANSITION),
-    "gold loss correction": lambda: GoldLossCorrection(TRANSITION),
-    "Meta-Weight-Net": lambda: MetaWeightNet(hidden=6, seed=2),
-    "Co-teaching": lambda: CoTeaching(Network(seed=2), forget_rate=0.4, ramp_steps=2),
-}
-# Nothing is learned beside the network.
-PLAIN = ("cross-entropy", "GCE", "reweighting", "forward correction", "gold loss correction")
+def outcome_of(line):
+    """Of a run with the method of a line."""
+    model = Network(seed=1)
+    return outcome(run(line.build(PROBLEM, model), model))
 
 
 def run(method, model=None, **options):
@@ -166,29 +112,14 @@ def outcome(result):
     history = {k: v for k, v in result.history.to_dict("list").items() if k != "seconds"}
     return {
         "model": dict(result.model.state_dict()),
-        "method": dict(leaves(result.method.state_dict())),
+        "method": tensors(result.method),
         "history": {name: torch.tensor(values).double() for name, values in history.items()},
     }
 
 
-def leaves(state, prefix=""):
-    """The tensors in a nested state, by name."""
-    for name, value in state.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield from leaves(dict(enumerate(value)), f"{prefix}{name}.")
-        elif isinstance(value, torch.Tensor):
-            yield f"{prefix}{name}", value.detach().clone()
-
-
-def assert_same(ours, theirs):
-    """Equal to 1e-10 of the largest number: sums of 40 terms in another order, three times over."""
-    assert ours.keys() == theirs.keys()
-    for name, reference in theirs.items():
-        largest = reference.abs().max().item() if reference.numel() else 0.0
-        message = functools.partial("{}: {}".format, name)
-        assert_close(ours[name], reference, rtol=1e-10, atol=1e-10 * largest, msg=message)
+def tensors(method):
+    """Those of its state, by name."""
+    return {k: v for k, v in leaves(method.state_dict()) if isinstance(v, torch.Tensor)}
 
 
 def identical(ours, theirs):
@@ -280,11 +211,6 @@ def without(module, name):
         setattr(module, name, summed)
 
 
-def fixmatch():
-    views = {"weak": lambda x, g: x, "strong": lambda x, g: x}
-    return FixMatch(split().test.x, batch_size=4, seed=0, **views)
-
-
 def refusals(rank):
     """What goes wrong in all processes, and is told in all of them."""
     uneven = torch.zeros(2 + rank, C)
@@ -320,7 +246,7 @@ def refusals(rank):
         ),
         "share": message(ValueError, lambda: distributed.share(3)),
         "seeds": message(ValueError, lambda: run(CrossEntropy(), seed=rank)),
-        "FixMatch": message(RuntimeError, lambda: run(fixmatch())),
+        **{line.name: message(RuntimeError, partial(outcome_of, line)) for line in ALONE},
         "output": message(TypeError, unusual),
         "not joint": message(RuntimeError, alone),
     }
@@ -394,7 +320,7 @@ def all_that_two_processes_do(folder, rank, ports):
     before = torch.get_rng_state()
     started_again(ports[0], 60)
     found = {"rank": (distributed.rank(), distributed.world_size())}
-    found["runs"] = {name: outcome(run(make())) for name, make in METHODS.items()}
+    found["runs"] = {line.name: outcome_of(line) for line in JOINT}
     found["whole meta set"] = outcome(run(mlc(), meta_batch_size=None))
     found["own weights"] = outcome(run(CrossEntropy(), Network(seed=1 + rank)))
     found["without in steps"] = without(base, "sum_over_processes")
@@ -460,7 +386,7 @@ def both(tmp_path_factory):
     processes = start_pair(folder)
     try:
         one = {
-            "runs": {name: outcome(run(make())) for name, make in METHODS.items()},
+            "runs": {line.name: outcome_of(line) for line in JOINT},
             "whole meta set": outcome(run(mlc(), meta_batch_size=None)),
             "nothing left out": outcome(run(mlc(transition_lr=5.0))),
             "coupled": coupled_trial_gradient(),
@@ -477,31 +403,19 @@ def both(tmp_path_factory):
     return one, zero, other
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_two_processes_equal_one_with_the_joint_batch(both, name):
+@pytest.mark.parametrize("line", JOINT, ids=lambda line: line.name)
+def test_two_processes_equal_one_with_the_joint_batch(both, line):
     """Weights, what the method learned, and the history, after three steps."""
-    one, *two = both
-    start = outcome_before(name)
-    learned = {k: v for k, v in one["runs"][name]["method"].items() if v.is_floating_point()}
-    assert difference(one["runs"][name]["model"], start["model"]) > 1e-2
-    if name not in PLAIN:
-        assert any(
-            k in learned and not torch.equal(v, learned[k]) for k, v in start["method"].items()
-        )
-    for found in two:
-        for part, reference in one["runs"][name].items():
-            assert_same(found["runs"][name][part], reference)
-
-
-def outcome_before(name):
-    method = METHODS[name]().double()
-    state = dict(leaves(method.state_dict()))
-    return {"model": Network(seed=1).double().state_dict(), "method": state}
+    one, *two = (found["runs"][line.name] for found in both)
+    model = Network(seed=1)
+    method = line.build(PROBLEM, model).double()
+    start = {"model": dict(model.double().state_dict()), "method": tensors(method)}
+    properties.two_processes_equal_one(start, one, two, learns=line.learns)
 
 
 def test_both_processes_end_with_the_same_bits(both):
     _, zero, other = both
-    for name in METHODS:
+    for name in zero["runs"]:
         for part in ("model", "method", "history"):
             assert identical(zero["runs"][name][part], other["runs"][name][part]), (name, part)
 
@@ -515,27 +429,27 @@ def test_without_the_sums_the_result_is_another(both, left_out):
 
 def test_a_whole_meta_set_is_shared_as_well(both):
     one, zero, _ = both
-    assert_same(zero["whole meta set"]["model"], one["whole meta set"]["model"])
-    assert difference(one["whole meta set"]["model"], one["runs"]["MLC, mean"]["model"]) > 1e-6
+    equal_to_the_largest(zero["whole meta set"]["model"], one["whole meta set"]["model"])
+    assert difference(one["whole meta set"]["model"], one["runs"]["MLC"]["model"]) > 1e-6
 
 
 def test_second_order_holds_where_the_trial_loss_couples_the_rows(both):
     """H v then needs the tangents of the other processes' rows: a gather in the pass backward."""
     one, *two = both
     for found in two:
-        assert_same(found["coupled"], one["coupled"])
+        equal_to_the_largest(found["coupled"], one["coupled"])
 
 
 def test_a_loop_of_ones_own_and_rows_of_two_kinds(both):
     one, *two = both
     for found in two:
-        assert_same(found["own loop"], one["own loop"])
+        equal_to_the_largest(found["own loop"], one["own loop"])
 
 
 def test_all_start_from_the_weights_of_process_0(both):
     one, *two = both
     for found in two:
-        assert_same(found["own weights"]["model"], one["runs"]["cross-entropy"]["model"])
+        equal_to_the_largest(found["own weights"]["model"], one["runs"]["cross-entropy"]["model"])
 
 
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(both):
@@ -612,7 +526,7 @@ REFUSALS = {
     "drawn": "`size` is 3; 2 processes need a multiple of 2",
     "share": "`n` is 3; 2 processes need a multiple of 2",
     "seeds": "all processes must run the same: `seed` is ",
-    "FixMatch": "FixMatch runs in one process, not in 2",
+    **{line.name: f"{line.kind.__name__} runs in one process, not in 2" for line in ALONE},
     "not joint": "there are 2 processes, and the networks' outputs are not gathered; take steps "
     "inside `with nlmeta.distributed.joint(model, *method.networks):`",
     "output": "Unusual returned a dict; with several processes a network must return a tensor",

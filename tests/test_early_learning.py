@@ -2,9 +2,11 @@
 
 import copy
 
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same, weights
 from torch.testing import assert_close
 
 from nlmeta import CrossEntropy, data, fit
@@ -32,16 +34,6 @@ def sgd(model, lr=0.1):
 
 def elr(**options):
     return ELR(N, C, **options).double()
-
-
-def weights(model):
-    return {name: p.detach().clone() for name, p in model.state_dict().items()}
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
 
 
 def test_two_steps_by_hand():
@@ -76,13 +68,12 @@ def test_two_steps_by_hand():
 
 
 def test_without_weight_it_is_cross_entropy_bit_for_bit():
-    one, two = network().float(), network().float()
-    for method, model in ((ELR(N, C, weight=0.0), one), (CrossEntropy(), two)):
-        optimizer = sgd(model)
-        for step in range(4):
-            method.step(model, optimizer, batch(seed=step, dtype=torch.float32))
-    assert_same(weights(one), weights(two))
-    assert not torch.equal(one.classifier.weight, network().float().classifier.weight)
+    properties.trains_as(
+        lambda model: ELR(N, C, weight=0.0),
+        lambda model: CrossEntropy(),
+        lambda: network().float(),
+        [(batch(seed=step, dtype=torch.float32), None) for step in range(4)],
+    )
 
 
 def test_with_beta_one_targets_stay_at_zero_and_it_is_cross_entropy():

@@ -6,9 +6,12 @@ import functools
 import math
 import re
 
+import helpers
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same, network
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
@@ -17,31 +20,17 @@ from nlmeta import EMA, CrossEntropy, bilevel, data, fit
 from nlmeta.data import Batch, ImageFiles, Images
 from nlmeta.data.augmentation import Compose, Cutout, RandomCrop, RandomFlip
 from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
-from nlmeta.models import MLP, SmallCNN
+from nlmeta.models import MLP
 from nlmeta.seeding import generator
 
 U = 20
+problem = functools.partial(helpers.problem, n=6)  # six labelled samples
 MEAN = torch.tensor([90.0, 80.0, 70.0])
-
-
-def problem(seed=3, dtype=torch.float64):
-    """Six labelled samples in three unequal classes, and six meta samples."""
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(6, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
-    meta_x = torch.randn(6, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
-    train = Batch(x, torch.tensor([0, 0, 2, 1, 0, 2]), torch.arange(6))
-    return train, Batch(meta_x, torch.tensor([0, 1, 2, 2, 1, 2]))
 
 
 def unlabelled(dtype=torch.float64):
     g = torch.Generator().manual_seed(8)
     return torch.randn(U, 1, 8, 8, generator=g, dtype=torch.float64).to(dtype)
-
-
-def network(kind="BatchNorm"):
-    if kind == "BatchNorm":
-        return SmallCNN(1, 3, width=4, hidden=8, seed=5).double()
-    return MLP(64, 3, (8,), seed=5).double()
 
 
 def as_it_is(x, generator):
@@ -84,16 +73,9 @@ def sgd(model):
 def steps(method, model, *, count=3, dtype=torch.float64):
     optimizer = sgd(model)
     for seed in range(count):
-        train, meta = problem(seed, dtype)
+        train, meta = problem(seed, dtype=dtype)
         seen = method.step(model, optimizer, train, meta if method.needs_meta else None)
     return seen
-
-
-def assert_same(one, two):
-    assert one.state_dict().keys() == two.state_dict().keys()
-    for name, value in one.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, two.state_dict()[name]), name
 
 
 # limits
@@ -195,13 +177,10 @@ def test_running_statistics_move_once_per_step(correction, weight):
     method = fixmatch(
         weak=as_it_is, strong=as_it_is, unlabelled_weight=weight, correction=correction
     )
-    twin, model, other = copy.deepcopy(method), network(), network()
-    train, meta = problem()
-    method.step(model, sgd(model), train, meta)
+    twin, (train, meta) = copy.deepcopy(method), problem()
     drawn = [twin.unlabelled[torch.randperm(U, generator=twin._random)[:5]]] if weight else []
-    other(torch.cat([train.x, *drawn]))
-    for name, value in other.named_buffers():
-        assert torch.equal(dict(model.named_buffers())[name], value), name
+    seen = torch.cat([train.x, *drawn])
+    properties.running_statistics_move_once(method, network(), train, meta, seen=seen)
 
 
 def test_pseudo_labels_leave_no_trace():

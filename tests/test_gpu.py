@@ -6,43 +6,22 @@ in float64 to rounding. In float32 a GPU may multiply in TensorFloat-32, so boun
 
 import functools
 
+import methods
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import digits as split
+from helpers import mlp, stop_at
+from methods import BY_NAME, LINES, problem_of
 from PIL import Image
 from torch import nn
 
-from nlmeta import (
-    CLIDMU,
-    EMA,
-    MLC,
-    MLNT,
-    MSLG,
-    CrossEntropy,
-    bilevel,
-    choose_device,
-    data,
-    fit,
-    losses,
-    metrics,
-)
+from nlmeta import EMA, CrossEntropy, bilevel, choose_device, data, fit, losses, metrics
 from nlmeta._torch import full_float32
-from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batches, draw_batch
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
-from nlmeta.methods import (
-    ELR,
-    CoTeaching,
-    EveryKth,
-    FixMatch,
-    ForwardCorrection,
-    GeneralisedCrossEntropy,
-    GoldLossCorrection,
-    LearningToReweight,
-    LogitMultiplier,
-    MetaWeightNet,
-    WeightNet,
-)
+from nlmeta.methods import FixMatch
 from nlmeta.models import MLP, SmallCNN
 from nlmeta.procedures import compare
 from nlmeta.seeding import generator, seeded
@@ -53,14 +32,8 @@ DEVICE = "cuda"
 STEPS = 3  # a pass over the 177 training samples of `split`: 64, 64 and 49
 
 
-@functools.cache
-def split(seed=3):
-    sizes = {"meta_size": 20, "validation_size": 0, "test_size": 1600}
-    return data.load("digits", rate=0.5, seed=seed, **sizes)
-
-
-def mlp(seed=1):
-    return MLP(64, 10, (8,), seed=seed)
+PROBLEM = problem_of(split(), mlp)
+mlc = functools.partial(methods.mlc, PROBLEM)
 
 
 def cnn(seed=1):
@@ -77,10 +50,6 @@ class Dropping(nn.Module):
 
     def forward(self, x):
         return self.last(self.drop(self.first(x)))
-
-
-def mlc(**options):
-    return MLC(10, **{"virtual_lr": 0.1, "transition_lr": 3.0, **options})
 
 
 def run(method=None, model=None, **options):
@@ -246,15 +215,10 @@ def test_finite_differences_are_refused_under_autocast_on_the_gpu():
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make, tmp_path):
     """Dropout goes on with the masks that would have come next: other ones differ by percents."""
 
-    def stop(epoch, model, method):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return {}
-
     options = {"meta_batch_size": 7, "precision": "float64"}
     whole = run(mlc(), make(), **options)
     path = tmp_path / "run.pt"
-    stopped = run(mlc(), make(), checkpoint=path, on_epoch=stop, **options)
+    stopped = run(mlc(), make(), checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt), **options)
     assert len(stopped.history) == 2
     resumed = run(mlc(), make(seed=2), checkpoint=path, resume=True, **options)
     for column in ("loss", "meta_loss"):
@@ -267,13 +231,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make, tmp_path):
 
 @pytest.mark.parametrize(("first", "second"), [("cpu", DEVICE), (DEVICE, "cpu")])
 def test_a_run_can_go_on_on_another_device(first, second, tmp_path):
-    def stop(epoch, model, method):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return {}
-
     path, options = tmp_path / "run.pt", {"precision": "float64"}
-    run(mlc(), checkpoint=path, on_epoch=stop, device=first, **options)
+    run(mlc(), checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt), device=first, **options)
     resumed = run(mlc(), mlp(2), checkpoint=path, resume=True, device=second, **options)
     whole = run(mlc(), device="cpu", **options)
     assert resumed.model.classifier.weight.device.type == second
@@ -306,125 +265,53 @@ def test_the_loss_gives_the_values_and_gradients_of_the_cpu():
             torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-10, atol=1e-14)
 
 
-def head(kind):
-    if kind == "weights":
-        return WeightNet(8, seed=2)
-    return LogitMultiplier(8, 10, embedding=3, hidden=(6,), seed=2)
+def lines(*names):
+    chosen = [BY_NAME[name] for name in names] or LINES
+    return pytest.mark.parametrize("line", chosen, ids=lambda line: line.name)
 
 
-def clid_mu(kind="weights", **options):
-    return CLIDMU(head(kind), **{"head_lr": 0.01, "head_optimizer": "adam", **options})
+def run_line(line, model=mlp, **options):
+    model = model()
+    return run(line.build(PROBLEM, model), model, **options)
 
 
-def jitter(x, generator):
-    return x + 0.1 * torch.randn(x.shape, generator=generator, device="cpu").to(
-        x, non_blocking=True
-    )
-
-
-def some_transition():
-    return 0.8 * torch.eye(10) + 0.02
-
-
-METHODS = {
-    "mlc": lambda model: mlc(),
-    "mlc, lean": lambda model: mlc(mode=Lookahead(recompute=True)),
-    "mlc, last layer": lambda model: mlc(mode=Lookahead(only=("classifier",))),
-    "mlc, every second step": lambda model: EveryKth(mlc(), 2),
-    "gce": lambda model: GeneralisedCrossEntropy(),
-    "forward correction": lambda model: ForwardCorrection(some_transition()),
-    "gold loss correction": lambda model: GoldLossCorrection(some_transition()),
-    "learning to reweight": lambda model: LearningToReweight(),
-    "meta-weight-net": lambda model: MetaWeightNet(seed=2),
-    "co-teaching": lambda model: CoTeaching(mlp(4), forget_rate=0.3, ramp_steps=4),
-    "elr": lambda model: ELR(len(split().train), 10),
-    "mslg": lambda model: MSLG(split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0),
-    "mslg, labels on the cpu": lambda model: MSLG(
-        split().train.y, 10, virtual_lr=0.1, label_lr=50.0, k=4.0, memory_device="cpu"
-    ),
-    "mlnt": lambda model: MLNT(model, mlp(4), trial_lr=0.3, meta_weight=2.0, trials=2, seed=2),
-    "mlnt, both sets at once": lambda model: MLNT(
-        model, mlp(4), trial_lr=0.3, meta_weight=2.0, trials=2, trials_at_once=2, seed=2
-    ),
-    "mlnt, second order, mentor": lambda model: MLNT(
-        model,
-        mlp(4),
-        trial_lr=0.3,
-        meta_weight=2.0,
-        trials=2,
-        order="second",
-        update="two-step",
-        teacher_share=0.5,
-        seed=2,
-    ),
-    "clid-mu, weights": lambda model: clid_mu(),
-    "clid-mu, multipliers": lambda model: clid_mu("multipliers"),
-    "fixmatch with clid-mu": lambda model: FixMatch(
-        split().train.x,
-        weak=jitter,
-        strong=jitter,
-        batch_size=32,
-        cutoff=0.3,
-        correction=clid_mu(),
-        seed=2,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_each_method_takes_on_the_gpu_the_steps_that_it_takes_on_the_cpu(name):
+@lines()
+def test_each_method_takes_on_the_gpu_the_steps_that_it_takes_on_the_cpu(line):
     """Two epochs in float64: network, everything that is learned beside it, and diagnostics."""
-    results = []
-    for device in ("cpu", DEVICE):
-        model = mlp()
-        results.append(
-            run(METHODS[name](model), model, device=device, epochs=2, precision="float64")
-        )
-    on_cpu, on_gpu = results
-    assert next(on_gpu.model.parameters()).device.type == DEVICE
-    start = mlp().double()
-    for a, b, c in zip(
-        on_cpu.model.parameters(), on_gpu.model.parameters(), start.parameters(), strict=True
-    ):
-        assert (a - c).abs().max() > 1e-3  # it has moved
-        torch.testing.assert_close(b.cpu(), a, rtol=1e-8, atol=1e-10)
-    there = on_gpu.method.state_dict()
-    for key, value in on_cpu.method.state_dict().items():
-        if isinstance(value, torch.Tensor) and value.is_floating_point():
-            torch.testing.assert_close(there[key].cpu(), value, rtol=1e-7, atol=1e-9)
-    for column in ("loss", *({"meta_loss"} & set(on_cpu.history))):
-        wanted = on_cpu.history[column].tolist()
-        assert on_gpu.history[column].tolist() == pytest.approx(wanted, rel=1e-8)
+
+    def on(device):
+        return run_line(line, device=device, epochs=2, precision="float64")
+
+    properties.gpu_equals_cpu(on, mlp().double())
 
 
-@pytest.mark.parametrize("name", ["mlc", "mlc, lean", "mslg", "clid-mu, weights", "mlnt"])
+def small_cnn():
+    return SmallCNN(1, 10, width=4, hidden=8, seed=1)
+
+
+@lines("MLC", "MLC, lean", "MSLG", "CLID-MU, weights by Adam", "MLNT")
 @pytest.mark.parametrize(
     "options",
     [{"compile": True}, {"channels_last": True}],
     ids=["compiled", "channels last"],
 )
-def test_options_of_speed_change_nothing_but_speed(name, options):
+def test_options_of_speed_change_nothing_but_speed(line, options):
     """Twelve steps of a convolutional network in float64, with a warm-up."""
-    results = []
-    for given in ({}, options):
-        model = SmallCNN(1, 10, width=4, hidden=8, seed=1)
-        method = METHODS[name](model)
-        results.append(run(method, model, precision="float64", warmup_epochs=1, **given))
-    plain, fast = results
+    chosen = {"precision": "float64", "warmup_epochs": 1}
+    plain, fast = (run_line(line, small_cnn, **chosen, **given) for given in ({}, options))
     for a, b in zip(plain.model.parameters(), fast.model.parameters(), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-6, atol=1e-8)
     assert fast.history["loss"].tolist() == pytest.approx(plain.history["loss"].tolist(), rel=1e-8)
 
 
 @pytest.mark.usefixtures("_no_tf32")
-@pytest.mark.parametrize("name", ["mlc", "clid-mu, weights", "mlnt"])
-def test_channels_last_in_float32_changes_nothing_but_speed(name):
+@lines("MLC", "CLID-MU, weights by Adam", "MLNT")
+def test_channels_last_in_float32_changes_nothing_but_speed(line):
     """In float64, as above, cuDNN has no kernels for this layout and goes back to the other."""
-    losses = []
-    for options in ({}, {"channels_last": True}):
-        model = SmallCNN(1, 10, width=4, hidden=8, seed=1)
-        losses.append(run(METHODS[name](model), model, precision="float32", **options).history)
-    plain, fast = (history["loss"].tolist() for history in losses)
+    results = [
+        run_line(line, small_cnn, precision="float32", channels_last=last) for last in (False, True)
+    ]
+    plain, fast = (result.history["loss"].tolist() for result in results)
     assert fast == pytest.approx(plain, rel=1e-3)
 
 

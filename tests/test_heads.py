@@ -1,11 +1,11 @@
 """The two heads of CLID-MU: what they answer, what they look at, what they draw."""
 
 import copy
-import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import refused
 from torch.testing import assert_close
 
 from nlmeta import bilevel
@@ -36,11 +36,6 @@ def multiplier(seed=1, **options):
 
 HEADS = {"weights": weight_net, "multipliers": multiplier}
 both_heads = pytest.mark.parametrize("make", HEADS.values(), ids=HEADS.keys())
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 # what both have in common

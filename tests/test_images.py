@@ -1,12 +1,12 @@
 """Tests of nlmeta.data.images: bytes in, standardised floats out, in memory and from disk."""
 
 import dataclasses
-import re
 import threading
 
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
@@ -51,11 +51,6 @@ def on_disk(tmp_path):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
     files = ImageFiles(tmp_path, [f"{i}.png" for i in range(7)], size=4, threads=2)
     return Images(files, mean=MEAN, deviation=DEVIATION), stored
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def test_images_come_out_standardised_by_channel():

@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch.testing import assert_close
 
@@ -64,11 +65,6 @@ def annotated(**annotations):
 
 def split(published=None, **options):
     return make_split(published or source(), SplitOptions(**{"seed": 3, **options}))
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def rows_of(made, origin):

@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
-import re
 
 import pytest
 import torch
+from helpers import refused, same, weights
 from torch import nn
 
 from nlmeta import EMA, CrossEntropy, data, fit, metrics
@@ -26,19 +26,6 @@ def split(seed=3):
 
 def network(seed=1):
     return MLP(64, 10, (16,), seed=seed)
-
-
-def weights(model):
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 class Certain(nn.Module):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same, weights
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.testing import assert_close
@@ -38,17 +39,6 @@ def sgd(model, lr=0.1, momentum=0.9):
 
 def mlc(**options):
     return MLC(C, **{"virtual_lr": 0.1, "transition_lr": 2.0, **options}).double()
-
-
-def weights(model):
-    """Parameters and buffers, as copies that no later step changes."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
 
 
 def train(method, model, steps, *, lr=0.1):

@@ -1,10 +1,10 @@
 """Tests of nlmeta.metrics against counts made by hand."""
 
 import math
-import re
 
 import pytest
 import torch
+from helpers import refused
 from torch import nn
 
 from nlmeta import metrics, noise
@@ -171,11 +171,6 @@ def test_a_confidence_on_the_edge_belongs_to_the_bin_below():
     probabilities, labels = two_classes(0.5, 0.6, 0.9), torch.tensor([1, 0, 0])
     error = metrics.calibration_error(probabilities, labels, bins=2)
     assert error == pytest.approx((0.5 + 0.5) / 3, abs=1e-12)
-
-
-def refused(text, call):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        call()
 
 
 def test_refuses_logits_where_probabilities_are_needed():

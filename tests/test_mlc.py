@@ -5,9 +5,11 @@ The names I1 to I5, H1 and H2 are those of chapter 5.
 
 import copy
 
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import network
 from torch import nn
 from torch.testing import assert_close
 
@@ -218,20 +220,12 @@ def test_with_identity_and_zero_step_of_t_training_is_cross_entropy_bit_for_bit(
     split = load("digits", noise="symmetric", rate=0.5, seed=2)
     train = Batch(split.train.x[:64], split.train.y[:64], torch.arange(64))
     meta = Batch(split.meta.x, split.meta.y, torch.arange(100))
-    networks = []
-    for method in (
-        MLC(10, virtual_lr=0.1, transition_lr=0.0, space=space, mode=mode),
-        CrossEntropy(),
-    ):
-        model = SmallCNN(1, 10, width=4, hidden=16, seed=7)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-        for _ in range(5):
-            method.step(model, optimizer, train, meta)
-        networks.append(model)
-    start = SmallCNN(1, 10, width=4, hidden=16, seed=7)
-    assert not torch.equal(networks[0].classifier.weight, start.classifier.weight)
-    for name, value in networks[1].state_dict().items():
-        assert torch.equal(networks[0].state_dict()[name], value), name
+    properties.trains_as(
+        lambda model: MLC(10, virtual_lr=0.1, transition_lr=0.0, space=space, mode=mode),
+        lambda model: CrossEntropy(),
+        lambda: SmallCNN(1, 10, width=4, hidden=16, seed=7),
+        [(train, meta)] * 5,
+    )
 
 
 def test_i2_columns_of_the_gradient_are_orthogonal_to_columns_of_t():
@@ -422,18 +416,11 @@ def test_normalisation_clips_at_zero_and_keeps_empty_lines(by):
 @pytest.mark.parametrize("kind", ["MLC", "EMA of MLC"])
 def test_running_statistics_move_once_per_step(mode, kind):
     """As one ordinary forward pass on the training batch would move them."""
-    train, meta = data()
-    model, twin = (SmallCNN(1, 3, width=4, hidden=8, seed=5).double() for _ in range(2))
-    method = mlc(mode=mode)
+    model, method = network(), mlc(mode=mode)
     if kind != "MLC":
         method = EMA(method, model, decay=0.9)
-    method.step(model, torch.optim.SGD(model.parameters(), lr=0.1), train, meta)
-    twin(train.x)
-    moved = 0
-    for name, value in twin.named_buffers():
-        assert torch.equal(dict(model.named_buffers())[name], value), name
-        moved += 1
-    assert moved == 9  # three layers with mean, variance and count
+    properties.running_statistics_move_once(method, model, *data())
+    assert len(list(model.buffers())) == 9  # three layers with mean, variance and count
 
 
 def test_step_leaves_no_gradient_on_t_and_reports_both_losses():

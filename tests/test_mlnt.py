@@ -13,6 +13,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import gap, same, size, weights
 from torch import nn
 from torch.testing import assert_close
 
@@ -111,23 +112,6 @@ def divergence(log_p, q, scale):
     """KL(q || p) by PyTorch's own function, over n or over n C."""
     terms = F.kl_div(log_p, q, reduction="none")
     return terms.mean() if scale == "entries" else terms.sum() / len(q)
-
-
-def size(gradient):
-    return max(g.abs().max().item() for g in gradient.values())
-
-
-def gap(a, b):
-    assert a.keys() == b.keys()
-    return max((a[name] - b[name]).abs().max().item() for name in a)
-
-
-def weights(model):
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # Closed forms

@@ -1,9 +1,8 @@
 """Tests of nlmeta.models: shapes, features, first weights, derivatives, refusals."""
 
-import re
-
 import pytest
 import torch
+from helpers import refused
 from torch.func import functional_call
 from torch.testing import assert_close
 
@@ -23,11 +22,6 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.
 def inputs(n=6, channels=1, size=8, dtype=torch.float32):
     draw = torch.Generator().manual_seed(0)
     return torch.randn(n, channels, size, size, generator=draw, dtype=dtype)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 @every_network

@@ -6,16 +6,17 @@ Equation numbers are those of chapter 6.
 import copy
 import math
 
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from methods import ReverseCrossEntropy
 from torch import nn
 from torch.testing import assert_close
 
 from nlmeta import CrossEntropy, bilevel, data, fit, losses, metrics, presets
 from nlmeta.data import Batch
-from nlmeta.methods import MSLG, Method
-from nlmeta.methods.base import descend
+from nlmeta.methods import MSLG
 from nlmeta.models import MLP, SmallCNN
 
 SWITCHES = [
@@ -222,19 +223,6 @@ def test_both_directions_by_hand():
     assert abs(first - second) > 0.01
 
 
-class ReverseCrossEntropy(Method):
-    """The control: the given labels, never moved."""
-
-    def __init__(self, given, k):
-        super().__init__()
-        self.register_buffer("u", k * F.one_hot(given, 10).float())
-
-    def step(self, model, optimizer, train, meta=None):
-        loss = losses.reverse_cross_entropy(model(train.x), self.u[train.ids])
-        descend(optimizer, loss)
-        return {"loss": loss.detach()}
-
-
 @pytest.mark.parametrize("mode", bilevel.MODES)
 def test_zero_label_step_is_training_with_reverse_cross_entropy_bit_for_bit(mode):
     """The control beta = 0, on digits in float32, through the whole loop."""
@@ -242,7 +230,7 @@ def test_zero_label_step_is_training_with_reverse_cross_entropy_bit_for_bit(mode
     runs = []
     for method in (
         MSLG(split.train.y, 10, virtual_lr=0.5, label_lr=0.0, k=5.0, mode=mode),
-        ReverseCrossEntropy(split.train.y, 5.0),
+        ReverseCrossEntropy(split.train.y, 10, 5.0),
     ):
         model = SmallCNN(1, 10, width=4, hidden=16, seed=7)
         runs.append(fit(method, model, split, epochs=2, warmup_epochs=1, seed=2, progress=False))
@@ -365,12 +353,8 @@ def test_labels_of_digits_return_to_the_truth():
 def test_running_statistics_move_once_per_step(mode):
     """As one ordinary forward pass on the training batch would move them."""
     given, train, meta = problem()
-    model, twin = network("BatchNorm"), network("BatchNorm")
     method = mslg(given, mode=mode)
-    method.step(model, torch.optim.SGD(model.parameters(), lr=0.1), train, meta)
-    twin(train.x)
-    for name, value in twin.named_buffers():
-        assert torch.equal(dict(model.named_buffers())[name], value), name
+    properties.running_statistics_move_once(method, network("BatchNorm"), train, meta)
 
 
 def test_memory_may_stay_in_its_place_and_type():

@@ -2,11 +2,11 @@
 
 import copy
 import math
-import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import refused
 from torch import nn
 from torch.testing import assert_close
 
@@ -79,11 +79,6 @@ def inputs(size, n=4, *, seed=0, dtype=torch.float64):
     if size is None:
         return torch.randint(40, (n, 3), generator=torch.Generator().manual_seed(seed))
     return draw(n, 3, size, size, seed=seed, dtype=dtype)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def size_of(make):

@@ -2,10 +2,10 @@
 
 import json
 import math
-import re
 
 import pytest
 import torch
+from helpers import refused, seeded
 from torch.testing import assert_close
 
 from nlmeta import _checks, noise, seeding
@@ -13,10 +13,6 @@ from nlmeta import _checks, noise, seeding
 # Rows are lopsided and T is far from its transpose, so that mixing up rows and columns fails.
 LOPSIDED = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.1, 0.0, 0.9]], dtype=torch.float64)
 GROUPS = [7, 2, 7, 2, 7]  # superclasses of unequal size, not in blocks
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def follows(true, given, matrix):
@@ -471,11 +467,6 @@ class ElsewhereGenerator(torch.Generator):
     """Claims to live on a GPU, so that the refusal is tested without one."""
 
     device = torch.device("cuda", 0)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 @pytest.mark.parametrize("rate", [1.2, -0.1, math.nan])

@@ -1,10 +1,10 @@
 """Tests of nlmeta.noise on CIFAR's classes: the semantic map, superclasses, and false ones."""
 
 import math
-import re
 
 import pytest
 import torch
+from helpers import refused, seeded
 
 from nlmeta import noise
 
@@ -36,15 +36,6 @@ CIFAR100 = {
 }
 FINE = sorted(name for names in CIFAR100.values() for name in names.split())
 GROUPS = torch.tensor(noise.CIFAR100_SUPERCLASSES)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def refused(text, call):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        call()
 
 
 def leave_their_superclass(matrix):

@@ -1,11 +1,11 @@
 """Tests of noise that depends on the sample: flip rates, directions, predictions, refusals."""
 
 import math
-import re
 import warnings
 
 import pytest
 import torch
+from helpers import refused, seeded
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch.testing import assert_close
@@ -18,15 +18,6 @@ PUBLISHED = read("digits").train
 IMAGES, DIGITS = PUBLISHED.x, PUBLISHED.y  # (1797, 1, 8, 8), grey values 0 to 16
 NORMALISED = (IMAGES - IMAGES.mean()) / IMAGES.std()
 N = len(DIGITS)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def part_dependent(x=NORMALISED, labels=DIGITS, rate=0.4, *, seed=0, **options):

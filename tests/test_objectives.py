@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import network
 from torch import nn
 from torch.testing import assert_close
 
@@ -18,13 +19,8 @@ from nlmeta.methods import (
     PredictionEntropy,
     WeightNet,
 )
-from nlmeta.models import SmallCNN
 
 GIVEN = torch.tensor([0, 0, 2, 1, 0, 2, 0])
-
-
-def network():
-    return SmallCNN(1, 3, width=4, hidden=8, seed=5).double()
 
 
 def problem():

@@ -2,14 +2,15 @@
 
 import functools
 
+import properties
 import pytest
 import torch
+from helpers import cnn, digits
+from methods import BY_NAME, EACH, problem_of
 from torch.testing import assert_close
 
-from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, fit, training
+from nlmeta import MLC, MLNT, bilevel, fit, training
 from nlmeta.data import Batch
-from nlmeta.methods import WeightNet
-from nlmeta.models import SmallCNN
 
 
 @pytest.fixture(autouse=True)
@@ -18,51 +19,27 @@ def _compiled_anew():
     torch.compiler.reset()
 
 
-@functools.cache
-def split():
-    sizes = {"meta_size": 20, "validation_size": 0, "test_size": 1460}
-    return data.load("digits", rate=0.5, seed=3, **sizes)
-
-
-def cnn(seed=1):
-    return SmallCNN(1, 10, width=2, hidden=8, seed=seed)
-
-
-METHODS = {
-    "cross-entropy": CrossEntropy,
-    "MLC": lambda: MLC(10, virtual_lr=0.1, transition_lr=3.0),
-    "MLC, lean": lambda: MLC(
-        10, virtual_lr=0.1, transition_lr=3.0, mode=bilevel.Lookahead("fd", recompute=True)
-    ),
-    "MSLG": lambda: MSLG(split().train.y, 10, virtual_lr=0.5, label_lr=400.0),
-    "CLID-MU": lambda: CLIDMU(WeightNet(seed=2), head_lr=0.1),
-    "MLNT": lambda: MLNT(cnn(), cnn(5), trial_lr=0.1, meta_weight=1.0, trials=2, seed=3),
-}
+split = functools.partial(digits, test_size=1460)  # 317 training samples
+LINES = (*EACH, BY_NAME["MLC, lean"], BY_NAME["MLC, lean differences"])
+each_line = pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
 TEN_STEPS = {"epochs": 2, "batch_size": 64}
 
 
-def run(name, **options):
+def run(line, **options):
     given = {"seed": 0, "progress": False, "device": "cpu", "precision": "float64", **TEN_STEPS}
-    return fit(METHODS[name](), cnn(), split(), **{**given, **options})
-
-
-def assert_equal_to_rounding(one, two):
-    for a, b in ((one.model, two.model), (one.method, two.method)):
-        ours, theirs = a.state_dict(), b.state_dict()
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            if torch.is_tensor(value) and value.is_floating_point():
-                assert_close(value, theirs[key], rtol=1e-9, atol=1e-12, msg=key)
+    model = cnn()
+    method = line.build(problem_of(split(), cnn), model)
+    return fit(method, model, split(), **{**given, **options})
 
 
 def test_the_runs_below_take_ten_steps():
     assert TEN_STEPS["epochs"] * len(split().train.y.split(TEN_STEPS["batch_size"])) == 10
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_channels_last_changes_nothing_but_the_layout(name):
-    plain, laid_out = run(name), run(name, channels_last=True)
-    assert_equal_to_rounding(plain, laid_out)
+@each_line
+def test_channels_last_changes_nothing_but_the_layout(line):
+    plain, laid_out = run(line), run(line, channels_last=True)
+    properties.changes_nothing_but_speed(plain, laid_out)
     convolution = next(m for m in laid_out.model.modules() if isinstance(m, torch.nn.Conv2d))
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
     assert laid_out.model.body[3](convolution(x).expand(-1, 2, -1, -1)).is_contiguous(
@@ -70,12 +47,12 @@ def test_channels_last_changes_nothing_but_the_layout(name):
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_ten_compiled_steps_equal_ten_plain_ones(name):
+@each_line
+def test_ten_compiled_steps_equal_ten_plain_ones(line):
     """With a warm-up first, whose graphs go backward once and not twice."""
     options = {"warmup_epochs": 1}
-    plain, compiled = run(name, **options), run(name, **options, compile="aot_eager")
-    assert_equal_to_rounding(plain, compiled)
+    plain, compiled = run(line, **options), run(line, **options, compile="aot_eager")
+    properties.changes_nothing_but_speed(plain, compiled)
     assert compiled.model._compiled_call_impl is None  # the network is as it was
 
 
@@ -88,7 +65,7 @@ def test_the_network_is_compiled_in_training_and_not_afterwards():
 
     name = "counting"
     torch._dynamo.register_backend(backend, name=name)
-    run("cross-entropy", compile=name)
+    run(BY_NAME["cross-entropy"], compile=name)
     assert passes
 
 
@@ -124,8 +101,8 @@ def test_tangents_of_a_compiled_network_are_taken_without_its_compiler(mode, wra
 
 
 def test_automatic_precision_on_a_cpu_is_float32():
-    history = run("MLC", precision="auto").history
-    same = run("MLC", precision="float32").history
+    history = run(BY_NAME["MLC"], precision="auto").history
+    same = run(BY_NAME["MLC"], precision="float32").history
     assert (history["loss"] == same["loss"]).all()
 
 
@@ -191,4 +168,4 @@ def test_a_network_that_came_compiled_is_refused_there_too(place):
 
 def test_wrong_values_of_compile_are_refused_by_name():
     with pytest.raises(ValueError, match="`compile` is 3; it must be True, False or a backend"):
-        run("cross-entropy", compile=3)
+        run(BY_NAME["cross-entropy"], compile=3)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
@@ -43,11 +44,6 @@ def folder(tmp_path):
     (tmp_path / "photos" / "ant" / "notes.txt").write_text("no picture")
     (tmp_path / "photos" / ".cache").mkdir()
     return tmp_path / "photos"
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 # Arrays

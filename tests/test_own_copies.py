@@ -1,11 +1,11 @@
 """Tests of copies in a reader's own data: all of one picture are in one part, and are named."""
 
-import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 
 from nlmeta.data import from_arrays, from_folder
@@ -53,11 +53,6 @@ LABELS = [c for _ in range(2) for c in "abc" * 4]  # those of copies are equal
 
 def own(**options):
     return from_arrays(images(), LABELS, seed=0, **options)
-
-
-def refused(text, call):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        call()
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

@@ -1,11 +1,11 @@
 """Tests of from_dataset and of inputs that a network could not take: dicts, rows, whole numbers."""
 
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -41,11 +41,6 @@ class Rows:
         }[self.form]()
         label = torch.tensor(i % 3) if self.form == "torch" else i % 3
         return {"key": f"no {i}", "image": image, "label": label}
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 @pytest.mark.parametrize("form", ["PIL", "numpy", "torch", "list"])

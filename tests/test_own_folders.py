@@ -1,12 +1,12 @@
 """Tests of what a folder and a table list: links, names, and rows that do not fit."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refused
 from PIL import Image
 
 from nlmeta.data import from_folder
@@ -31,11 +31,6 @@ def picture(path, seed):
 
 def read(folder, **options):
     return from_folder(folder, size=9, seed=0, **options)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 # Folders

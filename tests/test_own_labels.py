@@ -1,12 +1,12 @@
 """Tests of a reader's labels: several arguments that speak of the same classes, however written."""
 
-import re
 import unicodedata
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refused
 
 from nlmeta.data import from_arrays, from_dataset
 
@@ -26,11 +26,6 @@ def own(labels, **options):
 def labels_by_row(split):
     """The given labels in the order in which they were handed in."""
     return split.train.y[split.indices["train"].argsort()].tolist()
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 TWELVE = [i % 12 for i in range(N)]

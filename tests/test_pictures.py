@@ -1,7 +1,6 @@
 """Tests of what a picture becomes: what a person sees of it, however it comes in."""
 
 import io
-import re
 import struct
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refused
 from PIL import Image
 
 from nlmeta.data import ImageFiles, from_dataset, from_folder
@@ -29,11 +29,6 @@ TURNS = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(str(text))):
-        call()
 
 
 def of_file(path, size=SIDE):

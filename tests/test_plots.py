@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import re
 import runpy
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refused
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -279,11 +279,6 @@ def test_panels_repeat_the_comparison_for_each_value_of_a_column():
     assert isinstance(figure, Figure)
     assert [ax.get_title() for ax in figure.axes] == ["pair", "symmetric"]
     assert texts(figure.axes[1]) == ["+5.0 ± 3.0", "-10.0 ± 0.0"]
-
-
-def refused(text, call):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        call()
 
 
 def test_refuses_a_matrix_that_is_not_square_and_names_that_do_not_fit():

@@ -2,13 +2,12 @@
 
 import copy
 import dataclasses
-import functools
-import re
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import digits, refused, weights
 from pandas.testing import assert_frame_equal, assert_series_equal
 from torch.testing import assert_close
 
@@ -21,24 +20,8 @@ QUIET = {"progress": False}
 HERE = {"jobs": 1, **QUIET}  # in this process, where the test can watch
 
 
-@functools.cache
-def split(seed=3, meta_size=20):
-    """157 training samples at half wrong labels, and 1,600 test samples."""
-    sizes = {"meta_size": meta_size, "validation_size": 0, "test_size": 1600}
-    return data.load("digits", rate=0.5, seed=seed, **sizes)
-
-
 def network(seed=1):
     return MLP(64, 10, (8,), seed=seed)
-
-
-def weights(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 def garbage(clean):
@@ -51,7 +34,7 @@ def test_training_on_the_meta_set_never_sees_a_noisy_sample():
     """Whatever the noisy part holds, the network is the same, bit for bit."""
     trained = [
         train_on_meta_set(network(), s, epochs=5, seed=0, **QUIET)
-        for s in (split(), garbage(split()))
+        for s in (digits(), garbage(digits()))
     ]
     one, two = (weights(result.model) for result in trained)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -62,8 +45,8 @@ def test_training_on_the_meta_set_never_sees_a_noisy_sample():
 
 def test_training_on_the_meta_set_is_cross_entropy_on_it():
     """Against `fit` on a split whose training part is the meta set."""
-    got = train_on_meta_set(network(), split(), epochs=4, seed=0, **QUIET)
-    alone = dataclasses.replace(split(), train=split().meta, true_labels=split().meta.y)
+    got = train_on_meta_set(network(), digits(), epochs=4, seed=0, **QUIET)
+    alone = dataclasses.replace(digits(), train=digits().meta, true_labels=digits().meta.y)
     want = fit(CrossEntropy(), network(), alone, epochs=4, seed=0, batch_size=20, **QUIET)
     one, two = weights(got.model), weights(want.model)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -71,43 +54,42 @@ def test_training_on_the_meta_set_is_cross_entropy_on_it():
 
 
 def test_a_pass_over_the_meta_set_is_one_step_and_is_evaluated_at_the_end_alone():
-    result = train_on_meta_set(network(), split(), epochs=4, seed=0, **QUIET)
+    result = train_on_meta_set(network(), digits(), epochs=4, seed=0, **QUIET)
     history = result.history
     assert history["test_accuracy"].isna().tolist() == [True, True, True, False]
     assert history["memorised"].isna().all()  # nothing in the meta set is wrong
-    want = metrics.evaluate(result.model, split().test.x, split().test.y, batch_size=512)
+    want = metrics.evaluate(result.model, digits().test.x, digits().test.y, batch_size=512)
     assert result.accuracy == want
 
 
 def test_the_meta_set_is_learned():
-    result = train_on_meta_set(network(), split(), epochs=60, seed=0, **QUIET)
+    result = train_on_meta_set(network(), digits(), epochs=60, seed=0, **QUIET)
     assert result.history["train_accuracy"].iloc[-1] == 1.0
     assert result.accuracy > 0.4  # of ten classes; guessing gives 0.1
 
 
 def test_options_reach_the_training_loop():
-    result = train_on_meta_set(
-        network(), split(), epochs=2, seed=0, evaluate_every=1, lr=0.5, schedule="constant", **QUIET
-    )
+    options = {"epochs": 2, "evaluate_every": 1, "lr": 0.5, "schedule": "constant"}
+    result = train_on_meta_set(network(), digits(), seed=0, **options, **QUIET)
     assert result.history["test_accuracy"].notna().all()
     assert result.history["lr"].tolist() == [0.5, 0.5]
-    refused("`lr` is -1", lambda: train_on_meta_set(network(), split(), seed=0, lr=-1, **QUIET))
+    refused("`lr` is -1", lambda: train_on_meta_set(network(), digits(), seed=0, lr=-1, **QUIET))
 
 
 def test_refuses_to_train_on_an_empty_meta_set():
-    empty = split(meta_size=0)
+    empty = digits(meta_size=0)
     refused("empty", lambda: train_on_meta_set(network(), empty, epochs=2, seed=0, **QUIET))
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given():
     """One step by hand: w - lr (gradient on the meta set + decay w)."""
     model = network().double()
-    clean = split().to("cpu", torch.float64)
+    clean = digits().to("cpu", torch.float64)
     start = copy.deepcopy(model)
     loss = F.cross_entropy(start(clean.meta.x), clean.meta.y)
     loss.backward()
     options = {"precision": "float64", "weight_decay": 0.1, **QUIET}
-    fine_tune(model, split(), epochs=1, lr=0.2, seed=0, **options)
+    fine_tune(model, digits(), epochs=1, lr=0.2, seed=0, **options)
     for before, after in zip(start.parameters(), model.parameters(), strict=True):
         want = before.detach() - 0.2 * (before.grad + 0.1 * before.detach())
         assert (want - before.detach()).abs().max() > 1e-3
@@ -116,14 +98,14 @@ def test_fine_tuning_starts_from_the_weights_it_is_given():
 
 
 def test_fine_tuning_is_gentle_unless_asked_otherwise():
-    result = fine_tune(network(), split(), epochs=3, seed=0, schedule="constant", **QUIET)
+    result = fine_tune(network(), digits(), epochs=3, seed=0, schedule="constant", **QUIET)
     assert result.history["lr"].tolist() == [0.01] * 3
 
 
 def test_fine_tuning_never_sees_a_noisy_sample():
     one, two = network(), network()
-    fine_tune(one, split(), epochs=3, seed=0, **QUIET)
-    fine_tune(two, garbage(split()), epochs=3, seed=0, **QUIET)
+    fine_tune(one, digits(), epochs=3, seed=0, **QUIET)
+    fine_tune(two, garbage(digits()), epochs=3, seed=0, **QUIET)
     assert torch.equal(one.classifier.weight, two.classifier.weight)
     assert not torch.equal(one.classifier.weight, network().classifier.weight)
 
@@ -143,7 +125,7 @@ def untrained(name):
 
 
 def test_a_comparison_has_a_row_for_each_network_and_seed():
-    table = compare([untrained("a"), untrained("b")], split, [3, 4, 5], **HERE)
+    table = compare([untrained("a"), untrained("b")], digits, [3, 4, 5], **HERE)
     assert list(table.columns) == ["method", "seed", "accuracy", "memorised"]
     assert list(zip(table["method"], table["seed"], strict=True)) == [
         (name, seed) for seed in (3, 4, 5) for name in "ab"
@@ -156,7 +138,7 @@ def test_all_recipes_of_a_seed_see_the_same_split_and_that_seed():
 
     def load_split(seed):
         loaded.append(seed)
-        return split(seed)
+        return digits(seed)
 
     def spy(name):
         def recipe(given, seed):
@@ -168,21 +150,21 @@ def test_all_recipes_of_a_seed_see_the_same_split_and_that_seed():
     compare([spy("a"), spy("b")], load_split, [3, 4], **HERE)
     assert loaded == [3, 4]  # once a seed
     assert [(name, seed) for name, seed, _ in seen] == [("a", 3), ("b", 3), ("a", 4), ("b", 4)]
-    assert all(given is split(seed) for _, seed, given in seen)
+    assert all(given is digits(seed) for _, seed, given in seen)
 
 
 def test_a_recipe_may_return_several_networks_of_one_run():
     def recipe(_, seed):
         return {"plain": network(seed), "average": network(seed + 10)}
 
-    table = compare([recipe], split, [3, 4], **HERE)
+    table = compare([recipe], digits, [3, 4], **HERE)
     assert table["method"].tolist() == ["plain", "average"] * 2
 
 
 def test_the_numbers_of_a_comparison_are_those_of_the_metrics():
-    model = fit(CrossEntropy(), network(), split(), epochs=8, seed=0, **QUIET).model
-    row = compare([lambda *_: {"a": model}], split, [3], **HERE).iloc[0]
-    clean = split()
+    model = fit(CrossEntropy(), network(), digits(), epochs=8, seed=0, **QUIET).model
+    row = compare([lambda *_: {"a": model}], digits, [3], **HERE).iloc[0]
+    clean = digits()
     want = metrics.evaluate(model, clean.test.x, clean.test.y, batch_size=512)
     assert row["accuracy"] == want > 0.2
     logits = metrics.predict(model, clean.train.x, batch_size=512)
@@ -191,21 +173,21 @@ def test_the_numbers_of_a_comparison_are_those_of_the_metrics():
 
 
 def test_networks_of_another_precision_can_be_compared():
-    table = compare([lambda *_: {"a": network().double(), "b": network()}], split, [3], **HERE)
+    table = compare([lambda *_: {"a": network().double(), "b": network()}], digits, [3], **HERE)
     accuracy = table.set_index("method")["accuracy"]
     assert accuracy["a"] == pytest.approx(accuracy["b"], abs=2 / 1600)  # a tie or two may differ
 
 
 def test_recipes_and_seeds_may_be_generators():
     recipes = (untrained(name) for name in "ab")
-    assert len(compare(recipes, split, iter([3, 4]), **HERE)) == 4
+    assert len(compare(recipes, digits, iter([3, 4]), **HERE)) == 4
 
 
 def test_numbers_that_come_with_a_network_join_its_row():
     def recipe(_, seed):
         return {"a": (network(), {"error of T": seed / 10}), "b": network()}
 
-    table = compare([recipe], split, [3, 4], **HERE)
+    table = compare([recipe], digits, [3, 4], **HERE)
     assert list(table.columns) == ["method", "seed", "accuracy", "memorised", "error of T"]
     assert table.query("method == 'a'")["error of T"].tolist() == [0.3, 0.4]
     assert table.query("method == 'b'")["error of T"].isna().all()
@@ -233,13 +215,13 @@ def test_seeds_in_processes_of_their_own_give_the_same_table():
 
 
 def test_refuses_to_work_with_no_process():
-    refused("`jobs` is 0; it must be at least 1", lambda: compare([], split, [3], jobs=0, **QUIET))
+    refused("`jobs` is 0; it must be at least 1", lambda: compare([], digits, [3], jobs=0, **QUIET))
 
 
 def test_a_comparison_shows_its_progress_when_asked(capsys):
-    compare([untrained("a")], split, [3], jobs=1, progress=True)
+    compare([untrained("a")], digits, [3], jobs=1, progress=True)
     assert "run" in capsys.readouterr().err
-    compare([untrained("a")], split, [3], jobs=1, progress=False)
+    compare([untrained("a")], digits, [3], jobs=1, progress=False)
     assert capsys.readouterr().err == ""
 
 

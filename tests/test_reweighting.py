@@ -2,9 +2,11 @@
 
 import copy
 
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import batch
 from torch import nn
 from torch.testing import assert_close
 
@@ -21,12 +23,6 @@ from nlmeta.methods import (
 from nlmeta.models import MLP, SmallCNN
 
 MODES = [*bilevel.MODES, bilevel.Lookahead(recompute=True)]
-
-
-def batch(n=7, *, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, 1, 8, 8, generator=g, dtype=torch.float64)
-    return Batch(x, torch.tensor([2, 0, 2, 1, 2, 2, 0])[:n], torch.arange(n))
 
 
 def smooth(seed=1):
@@ -131,12 +127,9 @@ def test_forward_mode_equals_double_backward_on_a_network_with_batch_norm():
 
 @pytest.mark.parametrize("mode", ["exact", "jvp", "fd", bilevel.Lookahead(recompute=True)], ids=str)
 def test_running_statistics_move_once_a_step(mode):
-    train, meta = batch(), batch(4, seed=9)
-    model, twin = (SmallCNN(1, 3, width=2, hidden=5, seed=1).double() for _ in range(2))
-    LearningToReweight(mode=mode).step(model, sgd(model), train, meta)
-    twin(train.x)
-    for name, value in twin.named_buffers():
-        assert torch.equal(model.get_buffer(name), value), name
+    model = SmallCNN(1, 3, width=2, hidden=5, seed=1).double()
+    method = LearningToReweight(mode=mode)
+    properties.running_statistics_move_once(method, model, batch(), batch(4, seed=9))
 
 
 def contrary():

@@ -1,18 +1,13 @@
 """Tests of nlmeta.seeding: streams by name, and a global generator left as it was."""
 
 import math
-import random
 
 import numpy as np
 import pytest
 import torch
+from helpers import global_state
 
 from nlmeta.seeding import generator, seeded
-
-
-def global_state():
-    numpy_state = np.random.get_state()  # noqa: NPY002  the state of others must not move
-    return torch.get_rng_state().tolist(), random.getstate(), str(numpy_state)
 
 
 def test_one_seed_and_purpose_give_the_same_numbers():

@@ -3,51 +3,21 @@
 import copy
 import functools
 import math
-import re
 
 import pytest
 import torch
+from helpers import assert_same, cnn, digits, mlp, refused, weights
 from torch import nn
 from torch.testing import assert_close
 
-from nlmeta import EMA, CrossEntropy, data, fit, losses, metrics
-from nlmeta.models import MLP, SmallCNN
+from nlmeta import EMA, CrossEntropy, fit, losses, metrics
+from nlmeta.models import MLP
 from nlmeta.procedures import Ensemble, KeepEpochs, divergence_score
 from nlmeta.seeding import generator
 
 
-@functools.cache
-def split():
-    sizes = {"meta_size": 20, "validation_size": 0, "test_size": 1600}
-    return data.load("digits", rate=0.5, seed=3, **sizes)
-
-
-def mlp(seed=1):
-    return MLP(64, 10, (8,), seed=seed)
-
-
-def cnn(seed=1):
-    """With BatchNorm, so that the mode matters and running statistics are state too."""
-    return SmallCNN(1, 10, width=2, hidden=8, seed=seed)
-
-
 def inputs(n=25):
-    return split().test.x[:n]
-
-
-def weights(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
+    return digits().test.x[:n]
 
 
 # the score
@@ -93,14 +63,14 @@ def test_one_batch_of_everything_does_not_depend_on_the_seed():
 
 
 def test_a_score_of_a_batch_size_of_a_hundred_and_a_temperature_of_a_half_is_the_default():
-    model, x = cnn(), split().test.x[:300]
+    model, x = cnn(), digits().test.x[:300]
     want = divergence_score(model, x, batch_size=100, temperature=0.5, one_hot=False, seed=0)
     assert divergence_score(model, x, seed=0) == want
 
 
 def test_a_network_that_knows_nothing_has_a_score_of_about_log_b():
     """An untrained network's predictions are near uniform: log 100 = 4.605."""
-    score = divergence_score(MLP(64, 10, seed=0), split().test.x, seed=0)
+    score = divergence_score(MLP(64, 10, seed=0), digits().test.x, seed=0)
     assert score == pytest.approx(math.log(100), abs=0.1)
 
 
@@ -153,7 +123,7 @@ def kept_of(values, model=None, *, keep=3, last=2, epochs=None, method=None):
         return keeper(epoch, network, method)
 
     options = {"progress": False, "device": "cpu", "on_epoch": on_epoch}
-    result = fit(method, model, split(), epochs=epochs or len(values), seed=0, **options)
+    result = fit(method, model, digits(), epochs=epochs or len(values), seed=0, **options)
     return keeper, after, result
 
 
@@ -190,7 +160,7 @@ def test_several_scores_are_kept_apart():
     scores = {"up": given([1, 2, 3, 4]), "down": given([4, 3, 2, 1])}
     keeper = KeepEpochs(model, scores, keep=1, last=1)
     run = {"epochs": 4, "seed": 0, "progress": False, "on_epoch": keeper}
-    history = fit(CrossEntropy(), model, split(), **run).history
+    history = fit(CrossEntropy(), model, digits(), **run).history
     assert (keeper.epochs("up"), keeper.epochs("down")) == ([1], [4])
     assert history[["up", "down"]].values.tolist() == [[1, 4], [2, 3], [3, 2], [4, 1]]
     assert sorted(keeper.state_dict()["states"]) == [1, 4]  # nothing else takes up memory
@@ -215,7 +185,7 @@ def test_what_is_handed_out_is_a_copy():
 def test_what_is_handed_out_can_be_trained_on():
     keeper, after, _ = kept_of(WORTH)
     model = keeper.best("worth")
-    fit(CrossEntropy(), model, split(), epochs=1, seed=0, progress=False)
+    fit(CrossEntropy(), model, digits(), epochs=1, seed=0, progress=False)
     assert not torch.equal(model.classifier.bias, after[2]["classifier.bias"])
 
 
@@ -223,7 +193,7 @@ def test_networks_in_float64_come_back_in_float64():
     model = cnn()
     keeper = KeepEpochs(model, {"worth": given([2, 1])})
     options = {"precision": "float64", "on_epoch": keeper, "progress": False}
-    fit(CrossEntropy(), model, split(), epochs=2, seed=0, **options)
+    fit(CrossEntropy(), model, digits(), epochs=2, seed=0, **options)
     assert_same(weights(keeper.best("worth")), weights(model))
     assert keeper.best("worth").classifier.weight.dtype == torch.float64
 
@@ -231,19 +201,19 @@ def test_networks_in_float64_come_back_in_float64():
 def test_keeping_epochs_does_not_change_the_training():
     plain, watched = cnn(), cnn()
     options = {"epochs": 3, "seed": 0, "progress": False}
-    fit(CrossEntropy(), plain, split(), **options)
-    score = functools.partial(divergence_score, x=split().train.x, batch_size=50, seed=0)
+    fit(CrossEntropy(), plain, digits(), **options)
+    score = functools.partial(divergence_score, x=digits().train.x, batch_size=50, seed=0)
     keeper = KeepEpochs(watched, {"clid": lambda network: score(network)})
-    fit(CrossEntropy(), watched, split(), on_epoch=keeper, **options)
+    fit(CrossEntropy(), watched, digits(), on_epoch=keeper, **options)
     assert_same(weights(plain), weights(watched))
 
 
 def test_divergence_in_a_run_is_that_of_the_network_afterwards():
     model = cnn()
-    score = functools.partial(divergence_score, x=split().train.x, batch_size=50, seed=0)
+    score = functools.partial(divergence_score, x=digits().train.x, batch_size=50, seed=0)
     keeper = KeepEpochs(model, {"clid": lambda network: score(network)})
     options = {"epochs": 3, "seed": 0, "progress": False, "on_epoch": keeper}
-    history = fit(CrossEntropy(), model, split(), **options).history
+    history = fit(CrossEntropy(), model, digits(), **options).history
     assert score(model) == history["clid"].iloc[-1]
     assert score(keeper.best("clid")) == history["clid"].min()
 
@@ -268,7 +238,7 @@ def scored(path, *, model=None, stop_at=None, resume=False):
     keeper = Stopping(model, {"size": lambda n: n.classifier.bias.sum().item()}, keep=2, last=2)
     keeper.stop_at = stop_at
     options = {"checkpoint": path, "resume": resume, "on_epoch": keeper, "progress": False}
-    return keeper, fit(CrossEntropy(), model, split(), epochs=5, seed=0, **options)
+    return keeper, fit(CrossEntropy(), model, digits(), epochs=5, seed=0, **options)
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 5])

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from PIL import Image
 from torch.testing import assert_close
 from torchvision import datasets
@@ -40,12 +41,6 @@ from nlmeta.data.sources import (
 )
 
 ON_DISK = [name for name in DATASETS if name != "digits"]
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(str(text))) as caught:
-        call()
-    return str(caught.value)
 
 
 def md5(path):

@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import copy
 import dataclasses
 import errno
 import functools
@@ -16,36 +15,31 @@ import re
 import tokenize
 from pathlib import Path
 
+import methods
 import numpy as np
 import pandas as pd
+import properties
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_same as assert_same_weights
+from helpers import assert_same_run, cnn, mlp, refused, stop_at
+from helpers import digits as split
+from methods import BY_NAME, problem_of
 from pandas.testing import assert_frame_equal
 from torch import nn
 from tqdm import tqdm
 
-from nlmeta import EMA, MLC, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
-from nlmeta.methods import CLIDMU, FixMatch, LabelCrossEntropy, LogitMultiplier, WeightNet
-from nlmeta.models import MLP, SmallCNN, TextMLP
+from nlmeta import EMA, MSLG, CrossEntropy, Method, choose_device, data, fit, metrics, presets
+from nlmeta.methods import CLIDMU, LabelCrossEntropy, WeightNet
+from nlmeta.models import MLP, TextMLP
 from nlmeta.training import progress_wanted
 
 STEPS = 3  # a pass over the 177 training samples of `split`: 64, 64 and 49
 
 
-@functools.cache
-def split(seed=3):
-    sizes = {"meta_size": 20, "validation_size": 0, "test_size": 1600}
-    return data.load("digits", rate=0.5, seed=seed, **sizes)
-
-
-def mlp(seed=1):
-    return MLP(64, 10, (8,), seed=seed)
-
-
-def cnn(seed=1):
-    """With BatchNorm: running statistics are state too."""
-    return SmallCNN(1, 10, width=2, hidden=8, seed=seed)
+PROBLEM = problem_of(split(), mlp)
+mlc = functools.partial(methods.mlc, PROBLEM)
 
 
 class Dropping(nn.Module):
@@ -60,51 +54,11 @@ class Dropping(nn.Module):
         return self.last(self.drop(self.first(x)))
 
 
-def mlc(**options):
-    return MLC(10, **{"virtual_lr": 0.1, "transition_lr": 3.0, **options})
-
-
 def run(method=None, model=None, **options):
     method = CrossEntropy() if method is None else method
     model = mlp() if model is None else model
     defaults = {"epochs": 4, "seed": 0, "progress": False, "device": "cpu"}
     return fit(method, model, options.pop("split", split()), **{**defaults, **options})
-
-
-def weights(module):
-    """Copies of all that its state holds, by name; a method's state may hold an optimiser's."""
-    return dict(leaves(module.state_dict()))
-
-
-def leaves(state, prefix=""):
-    for name, value in state.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield from leaves(dict(enumerate(value)), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", copy.deepcopy(value)
-
-
-def assert_same_weights(one, two):
-    one, two = weights(one), weights(two)
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        same = torch.equal(value, two[name]) if torch.is_tensor(value) else value == two[name]
-        assert same, name
-
-
-def assert_same_run(one, two):
-    """Bit for bit; only the seconds may differ."""
-    histories = [result.history.drop(columns="seconds") for result in (one, two)]
-    assert_frame_equal(*histories, check_exact=True)
-    assert_same_weights(one.model, two.model)
-    assert_same_weights(one.method, two.method)
-
-
-def refused(text, call, error=ValueError):
-    with pytest.raises(error, match=re.escape(text)):
-        call()
 
 
 class Spy(CrossEntropy):
@@ -511,92 +465,36 @@ def test_running_statistics_of_mlc_are_those_of_the_ordinary_forward_passes():
 # checkpoint and resume
 
 
-def stop_at(epoch, error):
-    """A callback that breaks off a run after the steps of an epoch, before it is recorded."""
-
-    def on_epoch(now, model, method):
-        if now == epoch:
-            raise error("stopped on purpose")
-        return {}
-
-    return on_epoch
-
-
-def ema(model):
-    return EMA(CrossEntropy(), model, decay=0.8)
-
-
-def mslg(model):
-    return MSLG(split().train.y, 10, virtual_lr=0.5, label_lr=20.0)
-
-
-def ema_of_mlc(model):
-    return EMA(mlc(), model, decay=0.8)
-
-
-def weighted(optimizer):
-    return lambda _: CLIDMU(WeightNet(6, seed=1), head_lr=0.02, head_optimizer=optimizer)
-
-
-def multiplied(optimizer):
-    """Its noise is state as well."""
-    head = LogitMultiplier(8, 10, embedding=4, hidden=(6,), seed=1)
-    return lambda _: CLIDMU(copy.deepcopy(head), head_lr=0.02, head_optimizer=optimizer)
-
-
-def ema_of_clid_mu(model):
-    return EMA(multiplied("adam")(model), model, decay=0.8)
-
-
-def fixmatch(model):
-    def jitter(x, generator):
-        return x + 0.1 * torch.randn(x.shape, generator=generator)
-
-    options = {"weak": jitter, "strong": jitter, "batch_size": 30, "cutoff": 0.1}
-    return FixMatch(split().test.x[:200], correction=weighted("adam")(model), seed=1, **options)
-
-
 RUNS = {
-    "cross-entropy": (lambda _: CrossEntropy(), mlp, {}),
-    "average": (ema, cnn, {}),
-    "mlc on part of the meta set": (lambda _: mlc(), mlp, {"meta_batch_size": 7}),
-    "mlc after warm-up": (lambda _: mlc(), cnn, {"warmup_epochs": 2}),
-    "mslg after warm-up": (mslg, cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
-    "average of mlc": (ema_of_mlc, mlp, {"meta_batch_size": 7, "warmup_epochs": 1}),
-    "weights by sgd": (weighted("sgd"), cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
-    "weights by adam": (weighted("adam"), mlp, {"meta_batch_size": 7}),
-    "multipliers by sgd": (multiplied("sgd"), mlp, {"meta_batch_size": 7}),
-    "multipliers by adam": (multiplied("adam"), cnn, {"meta_batch_size": 7, "warmup_epochs": 1}),
-    "average of multipliers": (ema_of_clid_mu, mlp, {"meta_batch_size": 7}),
-    "multipliers in bfloat16": (multiplied("adam"), mlp, {"precision": "bfloat16"}),
-    "fixmatch with weights": (fixmatch, cnn, {"meta_batch_size": 7}),
-    "dropout": (lambda _: CrossEntropy(), Dropping, {}),
-    "mlc with dropout": (lambda _: mlc(), Dropping, {"meta_batch_size": 7}),
-    "batch norm in float64": (lambda _: CrossEntropy(), cnn, {"precision": "float64"}),
-    "bfloat16": (lambda _: mlc(), mlp, {"precision": "bfloat16"}),
+    "cross-entropy": ("cross-entropy", mlp, {}),
+    "average": ("EMA", cnn, {}),
+    "mlc on part of the meta set": ("MLC", mlp, {"meta_batch_size": 7}),
+    "mlc after warm-up": ("MLC", cnn, {"warmup_epochs": 2}),
+    "average of mlc": ("EMA of MLC", mlp, {"meta_batch_size": 7, "warmup_epochs": 1}),
+    "weights by adam": ("CLID-MU, weights by Adam", mlp, {"meta_batch_size": 7}),
+    "multipliers by sgd": ("CLID-MU, multipliers", mlp, {"meta_batch_size": 7}),
+    "average of multipliers": ("EMA of multipliers", mlp, {"meta_batch_size": 7}),
+    "multipliers in bfloat16": ("CLID-MU, multipliers by Adam", mlp, {"precision": "bfloat16"}),
+    "fixmatch with weights": ("FixMatch with CLID-MU", cnn, {"meta_batch_size": 7}),
+    "dropout": ("cross-entropy", Dropping, {}),
+    "mlc with dropout": ("MLC", Dropping, {"meta_batch_size": 7}),
+    "batch norm in float64": ("cross-entropy", cnn, {"precision": "float64"}),
+    "bfloat16": ("MLC", mlp, {"precision": "bfloat16"}),
 }
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("case", RUNS)
 def test_a_resumed_run_ends_at_the_numbers_of_an_uninterrupted_one(case, error, tmp_path):
-    """Bit for bit on the CPU, in new objects with other first weights."""
-    method, make, options = RUNS[case]
-    options = {"epochs": 5, **options}
-    model = make(1)
-    whole = run(method(model), model, **options)
+    """On several networks, in all precisions; for each method see `test_every_method.py`."""
+    name, make, options = RUNS[case]
 
-    model, path = make(1), tmp_path / "run.pt"
-    try:
-        first = run(method(model), model, checkpoint=path, on_epoch=stop_at(4, error), **options)
-        assert not first.finished
-    except ZeroDivisionError:
-        assert error is ZeroDivisionError
-    model = make(2)
-    second = run(method(model), model, checkpoint=path, resume=True, **options)
-    assert second.finished
-    assert_same_run(whole, second)
-    assert len(set(whole.history["loss"])) == 5  # it moved in every epoch
+    def train(seed, **given):
+        model = make(seed)
+        method = BY_NAME[name].build(PROBLEM, model)
+        return run(method, model, epochs=5, **{**options, **given})
+
+    properties.resumes_bit_for_bit(train, tmp_path / "run.pt", stop=4, error=error)
 
 
 class Counting:
@@ -1145,7 +1043,7 @@ def test_refuses_a_meta_set_without_a_class_where_its_labels_are_looked_at():
 
 
 def test_a_class_may_be_missing_where_no_meta_label_is_looked_at():
-    for method in (weighted("sgd")(None), CrossEntropy()):
+    for method in (methods.clid_mu(PROBLEM), CrossEntropy()):
         assert run(method, split=without_class(4), epochs=1).finished
 
 
