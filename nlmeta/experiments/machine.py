@@ -69,7 +69,7 @@ def _commit(folder: Path) -> str | None:
     if not (folder / ".git").exists():
         return None
     try:
-        changed = git("status", "--porcelain", "-uno", "--", ".", ":(exclude)*/records/*")
+        changed = git("status", "--porcelain", "-uno", "--", ".", ":(exclude,glob)**/records/*.jsonl")
         return git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None
