@@ -173,17 +173,37 @@ def test_a_split_comes_in_the_floating_point_type_of_the_predictor():
     assert known().train.x.dtype == torch.float32  # that of the caller
 
 
-def test_what_is_in_place_already_is_not_copied(monkeypatch):
-    split, taken, predict = known(), [], metrics.predict
+@pytest.fixture
+def taken(monkeypatch):
+    """The inputs that are predicted."""
+    inputs, predict = [], metrics.predict
 
     def watched(model, x, **options):
-        taken.append(x)
+        inputs.append(x)
         return predict(model, x, **options)
 
     monkeypatch.setattr(metrics, "predict", watched)
+    return inputs
+
+
+def test_what_is_in_place_already_is_not_copied(taken):
+    split = known()
     measure(Table(), split)
     assert taken[0] is split.test.x
     assert taken[1] is split.train.x
+
+
+def test_images_are_standardised_in_the_type_of_the_predictor(taken):
+    """As in `fit`; numbers of float32, brought to float64 afterwards, are others."""
+    stored = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    x = Images(stored, mean=torch.ones(3), deviation=torch.full((3,), 3.0))
+
+    class Flat(Table):
+        def forward(self, x):
+            return super().forward(x.flatten(1).abs())
+
+    measure(Flat().double(), known(test=Samples(x, known().test.y)), parts=("test",))
+    assert taken[0][:1].flatten()[0] == torch.tensor(-1, dtype=torch.float64) / 3
 
 
 def test_words_stay_words():
