@@ -855,14 +855,22 @@ def test_a_file_that_the_system_cuts_off_is_told_by_its_reason(tmp_path):
     assert_whole_and_continued(path, 2)
 
 
-def test_ctrl_c_behind_an_error_of_pytorch_is_ctrl_c(tmp_path, monkeypatch):
+def hidden(error):
+    """`torch.save`, which ends a file that was broken off with an error of its own."""
+
     def save(state, file):
         try:
-            raise KeyboardInterrupt
+            raise error
         finally:
-            raise RuntimeError("unexpected pos 704 vs 598")  # as it ends a file that was broken off
+            raise RuntimeError("unexpected pos 704 vs 598")
 
-    monkeypatch.setattr(torch, "save", save)
+    return save
+
+
+def test_what_broke_a_file_off_is_told_and_not_how_pytorch_ended_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", hidden(OSError(errno.ENOSPC, "No space left on device")))
+    refused("No space left on device", lambda: run(checkpoint=tmp_path / "run.pt"), OSError)
+    monkeypatch.setattr(torch, "save", hidden(KeyboardInterrupt()))
     assert not run(checkpoint=tmp_path / "run.pt").finished
 
 
