@@ -5,6 +5,7 @@ PYTHON ?=
 CONSTRAINTS ?=
 CHAPTERS ?=
 URL ?=
+NAME ?=
 PORT ?= 8000
 
 # Other versions than pip would choose live in an environment of their own.
@@ -21,7 +22,7 @@ prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint links execute digits-table first-runs benchmark test-gpu serve address clean
+.PHONY: help book test lint links execute record test-gpu serve address clean
 
 help:  ## list the targets
 	@echo "make book       set up, run every chapter and build the book"
@@ -29,9 +30,8 @@ help:  ## list the targets
 	@echo "                CONSTRAINTS=\"torch==2.11.*\" for other versions, without the chapters"
 	@echo "make lint       check style (ruff) and types (mypy)"
 	@echo "make execute    run chapters and store their outputs; CHAPTERS=\"noise mlc\" for some"
-	@echo "make digits-table  run what the record of the table on the digits lacks (an hour at most)"
-	@echo "make first-runs  run what the first runs on CIFAR-10 lack (one GPU, NLMETA_DATA)"
-	@echo "make benchmark  measure time and memory of every method's step (ten minutes)"
+	@echo "make record     run what the record of an experiment lacks: NAME=digits (an hour at most);"
+	@echo "                without NAME: list the experiments, and how far each is"
 	@echo "make test-gpu   run the tests that need a CUDA device"
 	@echo "make links      follow every link of the book"
 	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
@@ -75,17 +75,9 @@ execute:
 	@$(call prepare,book)
 	$(BIN)/python $(TOOLS)/execute.py $(CHAPTERS)
 
-digits-table:
+record:
 	@$(call prepare,book)
-	NLMETA_PROGRESS=1 $(BIN)/python -m nlmeta.experiments.digits
-
-first-runs:
-	@$(call prepare,book)
-	NLMETA_PROGRESS=1 $(BIN)/python -m nlmeta.experiments.first_runs
-
-benchmark:
-	@$(call prepare,book)
-	$(BIN)/python -m nlmeta.experiments.cost --output benchmarks/last.json
+	NLMETA_PROGRESS=1 $(BIN)/python -m nlmeta $(if $(NAME),run $(NAME),list)
 
 test-gpu:
 	@$(call prepare,book test)
@@ -104,4 +96,4 @@ address:
 
 clean:
 	rm -rf _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find book nlmeta tests benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find book nlmeta tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

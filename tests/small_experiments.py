@@ -49,7 +49,7 @@ ENTRIES = (
         where={"early_epochs": "start.epochs"},
         after="early stopping",
     ),
-    Entry("MLC", "mlc", {"virtual_lr": 0.1, "transition_lr": 3.0}, meta="clean", cost=4),
+    Entry("MLC", "mlc", {"virtual_lr": 0.1, "transition_lr": 3.0}, meta="clean", effort=4),
     Entry(
         "mean teacher",
         "mlnt",

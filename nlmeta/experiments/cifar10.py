@@ -152,7 +152,7 @@ PROBLEMS = (
 # Costs are rounded from the record of the experiment `cost`; 5 for the large meta batch.
 ENTRIES = (
     Entry("cross-entropy", "cross_entropy"),
-    Entry("EMA", "ema", {"decay": 0.999}, cost=1.1),  # ours
+    Entry("EMA", "ema", {"decay": 0.999}, effort=1.1),  # ours
     Entry("meta set alone", "cross_entropy", meta="alone", training=shortened(META_ALONE)),
     Entry(
         "MSLG",
@@ -160,7 +160,7 @@ ENTRIES = (
         presets.MSLG_CIFAR10.method,
         training=shortened(MSLG),
         meta="clean",
-        cost=4,
+        effort=4,
         faithful="code",
     ),
     Entry(
@@ -169,16 +169,16 @@ ENTRIES = (
         {**presets.MSLG_CIFAR10.method, "label_lr": 0.0},
         training=shortened(MSLG),
         meta="clean",
-        cost=4,
+        effort=4,
     ),
-    Entry("MLC", "mlc", presets.MLC_DIGITS.method, meta="clean", cost=5),
+    Entry("MLC", "mlc", presets.MLC_DIGITS.method, meta="clean", effort=5),
     Entry(
         "MLC, released form",
         "mlc",
         presets.MLC_CIFAR10.method,
         training=shortened(MLC),
         meta="clean",
-        cost=5,
+        effort=5,
         faithful="code",
     ),
     Entry(
@@ -187,7 +187,7 @@ ENTRIES = (
         MLNT_OPTIONS,
         start=shortened(MLNT_START),
         start_goes_on=False,
-        cost=18,
+        effort=18,
         faithful="port",
     ),
     Entry(
@@ -196,7 +196,7 @@ ENTRIES = (
         {**MLNT_OPTIONS, "trial_lr": 0.0, "trials": 1},
         start=shortened(MLNT_START),
         start_goes_on=False,
-        cost=3.5,
+        effort=3.5,
     ),
     Entry(
         "CLID-MU",
@@ -205,7 +205,7 @@ ENTRIES = (
         training=shortened(CLID_MU),
         meta="noisy",
         meta_size=1000,  # as released: any training images, which stay in the training part
-        cost=4,
+        effort=4,
         faithful="code",
     ),
     Entry("cross-entropy, trained as CLID-MU", "cross_entropy", training=shortened(CLID_MU)),

@@ -13,7 +13,7 @@ import pandas as pd
 from nlmeta.data.sources import at_hand
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
 from nlmeta.experiments.forecast import forecast
-from nlmeta.experiments.overview import overview
+from nlmeta.experiments.overview import overview, page
 
 __all__ = ["add_experiments"]
 
@@ -30,6 +30,7 @@ def add_experiments(commands: Any) -> None:
     """
     listed = commands.add_parser("list", help="say which experiments there are and what is done")
     listed.add_argument("name", nargs="?", choices=EXPERIMENTS, help="show the entries of one")
+    listed.add_argument("--page", action="store_true", help="print the page of the book")
     listed.set_defaults(run=_list)
 
     run = _command(commands, "run", _run, "run what a record lacks; stop and go on at any time")
@@ -117,6 +118,9 @@ def _opened(given: argparse.Namespace) -> tuple[Experiment, Record, Wanted]:
 
 
 def _list(given: argparse.Namespace) -> int:
+    if given.page:
+        print(page(EXPERIMENTS.values()), end="")
+        return 0
     if given.name is not None:
         print(overview(EXPERIMENTS[given.name]).to_string(index=False))
         return 0

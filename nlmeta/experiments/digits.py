@@ -69,7 +69,7 @@ def _mlc(name: str, faithful: str, *transition_lr: float, **switches: Any) -> En
         training={"warmup_epochs": 10},
         meta="clean",
         grid=over("transition_lr", *transition_lr) or ({},),
-        cost=4,
+        effort=4,
         faithful=faithful,
     )
 
@@ -83,12 +83,12 @@ def _mslg(name: str, grid: Any, **switches: Any) -> Entry:
         training={**presets.MSLG_DIGITS.training, "epochs": 42},
         meta="clean",
         grid=grid,
-        cost=4,
+        effort=4,
         faithful="ours" if switches else "paper",
     )
 
 
-def _mlnt(name: str, grid: Any, cost: float, **switches: Any) -> Entry:
+def _mlnt(name: str, grid: Any, effort: float, **switches: Any) -> Entry:
     return Entry(
         name,
         "mlnt",
@@ -96,7 +96,7 @@ def _mlnt(name: str, grid: Any, cost: float, **switches: Any) -> Entry:
         start={"epochs": 10},
         start_goes_on=False,
         grid=grid,
-        cost=cost,
+        effort=effort,
         faithful="ours" if switches else "paper",
     )
 
@@ -107,7 +107,7 @@ def _clid_mu(name: str, grid: Any = HEAD_RATES, **options: Any) -> Entry:
         for key in ("meta", "keep", "after", "label", "faithful")
         if key in options
     }
-    common: dict[str, Any] = {"meta": "noisy", "meta_size": NOISY_META, "grid": grid, "cost": 4}
+    common: dict[str, Any] = {"meta": "noisy", "meta_size": NOISY_META, "grid": grid, "effort": 4}
     return Entry(
         name,
         "clid_mu",
@@ -220,7 +220,7 @@ ENTRIES = (
         "reweight",
         meta="clean",
         grid=SMALL_RATES,
-        cost=4,
+        effort=4,
         faithful="paper",
     ),
     Entry(
@@ -228,7 +228,7 @@ ENTRIES = (
         "co_teaching",
         {"ramp_epochs": 10},  # as in the released code
         grid=over("forget_rate", 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-        cost=2,
+        effort=2,
         faithful="paper",
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),

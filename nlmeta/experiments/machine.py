@@ -69,7 +69,9 @@ def _commit(folder: Path) -> str | None:
     if not (folder / ".git").exists():
         return None
     try:
-        changed = git("status", "--porcelain", "-uno", "--", ".", ":(exclude,glob)**/records/*.jsonl")
+        changed = git(
+            "status", "--porcelain", "-uno", "--", ".", ":(exclude,glob)**/records/*.jsonl"
+        )
         return git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None

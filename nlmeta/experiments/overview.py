@@ -1,12 +1,14 @@
 """What is implemented, to what it is faithful, and what is recorded: built is not reproduced."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from nlmeta.experiments.builders import BUILDERS
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Experiment
 
-__all__ = ["overview"]
+__all__ = ["overview", "page"]
 
 FORMS = {
     "paper": "as in the paper",
@@ -58,10 +60,47 @@ def overview(experiment: Experiment, record: Record | None = None) -> pd.DataFra
     return pd.DataFrame(found)
 
 
+def page(experiments: Iterable[Experiment]) -> str:
+    """The overview of several experiments as a page in Markdown.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+        In this order.
+
+    Returns
+    -------
+    str
+    """
+    parts = [PAGE]
+    for experiment in experiments:
+        columns = overview(experiment).drop(columns="experiment")
+        header = [column if column != "form" else "faithful to" for column in columns]
+        rows = [header, ["---"] * len(header), *columns.to_numpy().tolist()]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
+        parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")
+    return "\n".join(parts)
+
+
+PAGE = """# What is recorded
+
+Built is not reproduced. An entry is *implemented* if its code is here and tested; it is *faithful*
+to a paper, to the code that its authors released, or to others' code, or it is ours; and it is
+*recorded* only if a record that comes with the package holds its runs. The scale says how much was
+run: `tiny` (seconds), `cores` (what two CPU cores can do), `paper` (as published). The form of a
+method may be faithful where its settings are ours: the plan of each run, in its record, has them
+all.
+
+`python -m nlmeta list` says the same on your machine, and which data are at hand;
+`python -m nlmeta list --page` writes this page.
+"""
+
+
 def _recorded(runs: list[tuple[dict, int]]) -> str:
     if not runs:
         return "no"
-    problems = {plan.get("problem") for plan, _ in runs} - {None}
+    problems = {str(plan["problem"]) for plan, _ in runs if "problem" in plan}
     scales = ", ".join(sorted({str(plan.get("scale")) for plan, _ in runs}))
     seeds = len({seed for _, seed in runs})
     said = f"{scales}, {seeds} seed{'s' * (seeds > 1)}"

@@ -234,6 +234,7 @@ def run(
             tasks = found.to_do
             if again:
                 tasks = [t for t in (*found.done, *tasks) if t.key not in redone]
+            tasks = [t for t in tasks if t.plan["stage"] == "choice"] or tasks
             if not tasks:
                 break
             calls = ((task, clock.left()) for task in clock.affordable(tasks))

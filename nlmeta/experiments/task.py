@@ -143,7 +143,7 @@ class Entry:
     keep : sequence of str
         Scores in `builders.SCORES`; for each, the five epochs of lowest score predict together, and
         so do the last five.
-    cost : float
+    effort : float
         About how many steps of cross-entropy one of its steps takes; for estimates alone.
     faithful : str
         To what, for the table of what is done: ``"paper"``, ``"code"``, ``"port"``, ``"ours"``.
@@ -162,7 +162,7 @@ class Entry:
     after: str | None = None
     label: str | None = None
     keep: Sequence[str] = ()
-    cost: float = 1.0
+    effort: float = 1.0
     faithful: str = "ours"
 
 

@@ -271,7 +271,7 @@ class TrainingTable:
     def _task(self, entry: Entry, plan: Plan, seed: int) -> Task:
         training, start = plan["training"], plan.get("start")
         after_warm_up = training["epochs"] - training["warmup_epochs"]
-        epochs = training["warmup_epochs"] + entry.cost * after_warm_up
+        epochs = training["warmup_epochs"] + entry.effort * after_warm_up
         epochs += 0 if start is None else start["epochs"]
         return Task(plan, seed, partial(train, history=self.history), epochs)
 
