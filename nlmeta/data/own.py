@@ -129,7 +129,7 @@ def from_arrays(
     >>> from nlmeta.data import from_arrays
     >>> x = np.random.default_rng(0).random((6, 2), dtype=np.float32)
     >>> split = from_arrays(x, ["dog", "cat", "cat", "dog", "cat", "dog"], ids="abcdef", seed=0)
-    >>> split.class_names, sorted(split.train.own_ids)
+    >>> split.class_names, sorted(split.train.sample_ids)
     (('cat', 'dog'), ['a', 'b', 'c', 'd', 'e', 'f'])
     """
     _check_options(options, from_arrays)
