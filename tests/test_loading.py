@@ -93,10 +93,11 @@ def test_every_reader_is_in_the_registry_and_every_entry_has_one():
         assert callable(import_module(dataset.module).missing)
 
 
-def test_every_reader_is_on_the_api_page(root):
-    page = (root / "book/api.md").read_text()
+def test_every_dataset_is_on_the_api_page_and_in_the_readme(root):
+    page, readme = (root / "book/api.md").read_text(), (root / "README.md").read_text()
     shown = re.findall(r"autofunction:: (\S+)\.read\n", page)
     assert shown == [dataset.module for dataset in DATASETS.values()]
+    assert [name for name in DATASETS if f"`{name}`" not in readme] == []
 
 
 SET_BY_THE_REGISTRY = ("meta_size", "validation_size", "test_size", "balanced_meta")
