@@ -51,18 +51,18 @@ IDS = ("f.png", "a.png", "c.png", "b.png", "e.png", "d.png")
 SCORES = ["self_confidence", "margin", "loss", "high_loss"]
 
 
-def split_of(x, y, *, own_ids=None, true=None, names=NAMES):
+def split_of(x, y, *, sample_ids=None, true=None, names=NAMES):
     nothing = Samples(x[:0], y[:0])
     rows = 100 + 10 * torch.arange(len(y))  # not 0, 1, 2: an id is no row of the training part
     indices = {"train": rows, "meta": rows[:0], "validation": rows[:0], "test": rows[:0]}
-    train = Samples(x, y, own_ids)
+    train = Samples(x, y, sample_ids)
     return Split("tiny", train, nothing, nothing, nothing, true, None, indices, names, {})
 
 
 @pytest.fixture
 def split():
     """Its inputs are the network's logits, so that the identity is the network."""
-    return split_of(P.log(), GIVEN, own_ids=IDS)
+    return split_of(P.log(), GIVEN, sample_ids=IDS)
 
 
 def run_of(method, model=None):
@@ -441,7 +441,7 @@ def test_label_issues_are_those_of_cleanlabs_own_example():
         ],
         dtype=torch.float64,
     )
-    split = split_of(p.log(), labels, own_ids=IDS)
+    split = split_of(p.log(), labels, sample_ids=IDS)
     issues = analysis.label_issues(analysis.suspects(nn.Identity(), split))
     assert list(issues)[:4] == [
         "is_label_issue",
@@ -826,7 +826,7 @@ def test_a_frame_in_the_readers_own_order_is_refused_where_ids_are_numbers():
     """An index that counts and has a name is one of ids, and those of a split are shuffled."""
     x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
     split = from_arrays(x, [0, 1] * 10, seed=0)
-    assert split.train.own_ids != list(range(20))
+    assert split.train.sample_ids != list(range(20))
     p = torch.rand(20, 1, generator=torch.Generator().manual_seed(1)).numpy()
     index = pd.Index(range(20), name="id")
     frame = pd.DataFrame(np.hstack([p, 1 - p]), columns=["0", "1"], index=index)
@@ -834,7 +834,7 @@ def test_a_frame_in_the_readers_own_order_is_refused_where_ids_are_numbers():
         "`probabilities` has its rows in another order",
         lambda: analysis.suspects(None, split, probabilities=frame),
     )
-    ours = frame.loc[split.train.own_ids]
+    ours = frame.loc[split.train.sample_ids]
     found = analysis.suspects(None, split, probabilities=ours).set_index("id")
     for own, given in found["given"].items():
         assert found.loc[own, "self_confidence"] == pytest.approx(frame.loc[own, str(given)])
@@ -861,7 +861,7 @@ def shuffled():
         class_names=NAMES,
         seed=3,
     )
-    order = [names.index(own) for own in split.train.own_ids]
+    order = [names.index(own) for own in split.train.sample_ids]
     assert order != sorted(order)  # shuffled
     assert len(order) < n
     return table, split, order

@@ -64,7 +64,7 @@ CALLS = {
         [TRUE, GIVEN, T],
     ),
     "keep": (
-        lambda a: from_arrays(X, TRUE, ids=range(100, 100 + N), seed=0).keep(a).train.own_ids,
+        lambda a: from_arrays(X, TRUE, ids=range(100, 100 + N), seed=0).keep(a).train.sample_ids,
         [GIVEN == TRUE],
     ),
     "subset": (lambda a: Samples(X, TRUE).subset(a).x, [torch.tensor([5, 1])]),

@@ -58,7 +58,7 @@ def scenes(n, channels=3, height=32, width=32):
 
 
 def uniform(n, augmentation, seed=1):
-    return torch.rand(n, augmentation.numbers, generator=generator(seed, "u"))
+    return torch.rand(n, augmentation.num_random, generator=generator(seed, "u"))
 
 
 def middle(place, choices):
@@ -170,7 +170,7 @@ def test_places_of_a_crop_are_equally_likely_and_distributed_as_torchvisions():
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (9, 12), (10, 8), (11, 7)])
 def test_a_crop_at_rest_is_the_middle_of_the_image(height, width):
     x = noise(2, 3, height, width)
-    got = RandomCrop(7, padding=2).at_rest(x)
+    got = RandomCrop(7, padding=2).for_evaluation(x)
     assert torch.equal(got, F.center_crop(x, [7, 7]))
     assert not torch.equal(got, x[:, :, :7, :7])
 
@@ -179,7 +179,7 @@ def test_a_crop_at_rest_is_the_middle_of_the_image(height, width):
 def test_evaluation_sees_the_size_that_training_sees(size):
     crop = RandomCrop(size, padding=2, mode="reflect")
     x = noise(3, 1, 8, 10)
-    assert crop.at_rest(x).shape == crop(x, uniform(3, crop)).shape == (3, 1, size, size)
+    assert crop.for_evaluation(x).shape == crop(x, uniform(3, crop)).shape == (3, 1, size, size)
 
 
 # Flips
@@ -293,10 +293,10 @@ def test_operations_in_a_row_are_single_ones_one_after_the_other(kind):
     once, thrice = kind(1, 8), kind(3, 8)
     u = uniform(200, thrice)
     want = x
-    for own in u.split(once.numbers, 1):
+    for own in u.split(once.num_random, 1):
         want = once(want, own)
     assert torch.equal(thrice(x, u), want)
-    assert not torch.equal(once(x, u[:, : once.numbers]), want)
+    assert not torch.equal(once(x, u[:, : once.num_random]), want)
 
 
 # What the released code of CLID-MU calls RandAugment
@@ -395,10 +395,10 @@ def test_a_composition_applies_its_steps_in_order_each_to_its_own_numbers():
     crop, flip = RandomCrop(7, padding=2), RandomFlip()
     both = Compose([crop, flip])
     u = uniform(30, both)
-    assert both.numbers == 3
+    assert both.num_random == 3
     assert torch.equal(both(x, u), flip(crop(x, u[:, :2]), u[:, 2:]))
     assert not torch.equal(both(x, u), crop(x, u[:, :2]))
-    assert torch.equal(both.at_rest(x), crop.at_rest(x))
+    assert torch.equal(both.for_evaluation(x), crop.for_evaluation(x))
     assert torch.equal(Compose([])(x, torch.rand(30, 0)), x)
 
 
@@ -409,7 +409,7 @@ def test_each_image_draws_its_own(augmentation):
     got = augmentation(x, uniform(200, augmentation))
     assert len(got.flatten(1).unique(dim=0)) >= 2
     assert len(got) == 200
-    if augmentation.numbers > 1:
+    if augmentation.num_random > 1:
         assert len(got.flatten(1).unique(dim=0)) >= 20
 
 
@@ -430,7 +430,7 @@ def test_images_and_global_generator_are_left_as_they_were(augmentation):
     x = noise(20, 3, 12, 12)
     before, state = x.clone(), torch.get_rng_state()
     got = augmentation(x, uniform(20, augmentation))
-    augmentation.at_rest(x)
+    augmentation.for_evaluation(x)
     got.fill_(9)  # what comes out does not share the memory of what went in
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state)
@@ -442,7 +442,7 @@ def test_the_smallest_and_the_largest_number_choose_the_first_and_the_last(augme
     """1 - 2 ** -24 is the largest that `torch.rand` can give in float32."""
     x = noise(1, 3, 12, 12)
     for number in (0.0, 1 - 2**-24):
-        u = torch.full((1, augmentation.numbers), number)
+        u = torch.full((1, augmentation.num_random), number)
         slightly_inside = u.double() * (1 - 1e-6) + 5e-7
         assert torch.equal(augmentation(x, u), augmentation(x, slightly_inside))
 
@@ -450,8 +450,8 @@ def test_the_smallest_and_the_largest_number_choose_the_first_and_the_last(augme
 @augmentations
 def test_an_empty_batch_stays_empty(augmentation):
     x = torch.zeros(0, 3, 12, 12, dtype=torch.uint8)
-    got = augmentation(x, torch.zeros(0, augmentation.numbers))
-    assert got.shape == augmentation.at_rest(x).shape
+    got = augmentation(x, torch.zeros(0, augmentation.num_random))
+    assert got.shape == augmentation.for_evaluation(x).shape
 
 
 @pytest.mark.parametrize("family", [_moved, _looked_up, _blended])
@@ -475,7 +475,7 @@ def test_a_gpu_gives_the_bytes_of_the_cpu(augmentation):
     u = uniform(400, augmentation)
     got = augmentation(x.cuda(), u.cuda()).cpu()
     assert_close(difference(got, augmentation(x, u))[1], 0.0, rtol=0, atol=1e-3)
-    assert torch.equal(augmentation.at_rest(x.cuda()).cpu(), augmentation.at_rest(x))
+    assert torch.equal(augmentation.for_evaluation(x.cuda()).cpu(), augmentation.for_evaluation(x))
 
 
 @pytest.mark.gpu
@@ -486,7 +486,7 @@ def test_augmenting_does_not_wait_for_the_gpu(augmentation):
     torch.cuda.set_sync_debug_mode("error")
     try:
         augmentation(x, u)
-        augmentation.at_rest(x)
+        augmentation.for_evaluation(x)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -503,7 +503,11 @@ X = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         (lambda: RandomFlip()(X.float(), torch.rand(2, 1)), ValueError, "`x` is torch.float32 of"),
         (lambda: RandomFlip()(X[0], torch.rand(2, 1)), ValueError, "shape (3, 8, 8); images are"),
         (lambda: RandomFlip()([X], torch.rand(2, 1)), TypeError, "`x` is a list; it must be a"),
-        (lambda: RandomFlip().at_rest(X.int()), ValueError, "`x` is torch.int32 of shape (2, 3,"),
+        (
+            lambda: RandomFlip().for_evaluation(X.int()),
+            ValueError,
+            "`x` is torch.int32 of shape (2, 3,",
+        ),
         (lambda: RandomFlip()(X, torch.rand(2, 2)), ValueError, "shape (2, 2); 2 images need"),
         (lambda: RandomFlip()(X, torch.rand(1, 1)), ValueError, "`u` is torch.float32 of shape"),
         (lambda: RandomFlip()(X, torch.zeros(2, 1).int()), ValueError, "`u` is torch.int32 of"),
@@ -517,7 +521,11 @@ X = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
             ValueError,
             "`size` is 13; images of 8 x 8 pixels with a border of 2 have only 12 x 12",
         ),
-        (lambda: RandomCrop(9).at_rest(X), ValueError, "`size` is 9; images of 8 x 8 pixels with"),
+        (
+            lambda: RandomCrop(9).for_evaluation(X),
+            ValueError,
+            "`size` is 9; images of 8 x 8 pixels with",
+        ),
         (
             lambda: RandomCrop(padding=8, mode="reflect")(X, torch.rand(2, 2)),
             ValueError,

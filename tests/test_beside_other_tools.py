@@ -334,7 +334,7 @@ def test_the_index_of_label_issues_is_the_row_of_the_training_part():
     theirs = pd.DataFrame({"theirs": split.train.y.tolist()})
     both = theirs.join(issues)
     assert (both["theirs"] == both["given_label"]).all()
-    assert both["id"].tolist() == list(split.train.own_ids)
+    assert both["id"].tolist() == list(split.train.sample_ids)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_ids_of_any_array_are_plain_ids_that_a_dictionary_finds(made):
     probabilities = torch.randn(N, C, generator=generator(0, "logits")).softmax(1)
     frame = analysis.suspects(None, split, probabilities=probabilities)
     assert [place[i] for i in frame["id"]] == split.train.x[frame["row"].tolist(), 0].tolist()
-    assert [place[i] for i in split.train.own_ids] == split.train.x[:, 0].tolist()
+    assert [place[i] for i in split.train.sample_ids] == split.train.x[:, 0].tolist()
     with pytest.raises(ValueError, match="`ids` has .* twice"):
         from_arrays(x, column()[:, 0], ids=made([5] * N), seed=4)
 

@@ -364,7 +364,7 @@ def test_views_of_images_are_drawn_for_each_from_the_generator():
         rows = torch.randperm(U, generator=by_hand)[:5]
         raw = pictures().stored[rows]
         for view, change in ((weak, WEAK), (strong, STRONG)):
-            u = torch.rand(5, change.numbers, generator=by_hand)
+            u = torch.rand(5, change.num_random, generator=by_hand)
             assert torch.equal(view, (change(raw, u).double() - 90) / 60)
             assert not torch.equal(view, (raw.double() - 90) / 60)
 

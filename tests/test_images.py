@@ -26,12 +26,12 @@ MEAN, DEVIATION = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 8.0]
 class Brighter:
     """Adds up to 99 grey levels; at rest it takes the left half of an image."""
 
-    numbers = 2
+    num_random = 2
 
     def __call__(self, x, u):
         return (x[..., :2] + (99 * u[:, 0]).to(torch.uint8)[:, None, None, None]).to(torch.uint8)
 
-    def at_rest(self, x):
+    def for_evaluation(self, x):
         return x[..., :2]
 
     def __repr__(self):
@@ -124,8 +124,8 @@ def test_what_indexing_gives_is_at_rest_and_what_batches_give_is_drawn():
 
 
 def test_images_that_are_not_drawn_come_at_rest_in_batches_too():
-    images = in_memory().augmented(Brighter(), drawn=False)
-    assert images.numbers == 0
+    images = in_memory().augmented(Brighter(), augment=False)
+    assert images.num_random == 0
     rows = torch.tensor([3, 0])
     (batch,) = images.batches([(rows, torch.rand(2, 0))])
     assert torch.equal(batch, images[rows])
@@ -369,12 +369,12 @@ def train(split, method=None, **options):
 class Darker:
     """Subtracts nothing or one grey level."""
 
-    numbers = 1
+    num_random = 1
 
     def __call__(self, x, u):
         return x - (u < 0.5).to(torch.uint8)[:, :, None, None]
 
-    def at_rest(self, x):
+    def for_evaluation(self, x):
         return x
 
 

@@ -89,10 +89,11 @@ def test_every_reader_is_in_the_registry_and_every_entry_has_one():
         assert callable(import_module(dataset.module).missing)
 
 
-def test_every_reader_is_on_the_api_page(root):
-    page = (root / "book/api.md").read_text()
+def test_every_dataset_is_on_the_api_page_and_in_the_readme(root):
+    page, readme = (root / "book/api.md").read_text(), (root / "README.md").read_text()
     shown = re.findall(r"autofunction:: (\S+)\.read\n", page)
     assert shown == [dataset.module for dataset in DATASETS.values()]
+    assert [name for name in DATASETS if f"`{name}`" not in readme] == []
 
 
 SET_BY_THE_REGISTRY = ("meta_size", "validation_size", "test_size", "balanced_meta")
@@ -214,7 +215,7 @@ def test_each_part_holds_the_images_labels_and_ids_of_its_rows():
         assert torch.equal(getattr(made, part).y, origin.y[rows])
     assert torch.equal(made.true_labels, published.train.y[made.indices["train"]])
     want = [f"image {row}" for row in made.indices["train"].tolist()]
-    assert list(made.train.own_ids) == want
+    assert list(made.train.sample_ids) == want
 
 
 def test_images_are_standardised_by_the_channels_of_the_training_part():
@@ -531,20 +532,20 @@ def test_wrong_tables_and_labels_are_refused_by_name():
 
 
 class Half:
-    numbers = 1
+    num_random = 1
 
     def __call__(self, x, u):
         return x[..., :2] + (u > 0.5).to(torch.uint8)[:, :, None, None]
 
-    def at_rest(self, x):
+    def for_evaluation(self, x):
         return x[..., :2]
 
 
 def test_an_augmented_split_changes_training_images_and_crops_the_others_alike():
     made = split(meta_size=40, validation_size=20).augmented(Half())
-    assert [getattr(made, part).x.numbers for part in PARTS] == [1, 0, 0, 0]
+    assert [getattr(made, part).x.num_random for part in PARTS] == [1, 0, 0, 0]
     assert {getattr(made, part).x.shape[1:] for part in PARTS} == {(2, 3, 2)}
-    assert split(meta_size=40).augmented(Half(), meta=True).meta.x.numbers == 1
+    assert split(meta_size=40).augmented(Half(), meta=True).meta.x.num_random == 1
     assert made.digest == split(meta_size=40, validation_size=20).digest
     digits = data.load("digits", seed=0)
     refused("`augmentation` is given; the train part of 'digits'", lambda: digits.augmented(Half()))
@@ -552,9 +553,9 @@ def test_an_augmented_split_changes_training_images_and_crops_the_others_alike()
 
 def test_training_on_the_meta_set_augments_it_as_the_training_part_was():
     made = split(meta_size=40).augmented(Half())
-    assert made.meta.x.numbers == 0
+    assert made.meta.x.num_random == 0
     alone = made.on_meta_set()
-    assert alone.train.x.numbers == 1
+    assert alone.train.x.num_random == 1
     assert alone.origins["train"] == "train"
     assert torch.equal(alone.true_labels, made.meta.y)
 
@@ -562,8 +563,8 @@ def test_training_on_the_meta_set_augments_it_as_the_training_part_was():
 def test_a_noisy_meta_set_is_augmented_as_the_meta_set_was():
     for meta in (False, True):
         noisy = split(meta_size=40).augmented(Half(), meta=meta).with_noisy_meta(20, seed=0)
-        assert noisy.meta.x.numbers == int(meta)
-        assert noisy.train.x.numbers == 1
+        assert noisy.meta.x.num_random == int(meta)
+        assert noisy.train.x.num_random == 1
 
 
 def test_nobody_takes_wrong_meta_labels_for_the_truth():

@@ -54,10 +54,10 @@ def test_every_sample_keeps_its_own_id_through_the_split():
     made = from_arrays(table(), words(), true_labels=words(), ids=ids, seed=0, meta_size=6)
     for part in (made.train, made.meta):
         rows = part.x[:, 0].long().tolist()
-        assert list(part.own_ids) == [f"patient {row}" for row in rows]
+        assert list(part.sample_ids) == [f"patient {row}" for row in rows]
         assert [WORDS[c] for c in part.y.tolist()] == [WORDS[row % 3] for row in rows]
     kept = made.keep(made.train.y == 1)
-    assert list(kept.train.own_ids) == [f"patient {row}" for row in kept.train.x[:, 0].long()]
+    assert list(kept.train.sample_ids) == [f"patient {row}" for row in kept.train.x[:, 0].long()]
 
 
 def test_floats_are_taken_as_they_are_unless_asked():
@@ -167,7 +167,7 @@ def test_a_folder_for_each_class_becomes_a_split_with_paths_as_ids(folder):
     assert made.class_names == WORDS
     assert len(made.train) == 9
     red = made.train.x.stored[:, 0, 0, 0].tolist()
-    for i, name, label in zip(red, made.train.own_ids, made.train.y.tolist(), strict=True):
+    for i, name, label in zip(red, made.train.sample_ids, made.train.y.tolist(), strict=True):
         number = i // 10
         assert name == f"{WORDS[number % 3]}/{number}.png"
         assert label == number % 3
@@ -209,15 +209,15 @@ def test_a_table_names_paths_labels_ids_and_what_is_known(folder, tmp_path):
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     made = from_folder(folder, table=tmp_path / "labels.csv", size=4, meta_size=3, seed=0)
-    numbers = [int(own.removeprefix("no ")) for own in made.train.own_ids]
+    numbers = [int(own.removeprefix("no ")) for own in made.train.sample_ids]
     assert_close(made.train.x.stored[:, 0, 0, 0].long(), 10 * torch.tensor(numbers))
     assert made.train.y.tolist() == [(i + 1) % 3 for i in numbers]
-    assert all(int(own.removeprefix("no ")) < 6 for own in made.meta.own_ids)
+    assert all(int(own.removeprefix("no ")) < 6 for own in made.meta.sample_ids)
     frame = pd.DataFrame(rows).drop(columns=["clean", "id"]).assign(true_label=words(9))
     frame.to_csv(tmp_path / "labels.csv", index=False)
     made = from_folder(folder, table=tmp_path / "labels.csv", size=4, seed=0)
     assert made.wrong.all()
-    assert set(made.train.own_ids) == set(frame["path"])
+    assert set(made.train.sample_ids) == set(frame["path"])
 
 
 def test_refuses_folders_and_tables_that_are_not_what_they_should_be(folder, tmp_path):
@@ -265,7 +265,7 @@ def test_an_indexed_dataset_becomes_the_split_of_its_arrays():
     want = from_arrays(table(), y, true_labels=y, meta_size=6, seed=0)
     assert made.digest == want.digest
     assert torch.equal(made.train.x, want.train.x)
-    assert list(made.train.own_ids) == made.indices["train"].tolist()
+    assert list(made.train.sample_ids) == made.indices["train"].tolist()
 
 
 def test_pictures_of_a_dataset_become_bytes():
@@ -390,7 +390,7 @@ def test_ids_and_classes_of_a_table_stay_as_they_are_written(folder, tmp_path):
     (tmp_path / "labels.csv").write_text("path,label,id,remark\n" + "\n".join(rows) + "\n")
     made = from_folder(folder, table=tmp_path / "labels.csv", size=4, seed=0)
     assert made.class_names == ("NA", "None")
-    assert set(made.train.own_ids) == {f"00{i}" for i in range(9)}
+    assert set(made.train.sample_ids) == {f"00{i}" for i in range(9)}
 
 
 def test_an_image_that_is_trained_on_cannot_be_checked_or_tested_on_too(folder, tmp_path):

@@ -93,7 +93,7 @@ def test_a_copy_saved_anew_is_known_by_its_pixels_where_they_are_decoded(folder)
 @pytest.mark.parametrize("seed", range(5))
 def test_pictures_under_two_classes_are_only_trained_on(folder, seed):
     split = from_folder(folder, size=9, test_size=10, validation_size=10, seed=seed)
-    assert {"cat/0.png", "cat/0 (1).png", "dog/a cat.png"} <= set(split.train.own_ids)
+    assert {"cat/0.png", "cat/0 (1).png", "dog/a cat.png"} <= set(split.train.sample_ids)
 
 
 def test_files_of_one_length_and_one_beginning_are_no_copies(tmp_path):
@@ -158,7 +158,7 @@ def test_sizes_are_kept_and_what_finds_no_place_is_left_out_and_noted(seed):
     split = from_arrays(images(), LABELS, test_size=7, seed=seed)
     assert len(split.test) == 7
     assert len(split.train) == 16
-    (out,) = set(range(24)) - set(split.train.own_ids) - set(split.indices["test"].tolist())
+    (out,) = set(range(24)) - set(split.train.sample_ids) - set(split.indices["test"].tolist())
     assert (out + 12) % 24 in split.indices["test"].tolist()
     assert split.notes[-1] == (
         f"left out: 1 copy ({out}) of samples in the meta, validation or test set"

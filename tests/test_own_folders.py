@@ -44,7 +44,7 @@ def test_linked_folders_are_looked_into(folder, tmp_path):
     (tmp_path / "store" / "more").symlink_to(folder / "dog")
     split = read(folder)
     assert split.train.y.bincount().tolist() == [N + 5 + N, N, 5 + N]
-    assert "cat/2024/more/0.png" in split.train.own_ids
+    assert "cat/2024/more/0.png" in split.train.sample_ids
 
 
 def test_links_in_a_circle_are_noted_and_left(folder):
@@ -69,7 +69,7 @@ def test_links_that_lead_nowhere_are_named(folder):
 
 def test_a_folder_that_is_called_like_an_image_is_a_folder(folder):
     picture(folder / "cat" / "set.png" / "inner.png", 99)
-    assert "cat/set.png/inner.png" in read(folder).train.own_ids
+    assert "cat/set.png/inner.png" in read(folder).train.sample_ids
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder, monkeypatch):

@@ -166,7 +166,7 @@ def test_ids_are_words_or_whole_numbers_that_differ(ids, text):
 
 def test_ids_of_an_array_come_out_as_plain_numbers():
     for ids in (torch.arange(N), np.arange(N), pd.Series(range(N))):
-        assert {type(i) for i in own(TWELVE, ids=ids).train.own_ids} == {int}
+        assert {type(i) for i in own(TWELVE, ids=ids).train.sample_ids} == {int}
 
 
 def test_what_is_no_yes_or_no_is_named_with_its_position():

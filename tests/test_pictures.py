@@ -251,7 +251,7 @@ def test_pictures_of_a_folder_are_what_a_person_sees(tmp_path):
     )
     for in_memory in (True, False):
         split = from_folder(tmp_path, size=SIDE, seed=0, in_memory=in_memory)
-        got = dict(zip(split.train.own_ids, split.train.x.raw(slice(None)), strict=True))
+        got = dict(zip(split.train.sample_ids, split.train.x.raw(slice(None)), strict=True))
         for path, image in got.items():
             assert (image.numpy() == RAMP).all(), path
 

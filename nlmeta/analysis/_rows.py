@@ -20,7 +20,7 @@ def identified(split: Split) -> pd.DataFrame:
 
     The id is the reader's own where the split has it, else the row of the original dataset.
     """
-    own = split.train.own_ids
+    own = split.train.sample_ids
     ids = split.indices["train"].tolist() if own is None else list(own)
     given = split.train.y.tolist()
     return pd.DataFrame(

@@ -50,7 +50,7 @@ class Augmentation(Protocol):
     """
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """How many uniform numbers an image needs."""
 
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Augmentation(Protocol):
         ----------
         x : Tensor of uint8, shape (n, channels, height, width)
             Images.
-        u : Tensor of float, shape (n, numbers)
+        u : Tensor of float, shape (n, num_random)
             Uniform in [0, 1), on the device of `x`.
 
         Returns
@@ -68,7 +68,7 @@ class Augmentation(Protocol):
         Tensor of uint8, shape (n, channels, new height, new width)
         """
 
-    def at_rest(self, x: Tensor) -> Tensor:
+    def for_evaluation(self, x: Tensor) -> Tensor:
         """What evaluation sees: the same size, nothing drawn. Mostly the images as they are."""
 
 
@@ -76,7 +76,7 @@ class _Augmentation:
     """What all share: arguments are checked, evaluation sees images as they are."""
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """How many uniform numbers an image needs."""
         raise NotImplementedError
 
@@ -87,7 +87,7 @@ class _Augmentation:
         ----------
         x : Tensor of uint8, shape (n, channels, height, width)
             Images, from 0 to 255. They are left as they are.
-        u : Tensor of float32 or float64, shape (n, numbers)
+        u : Tensor of float32 or float64, shape (n, num_random)
             Uniform in [0, 1), on the device of `x`.
 
         Returns
@@ -95,10 +95,10 @@ class _Augmentation:
         Tensor of uint8, shape (n, channels, new height, new width)
         """
         _check_images(x)
-        _check_numbers(u, x, self.numbers)
+        _check_numbers(u, x, self.num_random)
         return self._changed(x, u)
 
-    def at_rest(self, x: Tensor) -> Tensor:
+    def for_evaluation(self, x: Tensor) -> Tensor:
         """What evaluation sees. Here: the images as they are."""
         _check_images(x)
         return x
@@ -126,19 +126,21 @@ class Compose(_Augmentation):
                 raise TypeError(f"`steps` holds {step!r}; it must hold augmentations")
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """Those of all steps together."""
-        return sum(step.numbers for step in self.steps)
+        return sum(step.num_random for step in self.steps)
 
-    def at_rest(self, x: Tensor) -> Tensor:
-        """What evaluation sees: every step at rest."""
+    def for_evaluation(self, x: Tensor) -> Tensor:
+        """What evaluation sees: each step, nothing drawn."""
         _check_images(x)
         for step in self.steps:
-            x = step.at_rest(x)
+            x = step.for_evaluation(x)
         return x
 
     def _changed(self, x: Tensor, u: Tensor) -> Tensor:
-        for step, own in zip(self.steps, u.split([s.numbers for s in self.steps], 1), strict=True):
+        for step, own in zip(
+            self.steps, u.split([s.num_random for s in self.steps], 1), strict=True
+        ):
             x = step(x, own)
         return x
 
@@ -171,11 +173,11 @@ class RandomCrop(_Augmentation):
         check_choice("mode", self.mode, ("constant", "reflect"))
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """Two: the place from the top and from the left."""
         return 2
 
-    def at_rest(self, x: Tensor) -> Tensor:
+    def for_evaluation(self, x: Tensor) -> Tensor:
         """What evaluation sees: the middle of the image if a size is set, else the image."""
         _check_images(x)
         if self.size is None:
@@ -234,7 +236,7 @@ class RandomFlip(_Augmentation):
     vertical: bool = False
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """One."""
         return 1
 
@@ -263,7 +265,7 @@ class Cutout(_Augmentation):
         check_count("size", self.size)
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """Two: where the middle is, from the left and from the top."""
         return 2
 
@@ -321,7 +323,7 @@ class RandAugment(_Augmentation):
             )
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """Two for each operation: which, and its direction."""
         return 2 * self.num_ops
 
@@ -391,7 +393,7 @@ class RandAugmentMC(_Augmentation):
             raise ValueError(f"`magnitude` is {self.magnitude}; it must be at most 10")
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """Four for each operation: which, its level, whether at all, and its direction."""
         return 4 * self.num_ops
 

@@ -154,15 +154,15 @@ def _inputs(
         for ids in joint:
             yield x[to_device(ids[share(len(ids))], x.device)]
     else:
-        yield from x.batches(_own_rows_and_numbers(joint, x.numbers, generator))
+        yield from x.batches(_own_rows_and_numbers(joint, x.num_random, generator))
 
 
 def _own_rows_and_numbers(
-    joint: Iterable[Tensor], numbers: int, generator: torch.Generator
+    joint: Iterable[Tensor], num_random: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for ids in joint:
         # Drawn for the joint batch, so that an image changes alike on however many processes.
-        u = torch.rand(len(ids), numbers, generator=generator, device="cpu")
+        u = torch.rand(len(ids), num_random, generator=generator, device="cpu")
         yield ids[share(len(ids))], u[share(len(ids))]
 
 

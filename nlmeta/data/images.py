@@ -198,9 +198,10 @@ class Images:
     mean, deviation : Tensor of float, shape (channels,)
         Subtracted and divided by; in grey values from 0 to 255.
     augmentation : Augmentation, optional
-        For `batches`. What indexing gives has gone through its `at_rest`.
-    drawn : bool
-        False: `batches` gives what indexing gives, `augmentation` or not. Default True.
+        For `batches`. What indexing gives has gone through its `for_evaluation`.
+    augment : bool
+        If False, `batches` yields the images as evaluation sees them, even if an augmentation is
+        set. Default True.
     """
 
     def __init__(
@@ -210,7 +211,7 @@ class Images:
         mean: Tensor,
         deviation: Tensor,
         augmentation: Augmentation | None = None,
-        drawn: bool = True,
+        augment: bool = True,
     ) -> None:
         if isinstance(stored, Tensor) and (stored.dtype != torch.uint8 or stored.ndim != 4):
             raise ValueError(
@@ -227,14 +228,14 @@ class Images:
             raise ValueError(f"`deviation` is {deviation.tolist()}; it must be above 0")
         self.stored = stored
         self.mean, self.deviation = mean, deviation
-        self.augmentation, self.drawn = augmentation, drawn
+        self.augmentation, self.augment = augmentation, augment
 
     def __len__(self) -> int:
         return len(self.stored)
 
     def __repr__(self) -> str:
         place = "on disk" if self.on_disk else "in memory"
-        drawn = "drawn" if self.drawn else "at rest"
+        drawn = "drawn" if self.augment else "at rest"
         return (
             f"Images {place}, {tuple(self.stored.shape)}, mean {self.mean.tolist()}, deviation "
             f"{self.deviation.tolist()}, augmentation {self.augmentation!r} ({drawn})"
@@ -265,7 +266,7 @@ class Images:
     def shape(self) -> tuple[int, ...]:
         """(n, channels, height, width) of what indexing gives."""
         one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
-        return len(self), *self._at_rest(one).shape[1:]
+        return len(self), *self._for_evaluation(one).shape[1:]
 
     def size(self, dim: int | None = None) -> int | tuple[int, ...]:
         """`shape`, or one entry of it, so that a `torch.utils.data.TensorDataset` takes images."""
@@ -295,7 +296,7 @@ class Images:
         """
         if (row := _single(rows)) is not None:
             return self[[row]][0]
-        return self.standardised(self._at_rest(self.raw(rows)))
+        return self.standardised(self._for_evaluation(self.raw(rows)))
 
     def raw(self, rows: slice | Tensor | ArrayLike) -> Tensor:
         """The bytes of some images: uint8, (m, channels, height, width), on the device."""
@@ -312,9 +313,9 @@ class Images:
             return self._changed(stored=self.stored.subset(rows))
         return self._changed(stored=self.stored[self._rows(rows)])
 
-    def augmented(self, augmentation: Augmentation | None, *, drawn: bool = True) -> "Images":
+    def augmented(self, augmentation: Augmentation | None, *, augment: bool = True) -> "Images":
         """The same images with another augmentation."""
-        return self._changed(augmentation=augmentation, drawn=drawn)
+        return self._changed(augmentation=augmentation, augment=augment)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -331,9 +332,9 @@ class Images:
         )
 
     @property
-    def numbers(self) -> int:
+    def num_random(self) -> int:
         """How many uniform numbers `batches` needs for an image; 0 if nothing is drawn."""
-        return self.augmentation.numbers if self.augmentation and self.drawn else 0
+        return self.augmentation.num_random if self.augmentation and self.augment else 0
 
     def batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
         """Images for training, augmented.
@@ -341,7 +342,7 @@ class Images:
         Parameters
         ----------
         batches : iterable of (Tensor, Tensor)
-            Rows, int64 of shape (m,), and uniform numbers, (m, `numbers`), of each batch.
+            Rows, int64 of shape (m,), and uniform numbers, (m, `num_random`), of each batch.
 
         Yields
         ------
@@ -372,15 +373,15 @@ class Images:
         return to_device(decoded.result(), self.device)
 
     def _for_training(self, raw: Tensor, u: Tensor) -> Tensor:
-        if self.augmentation is None or not self.drawn:
-            return self.standardised(self._at_rest(raw))
+        if self.augmentation is None or not self.augment:
+            return self.standardised(self._for_evaluation(raw))
         return self.standardised(self.augmentation(raw, to_device(u, raw.device)))
 
-    def _at_rest(self, raw: Tensor) -> Tensor:
-        return raw if self.augmentation is None else self.augmentation.at_rest(raw)
+    def _for_evaluation(self, raw: Tensor) -> Tensor:
+        return raw if self.augmentation is None else self.augmentation.for_evaluation(raw)
 
     def _changed(self, **changes: Any) -> "Images":
-        names = ("stored", "mean", "deviation", "augmentation", "drawn")
+        names = ("stored", "mean", "deviation", "augmentation", "augment")
         return Images(**{name: getattr(self, name) for name in names} | changes)
 
     def _rows(self, rows: slice | Tensor | ArrayLike) -> slice | Tensor:

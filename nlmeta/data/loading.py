@@ -54,7 +54,8 @@ def load(
     ----------
     name : str
         One of `DATASETS`. ``"digits"``: scikit-learn's 1,797 grey images of 8x8 pixels in 10
-        classes; no download. For the others see their readers in `nlmeta.data.sources`.
+        classes; no download. The others are described at their readers, one module each in
+        `nlmeta.data.sources`.
     noise : str
         A kind that `nlmeta.noise.inject` knows. Default ``"symmetric"``.
     rate : float
@@ -76,9 +77,9 @@ def load(
         if there is a separate one, or the training part. ``"test"`` is the habit of some released
         code (MSLG's, on CIFAR-10); those images are then no test images any more.
     meta_rate : float
-        Share of wrong labels left in the meta set, for asking how clean it must be: exactly
-        ``round(meta_size * meta_rate)``, drawn as the noise has them, or uniformly where the noise
-        has no matrix. Default 0.
+        Share of wrong labels in the meta set, to find out how clean it must be: exactly
+        ``round(meta_size * meta_rate)`` labels are made wrong. The wrong class is drawn from the
+        row of the transition matrix, or uniformly if the noise has no matrix. Default 0.
     class_map : mapping of int to int, optional
         For ``noise="asymmetric"``: true class to given label.
     predictions : Tensor, optional
@@ -96,7 +97,7 @@ def load(
     download : bool
         Get what is not there, where the terms of use allow it. Default False.
     **options
-        Of the reader, such as `size` of image files or `window` of texts.
+        Options of the reader, such as `size` of image files or `window` of texts.
 
     Returns
     -------

@@ -107,8 +107,8 @@ def from_arrays(
     name : str
         Of the dataset. Default ``"own data"``.
     **options
-        Of `nlmeta.data.make_split`: `meta_size`, `validation_size`, `test_size` (0 unless given),
-        `balanced_meta`, `meta_from`, `scale`; `standardise`, here False unless given. With
+        Fields of `nlmeta.data.SplitOptions`: `meta_size`, `validation_size`, `test_size` (0 unless
+        given), `balanced_meta`, `meta_from`, `scale`; `standardise`, here False unless given. With
         `true_labels` equal to `labels` also `noise` and `rate`: clean data that are made noisy.
 
     Returns
@@ -129,7 +129,7 @@ def from_arrays(
     >>> from nlmeta.data import from_arrays
     >>> x = np.random.default_rng(0).random((6, 2), dtype=np.float32)
     >>> split = from_arrays(x, ["dog", "cat", "cat", "dog", "cat", "dog"], ids="abcdef", seed=0)
-    >>> split.class_names, sorted(split.train.own_ids)
+    >>> split.class_names, sorted(split.train.sample_ids)
     (('cat', 'dog'), ['a', 'b', 'c', 'd', 'e', 'f'])
     """
     _check_options(options, from_arrays)
@@ -232,8 +232,8 @@ def from_folder(
     name : str, optional
         Of the dataset. Default: the folder's name.
     **options
-        Of `nlmeta.data.make_split`: `meta_size`, `validation_size`, `test_size` (0 unless given),
-        `balanced_meta`, `meta_from`, `scale`.
+        Fields of `nlmeta.data.SplitOptions`: `meta_size`, `validation_size`, `test_size` (0 unless
+        given), `balanced_meta`, `meta_from`, `scale`.
 
     Returns
     -------
@@ -448,7 +448,7 @@ def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_options(options: Mapping[str, Any], *calls: Callable[..., Split]) -> None:
-    """What is left over goes to `SplitOptions`, whose `labels` are made here."""
+    """Require options of a call or of `SplitOptions`, whose `labels` are made here."""
     allowed = [name for name in keywords(*calls, SplitOptions) if name != "labels"]
     check_options(f"`{calls[0].__name__}`", options, allowed)
 

@@ -28,7 +28,7 @@ class Samples:
         which are bytes until rows are asked for. In all cases ``x[rows]`` goes into a network.
     y : Tensor of int64, shape (n,)
         The labels that may be used: noisy ones in a training part, clean ones elsewhere.
-    own_ids : sequence of str or int, optional
+    sample_ids : sequence of str or int, optional
         What their owner calls the samples: file names, keys, numbers of a table.
     groups : Tensor of int64, shape (n,), optional
         On the CPU. Samples with the same number are copies of one input. Default: there are none.
@@ -36,7 +36,7 @@ class Samples:
 
     x: Tensor | Images
     y: Tensor
-    own_ids: Sequence[str | int] | None = None
+    sample_ids: Sequence[str | int] | None = None
     groups: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -45,9 +45,9 @@ class Samples:
             raise ValueError(
                 f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it needs one for each"
             )
-        if self.own_ids is not None and len(self.own_ids) != len(self.y):
+        if self.sample_ids is not None and len(self.sample_ids) != len(self.y):
             raise ValueError(
-                f"`own_ids` has {len(self.own_ids)} entries for {len(self.y)} samples; "
+                f"`sample_ids` has {len(self.sample_ids)} entries for {len(self.y)} samples; "
                 "it needs one for each"
             )
         if self.groups is not None and len(self.groups) != len(self.y):
@@ -85,7 +85,7 @@ class Samples:
             rows = rows.nonzero().flatten()
         there = rows.to(self.y.device)
         x = self.x.subset(rows) if isinstance(self.x, Images) else self.x[there]
-        ids = None if self.own_ids is None else [self.own_ids[row] for row in rows.tolist()]
+        ids = None if self.sample_ids is None else [self.sample_ids[row] for row in rows.tolist()]
         groups = None if self.groups is None else self.groups[rows.cpu()]
         return Samples(x, self.y[there], ids, groups)
 
@@ -199,7 +199,8 @@ class Split:
         Parameters
         ----------
         augmentation : Augmentation
-            See `nlmeta.data.augmentation`. Parts that are not augmented go through its `at_rest`.
+            See `nlmeta.data.augmentation`. Parts that are not augmented go through its
+            `for_evaluation`.
         meta : bool
             Whether the meta set is augmented too, as CLID-MU's released code does. Default False,
             as in that of MSLG; MLC augments nothing.
@@ -217,7 +218,7 @@ class Split:
                     f"`augmentation` is given; the {name} part of {self.name!r} holds "
                     f"{samples.x.dtype}, and only images kept as bytes are augmented"
                 )
-            parts[name] = replace(samples, x=samples.x.augmented(augmentation, drawn=draws))
+            parts[name] = replace(samples, x=samples.x.augmented(augmentation, augment=draws))
         return replace(self, **parts)
 
     def on_meta_set(self) -> "Split":
@@ -227,7 +228,7 @@ class Split:
         """
         train = self.meta
         if isinstance(train.x, Images) and isinstance(self.train.x, Images):
-            x = train.x.augmented(self.train.x.augmentation, drawn=self.train.x.drawn)
+            x = train.x.augmented(self.train.x.augmentation, augment=self.train.x.augment)
             train = replace(train, x=x)
         return replace(
             self,
@@ -307,7 +308,7 @@ class Split:
             )
         meta = self.train.subset(drawn)
         if isinstance(meta.x, Images) and isinstance(self.meta.x, Images):
-            x = meta.x.augmented(meta.x.augmentation, drawn=self.meta.x.drawn)
+            x = meta.x.augmented(meta.x.augmentation, augment=self.meta.x.augment)
             meta = replace(meta, x=x)
         changed = replace(
             self,

@@ -213,7 +213,7 @@ class FixMatch(Method):
     def _view(self, augment: Any, x: Tensor) -> Tensor:
         if isinstance(self.unlabelled, Tensor):
             return augment(x, self._random)
-        u = torch.rand(len(x), augment.numbers, generator=self._random, device="cpu")
+        u = torch.rand(len(x), augment.num_random, generator=self._random, device="cpu")
         return self.unlabelled.standardised(augment(x, to_device(u, x.device)))
 
     def _labelled(self, x: Tensor) -> Tensor:

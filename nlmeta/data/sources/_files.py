@@ -1,7 +1,7 @@
 """Files that must be there and be whole: what the readers of this folder share.
 
-`ByHand` and `Downloaded` say what a dataset consists of and how to get it. Both tell what is
-missing without reading a file, and give the folder to a reader once everything is there.
+`ByHand` and `Downloaded` say which files a dataset consists of and how to get them. ``missing``
+looks for them without reading any; ``get`` returns their folder once all are there.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class Downloaded:
     checksums : mapping of str to str
         The md5 of each file, by its path below that folder.
     fetch : callable
-        Writes the files into an empty folder, which it is given.
+        Called with an empty folder, into which it writes the files.
     """
 
     below: str

@@ -2,7 +2,7 @@
 
 A dataset is a module of this folder with two functions. ``read(folder=, download=, **options)``
 gives a `Source`; ``missing(folder)`` says which file is not there, without reading one. The module
-is imported when it is asked for: several need torchvision, which takes seconds to import.
+is imported at its first use, since several need torchvision, which takes seconds to import.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Dataset:
         return import_module(self.module).read
 
 
-#: The datasets that `nlmeta.data.load` knows, by name.
+#: The datasets of `nlmeta.data.load`, by name.
 DATASETS: Mapping[str, Dataset] = {
     "digits": Dataset("nlmeta.data.sources.digits", meta=100, validation=150, test=450),
     "mnist": Dataset("nlmeta.data.sources.mnist", meta=1_000, validation=5_000),
@@ -77,7 +77,7 @@ def read(
     download : bool
         True: get what is not there, where the terms of use allow it. Default False.
     **options
-        Options of the one reader, such as `size` or `window`.
+        Further options of that reader, such as `size` or `window`.
 
     Returns
     -------
@@ -99,9 +99,9 @@ def read(
 def at_hand(name: str, folder: str | Path | None = None) -> str | None:
     """Say what of a dataset is missing, before anything is read.
 
-    Only whether the files are there is looked at, in a moment; `read` finds those that are damaged,
-    and images that a list names and that are not there. What a reader does without, such as the
-    test part of ``"food101n"``, is not missing.
+    Only the presence of files is checked, which takes a moment. `read` finds files that are
+    damaged, and single images that are not there although a list names them. What a reader does
+    without, such as the test part of ``"food101n"``, does not count as missing.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def at_hand(name: str, folder: str | Path | None = None) -> str | None:
     Returns
     -------
     str or None
-        None if `read` finds all the files it needs, as always for ``"digits"``. Else what is
+        None if all files are there that `read` needs, as always for ``"digits"``. Else what is
         missing, and how to get it.
     """
     check_choice("name", name, DATASETS)
