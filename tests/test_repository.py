@@ -38,6 +38,7 @@ MODULES = ["nlmeta"] + [
 # scipy and joblib by scikit-learn), and what a notebook has, where it is used.
 ON_COLAB = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "sklearn", "tqdm"}
 ON_COLAB |= {"nlmeta", "PIL", "scipy", "joblib", "IPython", "ipywidgets"}
+ON_COLAB |= {"filelock"}  # PyTorch itself needs it
 NOT_ON_IMPORT = ["IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbclient", "nbformat"]
 NOT_ON_IMPORT += ["nbval", "pytest", "selenium", "sphinx", "yaml"]
 

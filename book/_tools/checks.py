@@ -33,7 +33,7 @@ CHAPTERS = re.compile(
 )
 LINKED_CHAPTER = re.compile(r"\[chapter\s+(\d+)\]\((\w+)\.ipynb\)", re.IGNORECASE)
 # "(5.4)", "(6.2-6.4)", "(8.1, 8.2)"; chapter 0 is a decimal fraction.
-EQUATIONS = re.compile(r"\((\d+\.\d+(?:(?:[-–]|, )\d+\.\d+)*)\)")
+EQUATIONS = re.compile(r"(?<!\w)\((\d+\.\d+(?:(?:[-–]|, )\d+\.\d+)*)\)")
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 METADATA = {"kernelspec", "language_info"}
 

@@ -75,8 +75,9 @@ def page(experiments: Iterable[Experiment]) -> str:
     parts = [PAGE]
     for experiment in experiments:
         columns = overview(experiment).drop(columns="experiment")
-        header = [column if column != "form" else "faithful to" for column in columns]
-        rows = [header, ["---"] * len(header), *columns.to_numpy().tolist()]
+        columns = columns.rename(columns={"form": "faithful to"})
+        rows = [list(map(str, columns)), ["---"] * columns.shape[1]]
+        rows += [[str(value) for value in row] for row in columns.to_numpy().tolist()]
         lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
         parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")

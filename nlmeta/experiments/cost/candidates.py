@@ -86,6 +86,7 @@ def _captured(model: nn.Module, train: Batch, *, build: Callable[..., Method]) -
 
 
 def num_classes(model: nn.Module) -> int:
+    """The outputs of the network's last layer, named ``classifier``."""
     classifier = model.get_submodule("classifier")
     assert isinstance(classifier, nn.Linear)
     return classifier.out_features
