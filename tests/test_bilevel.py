@@ -389,10 +389,13 @@ def test_network_without_forward_mode_is_refused_with_a_way_out():
         ({"only": "classifier"}, r"`only` is 'classifier'; it must be a tuple, \('classifier',\)"),
         (
             {"only": ("classifier",), "recompute": True},
-            "`recompute` is True; it needs a virtual step that",
+            "`recompute` is True; the virtual step must be able to",
         ),
-        ({"mode": "exact", "recompute": True}, "`recompute` is True; it needs a virtual step that"),
-        ({"one_sided": True}, "`one_sided` is True; it is for mode='fd', not for 'jvp'"),
+        (
+            {"mode": "exact", "recompute": True},
+            "`recompute` is True; the virtual step must be able to",
+        ),
+        ({"one_sided": True}, "`one_sided` is True and `mode` is 'jvp'; only mode='fd'"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):
@@ -979,7 +982,9 @@ def test_trials_at_once_refuse_a_compiled_network_with_a_way_out():
 def test_sets_of_another_shape_are_refused(sets):
     problem = Problem(network("MLP"))
     shape = str(tuple(sets.shape)).replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(ValueError, match=f"`labels` has shape {shape}; it must be .M, 7., a set"):
+    with pytest.raises(
+        ValueError, match=f"`labels` has shape {shape}; it must be .M, 7.: at least one row"
+    ):
         trials_at_once(problem, sets)
     with pytest.raises(ValueError, match="`lr` is -1.0; it must be a finite number, not negative"):
         trials_at_once(problem, lr=-1.0)

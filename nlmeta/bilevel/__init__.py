@@ -1,10 +1,10 @@
 """One step of lookahead, and how its outcome depends on anything that enters only the loss.
 
-A meta-learning method for noisy labels asks: *if I took one gradient step with this loss, would the
-network become better?* The loss depends on meta-parameters phi (a transition matrix, soft labels,
-sample weights). With theta the network's parameters, z = f(theta; x) its logits on the training
-batch, L(z; phi) the inner loss and M the outer loss, the question is the derivative of
-M(theta_hat) by phi,
+The question behind every meta-learning method for noisy labels is: *if I took one gradient step
+with this loss, would the network become better?* The loss depends on meta-parameters phi (a
+transition matrix, soft labels, sample weights). With theta the network's parameters,
+z = f(theta; x) its logits on the training batch, L(z; phi) the inner loss and M the outer loss, the
+answer is the derivative of M(theta_hat) by phi,
 
     theta_hat = theta - lr * dL/dtheta          (4.1)  the virtual step
     v         = dM/dtheta at theta_hat          (4.2)  the outer gradient
@@ -13,10 +13,10 @@ M(theta_hat) by phi,
 
 (4.4) holds because phi enters L only behind the logits. So one Jacobian-vector product of the
 network gives the derivative by *every* meta-parameter at once, and no graph of a gradient is ever
-kept. This is the shape of all methods of this book except MLNT, whose meta-parameters are theta
-itself: for these there is `trial_gradient`.
+kept. All methods of this book have this shape except MLNT, whose meta-parameters are theta itself;
+MLNT uses `trial_gradient`.
 
-Three ways to the same number, chosen by `mode`:
+There are three ways to the same number. The argument `mode` chooses one:
 
 ===========  ==============================================  ============  ==================
 mode         what it does                                    error         cost beside (4.2)
@@ -26,23 +26,24 @@ mode         what it does                                    error         cost 
 ``"exact"``  differentiates (4.1) itself                     round-off     1 double backward
 ===========  ==============================================  ============  ==================
 
-A difference compares whole passes, so it sees what the other two do not: whatever a network holds
-fixed for its gradient by ``detach`` or ``no_grad``, and the jumps behind a straight-through
-gradient. For such a network ``"fd"`` is off by an error that no step size mends, and warns of it.
+A difference compares whole passes. It therefore contains what the other two modes leave out: parts
+of the network that are held fixed for the gradient by ``detach`` or ``no_grad``, and the jumps
+behind a straight-through gradient. For such a network ``"fd"`` has an error that no step size
+removes, and a warning says so.
 
-The modes ``"jvp"`` and ``"fd"`` are what the methods use; ``"exact"`` is the form of the papers'
-code, kept as the reference that the tests compare with. Chapter 4 derives all of this by hand.
-`Lookahead` says more than a mode: which layers look ahead, and whether memory is worth more than
-time.
+The methods use the modes ``"jvp"`` and ``"fd"``; ``"exact"`` is the form of the papers' code, kept
+as the reference that the tests compare with. Chapter 4 derives all of this by hand. Pass a
+`Lookahead` instead of a mode's name to choose which layers take part in the virtual step, or to
+trade time for memory.
 
-BatchNorm's running statistics move only in `forward_pass`, which the ordinary step needs anyway;
-every other pass works on copies that are thrown away.
+BatchNorm's running statistics move only in `forward_pass`, which the ordinary step needs anyway.
+Every other pass works on copies that are thrown away.
 
-Where several processes share a batch, gradients by theta are summed over them here, and everything
-else is as with one, see `nlmeta.distributed`.
+If several processes share a batch, gradients by theta are summed over the processes here.
+Everything else is as with one process; `nlmeta.distributed` explains this.
 
-The files, in the order in which they are best read: `hypergradient`, then `trials`, which MLNT
-alone needs; below them `passes`, for networks of any kind, and PyTorch's quirks.
+Read the files in this order: `hypergradient`, then `trials`, which only MLNT needs. Below them lie
+`passes`, for networks of any kind, and the files for PyTorch's quirks.
 """
 
 from nlmeta.bilevel.hypergradient import (

@@ -1,4 +1,4 @@
-"""How passes are computed: where compilers, autocast and TensorFloat-32 would spoil a number."""
+"""Guards for passes whose numbers compilers, autocast or TensorFloat-32 would spoil."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,11 +14,11 @@ __all__ = ["no_casts_kept", "plain_arithmetic", "second_derivatives"]
 
 @contextmanager
 def plain_arithmetic(model: nn.Module, mode: str, device: torch.device) -> Iterator[None]:
-    """Without compilation, and for a difference without TensorFloat-32.
+    """Compute without compilation and, for a difference, without TensorFloat-32.
 
-    Compilers of older PyTorch drop the tangents of dual numbers without a word. TensorFloat-32,
-    which cuDNN uses unasked and matrix products on demand, keeps ten bits, and a difference of two
-    passes would be rounding.
+    Compilers of older PyTorch drop the tangents of dual numbers without an error. TensorFloat-32,
+    which cuDNN uses by default and matrix products on demand, keeps ten bits, and a difference of
+    two passes would be rounding error.
     """
     stance: AbstractContextManager[Any] = nullcontext()
     if is_compiled(model):
@@ -33,10 +33,10 @@ def plain_arithmetic(model: nn.Module, mode: str, device: torch.device) -> Itera
 
 @contextmanager
 def no_casts_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Autocast keeps its casts of parameters until it ends; those of one pass are not used again.
+    """Switch autocast's store of cast parameters off, since no pass uses those of another.
 
-    They would take the memory of one more network for each trial step. And it knows them by the
-    tensor, not by its values: a parameter that moved would still count with the old ones.
+    They would take the memory of one more network for each trial step. They are also stored by
+    tensor and not by value: a parameter that moved would still be used with its old values.
     """
     kept = torch.is_autocast_cache_enabled()
     if not (kept and torch.is_autocast_enabled(device.type)) or is_compiled(model):
@@ -55,7 +55,7 @@ def second_derivatives(
     way_out: str = "use mode='jvp', mode='fd' or order='first', or for attention the math backend "
     "of `torch.nn.attention.sdpa_kernel`",
 ) -> Iterator[None]:
-    """PyTorch's refusal of a derivative, with the name of what asked for it and a way out."""
+    """Add to PyTorch's refusal of a derivative the name of the culprit and a way out."""
     try:
         yield
     except RuntimeError as error:  # of which a NotImplementedError is one

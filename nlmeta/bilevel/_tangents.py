@@ -1,7 +1,7 @@
-"""Two ways to the tangent of the logits, equation (4.3), and a comparison of the second with it.
+"""Two ways to the tangent of the logits, equation (4.3), and a check of the second way.
 
-Dual numbers carry the derivative through the network; a difference compares whole passes. Left to
-others: the choice between them, and the random numbers of the pass.
+Dual numbers carry the derivative through the network; a difference compares whole passes. The
+caller chooses between them and sets the random numbers of the pass.
 """
 
 import warnings
@@ -49,10 +49,10 @@ def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) 
         except NotImplementedError as error:
             raise NotImplementedError(
                 "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
-                "work; use mode='fd'. Or, for attention, the math backend of "
+                "work; use mode='fd'. For attention you can also use the math backend of "
                 "`torch.nn.attention.sdpa_kernel`, in evaluation mode after "
                 "`torch.backends.mha.set_fastpath_enabled(False)`; for recurrent layers on a CPU "
-                "float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
+                "also float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
                 f"{error}"
             ) from error
     return torch.zeros_like(logits) if z_dot is None else z_dot
@@ -66,7 +66,7 @@ def difference_tangent(
     here: Tensor | None,
     fd_step: float,
 ) -> Tensor:
-    """A difference to the logits `here`, at theta; without them a central one."""
+    """A difference to the logits `here`, at theta; without them a central difference."""
     check_positive("fd_step", fd_step)
     if torch.is_autocast_enabled(x.device.type):
         raise RuntimeError(
@@ -94,8 +94,8 @@ def _moved(theta: Parameters, v: Parameters, step: Tensor) -> Parameters:
 def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parameters) -> None:
     """Compare differences with a gradient, once for each network.
 
-    What a network holds fixed makes a gap that does not depend on the length of the step. A ReLU
-    that changes sides makes one at the longer step, and a part in float32 at the shorter one.
+    A part that is held fixed makes a gap that does not depend on the length of the step. A ReLU
+    that changes sides makes a gap at the longer step, and a part in float32 at the shorter one.
     """
     if model in _compared or world_size() > 1 or forward.x.device.type == "mps":
         return
@@ -107,8 +107,8 @@ def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parame
     if gap > HELD_FIXED:
         warnings.warn(
             f"{type(model).__name__} holds something fixed for its gradient, by `detach`, "
-            "`no_grad` or a straight-through estimate, and mode='fd' sees through that: its "
-            "tangent is another one than a gradient's. Use mode='jvp'",
+            "`no_grad` or a straight-through estimate; mode='fd' ignores that, so its tangent "
+            "differs from that of a gradient. Use mode='jvp'",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -117,9 +117,9 @@ def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parame
 def _gaps(
     model: nn.Module, forward: ForwardPass, v: Parameters, *, steps: Sequence[float]
 ) -> list[float]:
-    """By how much <u, J_fd v> and <J^T u, v> differ for some u, on a few rows, in float64.
+    """Gaps between <u, J_fd v> and <J^T u, v> for some u, on a few rows, in float64.
 
-    With J_fd v the difference of a step. Each gap is a share of the lengths of u and J_fd v.
+    J_fd v is the difference of a step. Each gap is divided by the lengths of u and J_fd v.
     """
     twin = copy_of(model)
     move(twin, forward.x.device, torch.float64)

@@ -46,28 +46,31 @@ MODES = ("jvp", "fd", "exact")
 
 @dataclass(frozen=True)
 class Lookahead:
-    """How a hypergradient is computed; wherever a `mode` is asked for, this says it in full.
+    """Options for computing a hypergradient.
+
+    Every argument called `mode` takes one of these, or the name of a mode for the defaults.
 
     Parameters
     ----------
     mode : {"jvp", "fd", "exact"}
-        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
+        One of the three ways in the table of `nlmeta.bilevel`. Default ``"jvp"``.
     recompute : bool
-        Free the graph of the forward pass after the virtual step, and run that pass again for the
-        ordinary step (`recomputed`), as in activation checkpointing: one forward more, for the
-        memory of about one graph less. The numbers stay the same. Not for
-        ``"exact"``, nor with `only`. Default False.
+        If True, the graph of the forward pass is freed after the virtual step, and the pass is run
+        again for the ordinary step (`recomputed`), as in activation checkpointing. This costs one
+        more forward pass and saves the memory of about one graph. The numbers stay the same. It
+        cannot be combined with ``"exact"`` or with `only`. Default False.
     only : tuple of str, optional
-        Beginnings of the names of the parameters that look ahead; the others are held fixed in the
-        virtual step. ``("classifier",)`` is the last layer of the networks in `nlmeta.models`: it
-        costs little and is another, weaker signal (chapter 10). Default: all of them.
+        Beginnings of the names of the parameters that take part in the virtual step; the others
+        are held fixed. ``("classifier",)`` is the last layer of the networks in `nlmeta.models`: it
+        costs little and is another, weaker signal (chapter 10). Default: all parameters.
     fd_step : float
-        For ``mode="fd"``, see `tangent`. Default 1e-2.
+        Length of the step of ``mode="fd"``, explained in `tangent`. Default 1e-2.
     one_sided : bool
-        For ``mode="fd"``: the difference to the logits of the forward pass, one pass less, with an
-        error of first order in place of the second. On a GPU switch TensorFloat-32 off for it, by
-        ``torch.backends.cudnn.conv.fp32_precision = "ieee"`` and likewise in ``cudnn.rnn`` and
-        ``cuda.matmul``, since the forward pass must be as exact as the other. Default False.
+        If True, ``mode="fd"`` takes the difference to the logits of the forward pass. This saves
+        one pass, and the error is of first instead of second order. On a GPU the forward pass must
+        then be as exact as the other pass: switch TensorFloat-32 off by
+        ``torch.backends.cudnn.conv.fp32_precision = "ieee"``, and likewise in ``cudnn.rnn`` and
+        ``cuda.matmul``. Default False.
     """
 
     mode: Mode = "jvp"
@@ -80,18 +83,20 @@ class Lookahead:
         check_choice("mode", self.mode, MODES)
         check_positive("fd_step", self.fd_step)
         if self.one_sided and self.mode != "fd":
-            raise ValueError(f"`one_sided` is True; it is for mode='fd', not for {self.mode!r}")
+            raise ValueError(
+                f"`one_sided` is True and `mode` is {self.mode!r}; only mode='fd' can be one-sided"
+            )
         if isinstance(self.only, str):
             raise ValueError(f"`only` is {self.only!r}; it must be a tuple, ({self.only!r},)")
         if self.recompute and (self.mode == "exact" or self.only is not None):
             raise ValueError(
-                "`recompute` is True; it needs a virtual step that can free the whole graph, so "
-                "neither mode='exact' nor `only`"
+                "`recompute` is True; the virtual step must be able to free the whole graph, so "
+                "use neither mode='exact' nor `only`"
             )
 
     @classmethod
     def of(cls, mode: "Mode | Lookahead") -> "Lookahead":
-        """The lookahead itself, or that of a mode and else the defaults."""
+        """The given lookahead; for the name of a mode, that mode with the default options."""
         return mode if isinstance(mode, Lookahead) else cls(mode)
 
 
@@ -101,7 +106,7 @@ class Hypergradient(NamedTuple):
     Attributes
     ----------
     gradients : tuple of Tensor
-        One for each meta-parameter, of its shape.
+        One gradient for each meta-parameter, of the same shape.
     outer_loss : Tensor, shape ()
         The outer loss after the virtual step, detached.
     """
@@ -111,7 +116,7 @@ class Hypergradient(NamedTuple):
 
     @property
     def norm(self) -> Tensor:
-        """Length of all gradients together, shape (): what a diagnosis wants to see finite."""
+        """Euclidean norm of all gradients together, shape (); it should be finite."""
         return torch.stack([g.square().sum() for g in self.gradients]).sum().sqrt()
 
 
@@ -126,28 +131,29 @@ def hypergradient(
     mode: Mode | Lookahead = "jvp",
     theta_hat: Parameters | None = None,
 ) -> Hypergradient:
-    """Derivative of the outer loss after one virtual step, by whatever enters only the inner loss.
+    """Derivative of the outer loss after one virtual step, by parameters of the inner loss alone.
 
     Parameters
     ----------
     model : nn.Module
         Any network that returns logits.
     forward : ForwardPass
-        Its pass over the training batch, from `forward_pass`. The graph is kept for the ordinary
-        step, unless the lookahead frees it: then that step's graph is from `recomputed`.
+        The network's pass over the training batch, from `forward_pass`. The graph is kept for the
+        ordinary step, unless the lookahead frees it; then `recomputed` makes that step's graph.
     inner_loss : callable
-        Takes logits (n, C), returns the scalar L; depends on `meta_parameters`.
+        A function of the logits (n, C) that returns the scalar L; it depends on `meta_parameters`.
     outer_loss : callable
-        Takes the network at the virtual parameters as a function of a batch, returns the scalar M.
+        A function of one argument that returns the scalar M. The argument is the network at the
+        virtual parameters, as a function of a batch.
     meta_parameters : sequence of Tensor
-        phi; each requires a gradient and enters through `inner_loss` alone.
+        The meta-parameters phi; each requires a gradient and enters through `inner_loss` alone.
     lr : float
         Size of the virtual step.
     mode : {"jvp", "fd", "exact"} or Lookahead
-        See the table of `nlmeta.bilevel`. Default ``"jvp"``.
+        One of the three ways in the table of `nlmeta.bilevel`. Default ``"jvp"``.
     theta_hat : dict of str to Tensor, optional
-        The virtual parameters, where they are known beforehand: then (4.1) need not be taken. Not
-        for ``"exact"``, which differentiates it. Default: from `virtual_step`.
+        The virtual parameters, if they are known beforehand; then (4.1) is not computed. They are
+        refused with ``"exact"``, which differentiates (4.1). Default: taken by `virtual_step`.
 
     Returns
     -------
@@ -156,11 +162,11 @@ def hypergradient(
 
     Notes
     -----
-    Under bfloat16 autocast forward mode keeps working, at the precision of the network's own
-    arithmetic: on the digits network of the tests the angle to the float64 hypergradient stays
-    within a cosine of 0.99. The tests hold this bound. It is not one for every network: for
-    ResNet-18 the record of `nlmeta.experiments.cost` has 0.48 at the first weights, where float32
-    has 0.96, and 0.999 after 100 steps.
+    Forward mode also works under bfloat16 autocast, at the precision of the network's own
+    arithmetic. On the digits network of the tests, the cosine of the angle to the float64
+    hypergradient is at least 0.99; the tests hold this bound. It does not hold for every network:
+    for ResNet-18 the record of `nlmeta.experiments.cost` has 0.48 at the first weights, where
+    float32 has 0.96, and 0.999 after 100 steps.
 
     Examples
     --------
@@ -178,11 +184,14 @@ def hypergradient(
     (tensor(-0.3600),)
     """
     how = Lookahead.of(mode)
-    if not isinstance(lr, Tensor):  # to look at a tensor's value may mean to wait for a GPU
+    if not isinstance(lr, Tensor):  # reading a tensor's value may mean waiting for a GPU
         check_not_negative("lr", lr)
     if how.mode == "exact":
         if theta_hat is not None:
-            raise ValueError("`theta_hat` is given; mode='exact' differentiates the virtual step")
+            raise ValueError(
+                "`theta_hat` is given; mode='exact' differentiates the virtual step and must take "
+                "it itself, so leave `theta_hat` out"
+            )
         loss = inner_loss(forward.logits)
         step = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
         v, value = outer_gradient(model, step, outer_loss)
@@ -218,33 +227,33 @@ def virtual_step(
 ) -> Parameters:
     """Parameters after one plain gradient step, equation (4.1). The network itself does not move.
 
-    No momentum and no weight decay: they do not depend on the meta-parameters.
+    The step has no momentum and no weight decay, which do not depend on the meta-parameters.
 
     Parameters
     ----------
     model : nn.Module
         The network whose parameters `loss` depends on.
     loss : Tensor, shape ()
-        Inner loss.
+        The inner loss.
     lr : float
         Size of the virtual step.
     create_graph : bool
-        Keep the step differentiable, which ``mode="exact"`` needs. Default False.
+        If True, the step stays differentiable, which ``mode="exact"`` needs. Default False.
     free_graph : bool
-        Free the graph of `loss`. Default False: it is kept, for the ordinary step that comes later.
+        If True, the graph of `loss` is freed. Default False: it is kept for the ordinary step.
     only : tuple of str, optional
-        See `Lookahead`. Default: every parameter moves.
+        Beginnings of the names of the parameters that move, as in `Lookahead`. Default: all move.
 
     Returns
     -------
     dict of str to Tensor
-        theta_hat; without `create_graph`, new leaves that require a gradient. Parameters that do
-        not move are there as well, detached.
+        The virtual parameters theta_hat; without `create_graph`, new leaves that require a
+        gradient. Parameters that do not move are included, detached.
 
     Raises
     ------
     RuntimeError
-        `create_graph` with a network compiled by `torch.compile`.
+        `create_graph` is True and the network is compiled by `torch.compile`.
 
     Examples
     --------
@@ -291,13 +300,14 @@ def outer_gradient(
     theta_hat : dict of str to Tensor
         Virtual parameters, from `virtual_step`.
     outer_loss : callable
-        Takes the network at `theta_hat` as a function of a batch, returns a scalar. For clean meta
-        samples: ``lambda network: F.cross_entropy(network(meta.x), meta.y)``.
+        A function of one argument that returns a scalar. The argument is the network at
+        `theta_hat`, as a function of a batch. For clean meta samples it is
+        ``lambda network: F.cross_entropy(network(meta.x), meta.y)``.
 
     Returns
     -------
     v : dict of str to Tensor
-        The gradient, by the names of those that moved.
+        The gradient, by the names of the parameters that moved.
     value : Tensor, shape ()
         The outer loss, detached.
 
@@ -335,35 +345,38 @@ def tangent(
     model : nn.Module
         The network, at the parameters theta.
     forward : ForwardPass
-        From `forward_pass`; its batch and its random numbers are used again.
+        A pass from `forward_pass`; its batch and its random numbers are used again.
     direction : dict of str to Tensor
-        v, by parameter name. Parameters without an entry stand still.
+        The direction v, by parameter name. Parameters without an entry do not move.
     mode : {"jvp", "fd"}
         Forward-mode differentiation (default), or a central difference.
     fd_step : float
-        Length of the difference's step in parameter space, so epsilon = fd_step / |v|; default
-        1e-2, which in float32 stays above rounding and below the curvature of common networks.
+        Length of the difference's step in parameter space, so epsilon = fd_step / |v|. Default
+        1e-2: in float32 it is large enough for rounding and small enough for the curvature of
+        common networks.
     one_sided : bool
-        The difference to the logits of `forward`, see `Lookahead`. Default False: a central one.
+        If True, the difference is taken to the logits of `forward`, as `Lookahead` explains.
+        Default False: a central difference.
 
     Returns
     -------
     Tensor, shape (n, C)
-        z_dot, detached, at least float32.
+        The tangent z_dot, detached, at least float32.
 
     Warns
     -----
     RuntimeWarning
-        ``mode="fd"``, the first time that it meets this network, of which a copy in float64 is then
-        compared: the network holds something fixed for its gradient, so the difference is another
-        tangent than the modes ``"jvp"`` and ``"exact"`` take.
+        The network holds something fixed for its gradient, so ``mode="fd"`` gives another tangent
+        than the modes ``"jvp"`` and ``"exact"``. This is checked once for each network, on a copy
+        in float64.
 
     Raises
     ------
     RuntimeError
-        ``mode="fd"`` under autocast: a difference of half-precision numbers is mostly rounding.
+        ``mode="fd"`` is used under autocast; a difference of half-precision numbers is mostly
+        rounding error.
     NotImplementedError
-        An operation of the network has no forward-mode rule.
+        An operation of the network has no rule for forward mode.
 
     Examples
     --------
@@ -401,18 +414,18 @@ def hypergradient_from_tangent(
 ) -> tuple[Tensor, ...]:
     """The boxed formula (4.4): dM/dphi = -lr * d/dphi <dL/dz(z; phi), z_dot>.
 
-    Everything happens on an (n, C) array, so its cost does not depend on the network.
+    All arrays have the shape (n, C), so the cost does not depend on the network.
 
     Parameters
     ----------
     inner_loss : callable
-        Takes logits of shape (n, C), returns the scalar L; depends on `meta_parameters`.
+        A function of the logits (n, C) that returns the scalar L; it depends on `meta_parameters`.
     logits : Tensor, shape (n, C)
-        z at the old parameters.
+        The logits z at the old parameters.
     z_dot : Tensor, shape (n, C)
         Tangent of the logits along the outer gradient, from `tangent`.
     meta_parameters : sequence of Tensor
-        phi; each requires a gradient.
+        The meta-parameters phi; each requires a gradient.
     lr : float
         Size of the virtual step.
 
@@ -438,23 +451,23 @@ def hypergradient_from_tangent(
 
 
 def recomputed(model: nn.Module, forward: ForwardPass, mode: Mode | Lookahead) -> ForwardPass:
-    """The forward pass for the ordinary step: run again if the lookahead freed its graph.
+    """The forward pass for the ordinary step; it is run again if the lookahead freed its graph.
 
-    The pass repeats its random numbers, and running statistics do not move a second time.
+    The new pass uses the same random numbers, and running statistics do not move a second time.
 
     Parameters
     ----------
     model : nn.Module
         The network, at the parameters of the forward pass.
     forward : ForwardPass
-        From `forward_pass`.
+        A pass from `forward_pass`.
     mode : {"jvp", "fd", "exact"} or Lookahead
-        What `hypergradient` was called with.
+        The mode that `hypergradient` was called with.
 
     Returns
     -------
     ForwardPass
-        Whose logits have a graph.
+        A pass whose logits have a graph.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Passes of any network, at its own parameters and at others, that leave the network as it was.
 
-Only `forward_pass` moves running statistics. Left to others: what is differentiated.
+Only `forward_pass` moves running statistics. The callers differentiate.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,14 +47,14 @@ class ForwardPass(NamedTuple):
         The network's output, attached to its parameters.
     random_state : tuple of Tensor
         State of PyTorch's global generators before the pass, so that dropout can be repeated. A
-        network that draws from elsewhere (`random`, NumPy, a generator of its own) is another one
-        in every pass, and its hypergradients are wrong.
+        network that draws from elsewhere (`random`, NumPy, a generator of its own) differs from
+        pass to pass, and its hypergradients are wrong.
     features : Tensor, shape (n, D), optional
-        What the last linear layer saw, detached, where it was asked for.
+        The input of the last linear layer, detached; None if `features` was False.
     buffers : dict of str to Tensor
-        Copies of those that stood before the pass and may enter its outcome, by name: all but the
-        running statistics of norm layers. The vectors of a spectral norm are such ones; the pass
-        has moved them.
+        Copies, by name, of the buffers before the pass that may enter its outcome: all but the
+        running statistics of norm layers. An example are the vectors of a spectral norm, which the
+        pass has moved.
     """
 
     x: Tensor
@@ -72,11 +72,12 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
     model : nn.Module
         Any network.
     only : tuple of str, optional
-        Those whose names begin so. Default: all.
+        Beginnings of the names of the parameters that are returned. Default: all of them.
 
     Returns
     -------
     dict of str to Tensor
+        The parameters themselves, not copies.
 
     Examples
     --------
@@ -94,35 +95,37 @@ def parameters(model: nn.Module, only: tuple[str, ...] | None = None) -> Paramet
         return theta
     chosen = {n: p for n, p in theta.items() if n.startswith(tuple(only))}
     if not chosen:
-        raise ValueError(f"`only` is {only!r}; no parameter's name begins so. They are {[*theta]}")
+        raise ValueError(
+            f"`only` is {only!r}; no parameter's name begins so. The names are {[*theta]}"
+        )
     return chosen
 
 
 def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     """The network as a function, with parameters `theta` in the place of its own.
 
-    Calling it leaves `model` as it was. Buffers (running statistics) are copied for each call, and
-    so is the batch. Attributes that the network sets on its way, such as a count or an activation
-    that it keeps, are put back, unless it is compiled; what it changes in place in such an
-    attribute is not.
+    A call leaves `model` as it was. Buffers (running statistics) are copied for each call, and so
+    is the batch. Attributes that the network sets during the call, such as a counter or a stored
+    activation, are set back afterwards, unless the network is compiled. Changes made in place
+    inside such an attribute are not undone.
 
     Parameters
     ----------
     model : nn.Module
         Any network.
     theta : dict of str to Tensor
-        Parameters by name, as `parameters` gives them. What is missing is taken from `model`; so
-        are buffers, unless some are given as well.
+        Parameters by name, as returned by `parameters`; buffers may be given as well. Those that
+        are missing are taken from `model`.
 
     Returns
     -------
     callable
-        ``f(x, **options)`` with the output of ``model(x, **options)``.
+        A function ``f(x, **options)`` with the output of ``model(x, **options)``.
 
     Notes
     -----
-    The network may not use activation checkpointing (`torch.utils.checkpoint`). On its way back it
-    would run again at the network's own parameters, and the gradient would be a wrong one.
+    The network may not use activation checkpointing (`torch.utils.checkpoint`). In the backward
+    pass it would run again at the network's own parameters, and the gradient would be wrong.
 
     Examples
     --------
@@ -149,9 +152,9 @@ def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
 
 
 def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> ForwardPass:
-    """The forward pass that lookahead and ordinary step share.
+    """The forward pass that the virtual step and the ordinary step share.
 
-    It runs on the network itself, so running statistics move here, and nowhere else.
+    It runs on the network itself, so running statistics move here and nowhere else.
 
     Parameters
     ----------
@@ -160,17 +163,18 @@ def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> Forw
     x : Tensor, shape (n, ...)
         Training batch.
     features : bool
-        Keep the features as well, see `models.with_features`. Default False.
+        If True, the features are kept as well, as `models.with_features` returns them.
+        Default False.
 
     Returns
     -------
     ForwardPass
-        The logits with their graph, and the random numbers that dropout drew.
+        The logits with their graph, and the state of the random numbers before dropout drew.
 
     Raises
     ------
     ValueError
-        The batch lies on another device than the network.
+        The batch and the network lie on different devices.
 
     Examples
     --------
@@ -201,12 +205,12 @@ def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> Forw
 def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
     """Repeat the random numbers of a forward pass; afterwards the stream goes on where it was.
 
-    With other dropout masks a tangent would belong to another network than the virtual step.
+    With other dropout masks, the tangent and the virtual step would belong to different networks.
 
     Parameters
     ----------
     forward : ForwardPass
-        From `forward_pass`.
+        A pass from `forward_pass`.
 
     Examples
     --------
@@ -229,7 +233,7 @@ def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
 
 
 def gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Tensor]:
-    """Gradients by the parameters of a pass that was to be taken at `theta`, and was."""
+    """Gradients by `theta` of a pass at `theta`; refused if the network's own parameters enter."""
     own = {name: p for name, p in parameters(model).items() if name in theta}
     both = [*theta.values(), *own.values()]  # those of the network cost nothing if they are unused
     gradients = torch.autograd.grad(value, both, allow_unused=True)
@@ -237,17 +241,17 @@ def gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Ten
         if gradient is not None:
             raise RuntimeError(
                 f"`model` uses its own {name!r} in a pass at other parameters, so gradients would "
-                "be wrong: the network reaches it through a list, a closure or a cache, where no "
-                "pass can replace it (use it through the module that owns it); or the outer loss "
-                "does, by the network itself (detach that) or by an attribute that the network "
-                "sets, which is put back after each pass (return it, or keep it by a hook)"
+                "be wrong. Either the network holds it in a list, a closure or a cache, where it "
+                "cannot be replaced: use it through the module that owns it. Or the outer loss "
+                "uses the network itself: detach that part. Or it reads an attribute that the "
+                "network sets, which is set back after each pass: return it, or keep it by a hook"
             )
     pairs = zip(theta.values(), gradients, strict=False)
     return dense(torch.zeros_like(p) if g is None else g for p, g in pairs)
 
 
 def dense(gradients: Iterable[Tensor]) -> list[Tensor]:
-    """An embedding may give sparse gradients, of which dual numbers and processes know nothing."""
+    """Gradients as dense tensors; dual numbers and sums over processes refuse sparse ones."""
     return [g.to_dense() if g.is_sparse else g for g in gradients]
 
 
@@ -262,7 +266,7 @@ def _entering_buffers(model: nn.Module) -> Parameters:
 
 
 def _places(model: nn.Module) -> dict[str, str]:
-    """Each place of the network that holds a parameter or buffer, and the name of what it holds."""
+    """For each place of the network that holds a parameter or a buffer, the name of that tensor."""
     tensors = chain(model.named_parameters(), model.named_buffers())
     names = {id(tensor): name for name, tensor in tensors}
     return {
@@ -277,7 +281,7 @@ def _places(model: nn.Module) -> dict[str, str]:
 
 @contextmanager
 def _attributes_put_back(model: nn.Module) -> Iterator[None]:
-    """What a pass sets on the modules is of a network at other parameters, and goes with it."""
+    """Undo what a pass sets on the modules, since it belongs to a network at other parameters."""
     if is_compiled(model):
         yield  # the compiler keeps accounts there
         return

@@ -36,42 +36,43 @@ def trial_gradient(
     lr: float,
     order: Order = "first",
 ) -> tuple[Parameters, Tensor]:
-    """Gradient of the outer loss after a trial step, by the parameters that the step started from.
+    """Gradient of the outer loss after a trial step, by the parameters before the step.
 
     The chain rule through (4.1) multiplies the outer gradient (4.2) by the derivative of the step,
 
         d/dtheta M(theta - lr g(theta)) = v - lr H v,    g = dL/dtheta,  H = d^2 L / dtheta^2,
 
-    and the first order leaves H v out. Both agree where ``lr`` is 0.
+    and the first order leaves H v out. Both agree if ``lr`` is 0.
 
     Parameters
     ----------
     model : nn.Module
         Any network that returns logits.
     forward : ForwardPass
-        Its pass over the training batch, from `forward_pass`. The graph is kept, so one pass serves
-        many trial steps and the ordinary step.
+        The network's pass over the training batch, from `forward_pass`. The graph is kept, so one
+        pass serves many trial steps and the ordinary step.
     trial_loss : callable
-        Takes logits (n, C), returns the scalar L.
+        A function of the logits (n, C) that returns the scalar L.
     outer_loss : callable
-        Takes the network after the trial step as a function of a batch, returns the scalar M.
+        A function of one argument that returns the scalar M. The argument is the network after
+        the trial step, as a function of a batch.
     lr : float
         Size of the trial step.
     order : {"first", "second"}
-        ``"first"`` (default) costs a backward pass beside (4.2), ``"second"`` two more for H v.
-        What either keeps is freed before it returns.
+        Order of the derivative. ``"first"`` (default) costs one backward pass besides (4.2),
+        ``"second"`` two more for H v. Graphs made on the way are freed before the return.
 
     Returns
     -------
     gradient : dict of str to Tensor
-        By name, as `parameters` names them.
+        The gradient, by the names of `parameters`.
     value : Tensor, shape ()
         The outer loss, detached.
 
     Notes
     -----
-    The outer loss repeats the random numbers of the forward pass. So on the same batch the
-    network after the step drops the units that the step did without.
+    The outer loss repeats the random numbers of the forward pass. So on the same batch, dropout
+    leaves out the same units after the step as in the step.
 
     Examples
     --------
@@ -121,31 +122,31 @@ def trial_gradients(
     """The sum of `trial_gradient`, first order, over several sets of labels that are tried at once.
 
     The forward pass is differentiated once for all sets, and the network runs once for all trial
-    steps, each operation on M sets of parameters side by side. The numbers are those of one set
-    after another, but for rounding; the memory is that of M trial networks.
+    steps, with each operation on M sets of parameters side by side. The numbers equal those of one
+    set after another up to rounding. The memory is that of M trial networks.
 
     Parameters
     ----------
     model : nn.Module
-        Any network that returns logits, and that `torch.func.vmap` can take. It may draw no random
-        numbers, as dropout does: those that it would draw here are not always those of `forward`.
+        Any network that returns logits and that `torch.func.vmap` can run. It may not draw random
+        numbers, as dropout does, because they would not always be those of `forward`.
     forward : ForwardPass
-        Its pass over the training batch, from `forward_pass`. The graph is kept.
+        The network's pass over the training batch, from `forward_pass`. The graph is kept.
     trial_loss : callable
-        Takes logits (n, C) and one set of labels, returns the scalar L. For example
-        ``F.cross_entropy``.
+        A function of the logits (n, C) and one set of labels that returns the scalar L. For
+        example ``F.cross_entropy``.
     labels : Tensor, shape (M, n, ...)
-        A set of labels in each row.
+        One set of labels in each row.
     outer_loss : callable
-        Takes the network after a trial step as a function of a batch, returns a scalar. It is
-        called once, for all steps.
+        A function of one argument that returns a scalar. The argument is the network after a trial
+        step, as a function of a batch. It is called once, for all steps.
     lr : float
         Size of the trial steps.
 
     Returns
     -------
     gradient : dict of str to Tensor
-        By name, as `parameters` names them; summed over the sets.
+        The gradient, by the names of `parameters`, summed over the sets.
     value : Tensor, shape ()
         The sum of the outer losses, detached.
 
@@ -153,20 +154,21 @@ def trial_gradients(
     ------
     RuntimeError
         The network draws random numbers, is compiled by `torch.compile`, or uses an operation that
-        `torch.func.vmap` cannot take, as recurrent layers do.
+        `torch.func.vmap` cannot run, as recurrent layers do.
 
     Notes
     -----
-    Fewer and larger operations are for a device that short ones leave idle, as a GPU with a small
-    network; there it was not timed. One core of a CPU is busy all the time, and on it they brought
-    nothing: dense layers took about as long as in turn, the convolutions of a ResNet, ten sets at
-    once, about twice as long. `nlmeta.experiments.cost` tells what they bring on a device.
+    Fewer and larger operations help on a device that is idle during short ones, such as a GPU with
+    a small network; this was not timed. They did not help on one core of a CPU, which is always
+    busy: dense layers took about as long as one set after another, and the convolutions of a
+    ResNet, with ten sets at once, about twice as long. `nlmeta.experiments.cost` measures the
+    effect on a device.
 
-    Only first order. A gradient that `vmap` took through BatchNorm or LayerNorm with a learned
-    scale has a wrong derivative in PyTorch 2.15, without an error.
+    Only the first order is offered. In PyTorch 2.15, a gradient that `vmap` took through BatchNorm
+    or LayerNorm with a learned scale has a wrong derivative, without an error.
 
-    Under autocast the forward pass is differentiated once for each set, as in `trial_gradient`, and
-    likewise where PyTorch has no rule for channels last (GroupNorm in 2.11).
+    Under autocast the forward pass is differentiated once for each set, as in `trial_gradient`. The
+    same holds where PyTorch has no rule for channels last (GroupNorm in 2.11).
 
     Examples
     --------
@@ -185,13 +187,13 @@ def trial_gradients(
     n = len(forward.logits)
     if labels.ndim < 2 or len(labels) == 0 or labels.shape[1] != n:
         raise ValueError(
-            f"`labels` has shape {tuple(labels.shape)}; it must be (M, {n}), a set of labels in "
-            "each of at least one row"
+            f"`labels` has shape {tuple(labels.shape)}; it must be (M, {n}): at least one row, and "
+            "a set of labels in each row"
         )
     if is_compiled(model):
         raise RuntimeError(
             "a compiled network cannot take several trial steps at once; leave `compile` out, or "
-            "take one after the other: MLNT with trials_at_once=1"
+            "take the steps one after the other, in MLNT by trials_at_once=1"
         )
     slopes = vmap(grad(trial_loss), in_dims=(None, 0))(forward.logits.detach(), labels)  # (M, n, C)
     theta_hat = _trial_steps(model, forward, slopes, lr)
@@ -207,14 +209,14 @@ def trial_gradients(
         if "Batching rule not implemented" in str(error):
             raise RuntimeError(
                 "`model` uses an operation that cannot run for several trial steps at once, as "
-                "recurrent layers do; take one after the other: MLNT with trials_at_once=1. "
-                f"PyTorch says: {error}"
+                "recurrent layers do; take the steps one after the other, in MLNT by "
+                f"trials_at_once=1. PyTorch says: {error}"
             ) from error
         if "randomness" not in str(error):
             raise
         raise RuntimeError(
             "`model` draws random numbers, as dropout does, and several trial steps at once would "
-            "not repeat those of the forward pass; take one after the other: MLNT with "
+            "not repeat those of the forward pass; take the steps one after the other, in MLNT by "
             "trials_at_once=1"
         ) from error
     gradients = gradients_at(model, theta_hat, values.sum())
@@ -238,18 +240,18 @@ def mean_trial_gradient(
     Parameters
     ----------
     model, forward, trial_loss, labels, outer_loss, lr
-        As for `trial_gradients`; the demands that it makes on the network hold where sets are tried
-        at once.
+        The same as in `trial_gradients`. Its conditions on the network hold if several sets are
+        tried at once.
     order : {"first", "second"}
-        As for `trial_gradient`. Default ``"first"``.
+        Order of the derivative, as in `trial_gradient`. Default ``"first"``.
     at_once : int
-        Sets that are tried at once, which only the first order can do. Default 1: one after the
-        other.
+        Number of sets that are tried at once; more than one only with the first order. Default 1:
+        one after the other.
 
     Returns
     -------
     gradient : dict of str to Tensor
-        By name, as `parameters` names them.
+        The gradient, by the names of `parameters`.
     value : Tensor, shape ()
         The mean of the outer losses, detached.
 
@@ -288,7 +290,7 @@ def mean_trial_gradient(
 
 
 def check_at_once(name: str, value: int, order: str) -> None:
-    """Only trial steps of the first order can be taken several at once."""
+    """Refuse several trial steps at once unless they are of the first order."""
     check_count(name, value)
     if value > 1 and order == "second":
         raise ValueError(
