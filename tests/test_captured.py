@@ -293,7 +293,7 @@ class After(CrossEntropy):
 
 @pytest.mark.parametrize(("method", "times"), [(Twice(), 2), (After(), 1)])
 def test_a_step_that_does_not_end_with_the_optimisers_is_refused(method, times, graphs):
-    message = f"once, at its end; this one called it {times} times"
+    message = f"the method's step called the optimiser's step {times} times, or changed"
     with pytest.raises(RuntimeError, match=message):
         train(Captured(method), network())
 

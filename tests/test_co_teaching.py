@@ -222,7 +222,7 @@ def test_settings_are_the_two_options():
 def test_refuses_a_peer_of_another_shape_in_the_first_step(peer):
     model = network()
     teaching = CoTeaching(peer.double(), forget_rate=0.4, ramp_steps=0)
-    text = f"`peer` is a {type(peer).__name__} with other parameters than the network, a MLP"
+    text = f"`peer` is a {type(peer).__name__} and the network a MLP; the parameters of both must"
     with pytest.raises(ValueError, match=re.escape(text)):
         teaching.step(model, sgd(model), batch())
     assert_same(model, network())

@@ -141,11 +141,11 @@ def test_ema_of_it_and_lean_lookahead_work_together():
 @pytest.mark.parametrize(
     ("method", "k", "message"),
     [
-        (CrossEntropy(), 2, "`method` is CrossEntropy; it has no ordinary step of its own"),
+        (CrossEntropy(), 2, "`method` is CrossEntropy, which has no `ordinary_step`"),
         (
             Captured(CrossEntropy()),
             2,
-            "`method` is CrossEntropy; it has no ordinary step of its own",
+            "`method` is CrossEntropy, which has no `ordinary_step`",
         ),
         (MLC(3, virtual_lr=0.1, transition_lr=1.0), 0, "`k` is 0"),
     ],

@@ -454,9 +454,9 @@ def test_training_on_unlabelled_images_goes_on_bit_for_bit(tmp_path):
     ("make", "text"),
     [
         (lambda: on_images(strong=as_it_is), "`strong` is <function as_it_is"),
-        (lambda: on_images(weak=None), "`weak` is None; of images kept as bytes"),
+        (lambda: on_images(weak=None), "`weak` is None; for images kept as bytes it must"),
         (lambda: fixmatch(weak=WEAK), "`weak` is Compose("),
-        (lambda: fixmatch(strong=None), "`strong` is None; of a tensor it takes a function"),
+        (lambda: fixmatch(strong=None), "`strong` is None; for a tensor it must be a function"),
         (lambda: on_images([1, 2]), "`unlabelled` is list; it must be a tensor or `Images`"),
     ],
 )
@@ -472,7 +472,7 @@ def test_each_kind_of_input_takes_its_own_kind_of_view(make, text):
     ("options", "text"),
     [
         ({"batch_size": 0}, "`batch_size` is 0; it must be at least 1"),
-        ({"batch_size": 21}, "`batch_size` is 21; `unlabelled` holds 20 samples"),
+        ({"batch_size": 21}, "`batch_size` is 21; it must be at most 20"),
         ({"cutoff": 1.5}, "`cutoff` is 1.5; it must lie in [0, 1]"),
         ({"unlabelled_weight": -1.0}, "`unlabelled_weight` is -1.0"),
         ({"unlabelled_weight": math.inf}, "`unlabelled_weight` is inf"),

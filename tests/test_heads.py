@@ -199,6 +199,6 @@ def test_refuses_sizes_and_seeds_outside_their_range(make, text):
 
 
 def test_refuses_a_pass_without_features_where_they_are_needed():
-    text = "`forward` was recorded without features; LogitMultiplier looks at them"
+    text = "`forward` has no features, which LogitMultiplier needs"
     refused(text, lambda: multiplier()(recorded(features=False), LABELS))
     assert weight_net()(recorded(features=False), LABELS).shape == (N,)

@@ -453,7 +453,10 @@ def test_missing_meta_batch_is_refused(meta):
         ({"virtual_lr": -1.0}, "`virtual_lr` is -1.0"),
         ({"transition_lr": float("nan")}, "`transition_lr` is nan"),
         ({"q_floor": -0.1}, "`q_floor` is -0.1"),
-        ({"initial": torch.eye(4)}, r"`initial` has shape \(4, 4\); 3 classes need \(3, 3\)"),
+        (
+            {"initial": torch.eye(4)},
+            r"`initial` has shape \(4, 4\); for 3 classes it must have shape \(3, 3\)",
+        ),
         ({"initial": 0.5 * torch.eye(3)}, "`initial` has row 0 summing to 0.5"),
     ],
 )
@@ -468,5 +471,5 @@ def test_one_class_is_refused():
 
 
 def test_an_initial_matrix_that_is_no_tensor_is_refused():
-    with pytest.raises(TypeError, match="`initial` is a list; it must be a tensor, "):
+    with pytest.raises(TypeError, match="`initial` is a list; it must be a tensor of shape"):
         MLC(2, virtual_lr=0.1, transition_lr=1.0, initial=[[1.0, 0.0], [0.0, 1.0]])

@@ -953,7 +953,7 @@ def test_wrong_options_are_refused_by_name(options, message):
 def test_a_batch_with_too_few_neighbours_is_refused_with_a_way_out():
     """One sample more is enough. Nothing has moved but what a forward pass moves."""
     model, train = network(), batch()
-    message = "the batch has 13 samples; with `neighbours` 13 it needs 14. Choose a batch size"
+    message = "the batch has 13 samples; with `neighbours` 13 it must have at least 14. Choose"
     with pytest.raises(ValueError, match=re.escape(message)):
         mlnt(model, neighbours=13).step(model, sgd(model), train)
     assert same(weights(model), weights(network()))

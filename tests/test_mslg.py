@@ -405,7 +405,9 @@ def test_memory_files_that_cannot_be_are_refused_by_name(tmp_path):
     given, _, _ = problem()
     with pytest.raises(ValueError, match="`memory_file` is .*; there is no folder"):
         mslg(given, memory_file=tmp_path / "nowhere" / "labels")
-    with pytest.raises(ValueError, match="`memory_device` is 'cuda'; with a file it is 'cpu'"):
+    with pytest.raises(
+        ValueError, match="`memory_device` is 'cuda'; with `memory_file` it must be 'cpu'"
+    ):
         mslg(given, memory_file=tmp_path / "labels", memory_device="cuda")
 
 
@@ -433,7 +435,7 @@ def test_wrong_batches_are_refused():
     twice[0] = twice[1]
     with pytest.raises(ValueError, match="`train.ids` repeats a sample"):
         step_with(mslg(given), Batch(train.x, train.y, twice), meta)
-    with pytest.raises(ValueError, match="`train.ids` holds 12; the memory has rows 0 to 11"):
+    with pytest.raises(ValueError, match="`train.ids` holds 12; ids must lie in 0 to 11"):
         step_with(mslg(given), Batch(train.x, train.y, train.ids + 1), meta)
 
 

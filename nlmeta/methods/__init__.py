@@ -1,8 +1,8 @@
 """Methods: each takes one training step at a time, and keeps what it learns beside the network.
 
-A method is a plug-in to anybody's training loop. Its step stands where a plain loop has the loss,
-``backward`` and the optimiser's step, and it is spelt alike for all of them. Here MLC learns, from
-100 checked digits, how labels were confused; `nlmeta.fit` is a longer loop around the same step.
+A method is a plug-in to any training loop. Its step replaces the loss, ``backward`` and the
+optimiser's step of a plain loop, and is called in the same way for all methods. Here MLC learns,
+from 100 checked digits, how labels were confused; `nlmeta.fit` is a longer loop around this step.
 
 >>> import torch
 >>> from nlmeta import data, methods, metrics, models, seeding
@@ -22,10 +22,10 @@ torch.Size([10, 10])
 >>> metrics.evaluate(network, split.test.x, split.test.y) > 0.8  # four labels in ten were wrong
 True
 
-The methods of the book are `MLC`, `MSLG`, `MLNT` and `CLIDMU`; beside them stand the plain ones and
-rivals that they are compared with. Three methods go around another one and change how its steps are
-taken: `EMA`, `EveryKth`, `Captured`. The rest are parts that a method is given: a head turns a pass
-into weights, an objective judges a virtual step.
+The methods of the book are `MLC`, `MSLG`, `MLNT` and `CLIDMU`. Plain methods and rivals are there
+for comparison. Three methods wrap another one and change how its steps are taken: `EMA`,
+`EveryKth`, `Captured`. The rest are parts of a method: a head turns a forward pass into weights, an
+objective judges a virtual step.
 """
 
 from nlmeta.methods.base import Method

@@ -1,4 +1,4 @@
-"""What MLNT's trial networks shall agree with: its teacher, and a mentor beside it (chapter 7)."""
+"""The prediction that MLNT's trial networks should match: teacher and mentor mixed (chapter 7)."""
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,22 @@ def mixed_target(
     Parameters
     ----------
     model : nn.Module
-        The student. The teacher runs in its mode and with its buffers.
+        The student. The teacher runs in the student's mode and with its buffers.
     forward : bilevel.ForwardPass
-        The student's pass over the batch, of which the teacher repeats the random numbers.
+        The student's pass over the batch; the teacher repeats its random numbers.
     teacher : nn.Module
-        The student's average.
+        The average of the student.
     mentor : nn.Module
-        In evaluation mode.
+        The mentor, in evaluation mode.
     share : float
-        lambda, the teacher's part; with 1 the mentor has none.
+        lambda, the teacher's share of the mixture; with 1 the mentor has none.
 
     Returns
     -------
     log_q : Tensor, shape (n, C)
         Log-probabilities, detached.
     features : Tensor, shape (n, D)
-        The mentor's, detached.
+        The mentor's features, detached.
     """
     average: dict[str, Tensor] = dict(teacher.named_parameters())
     with torch.no_grad(), bilevel.same_random_numbers(forward):

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network: what `EMA` predicts with, and MLNT's teacher."""
+"""An exponential moving average of a network, for `EMA` and for MLNT's teacher."""
 
 from itertools import chain
 
@@ -15,20 +15,20 @@ class WeightAverage(nn.Module):
     """A copy of a network that follows it, average <- average + share * (weights - average).
 
     Running statistics are averaged as well; whole numbers, such as a count of batches, are copied.
-    With a share of ``1 - decay`` this is `torch.optim.swa_utils.AveragedModel`, but for one thing:
-    that one keeps the count of its steps on the device, and each step waits until it can be read.
+    With a share of ``1 - decay`` this is `torch.optim.swa_utils.AveragedModel`, except that the
+    latter keeps the count of its steps on the device, and each step waits until it is read.
 
     Parameters
     ----------
     model : nn.Module
-        The network, whose shape the average takes. Its values are copied in the first step.
+        The network; the average has its shape and copies its values in the first step.
 
     Attributes
     ----------
     module : nn.Module
         The average.
     n_averaged : int
-        Steps so far.
+        Number of steps so far.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -37,13 +37,13 @@ class WeightAverage(nn.Module):
         self.n_averaged = 0
 
     def count(self, decay: float) -> float:
-        """Count a step. Returns its share: ``1 - decay``, or 1 in the first, which copies."""
+        """Count a step and return its share: ``1 - decay``, or 1 in the first, which copies."""
         self.n_averaged += 1
         return 1.0 if self.n_averaged == 1 else 1 - decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, share: float | Tensor) -> None:
-        """Follow the network by a share in [0, 1], a number or a tensor of shape ()."""
+        """Move to the network by a share in [0, 1], a number or a tensor of shape ()."""
         ours, theirs = (list(chain(m.parameters(), m.buffers())) for m in (self.module, model))
         averages, values = ([t for t in ts if _is_averaged(t)] for ts in (ours, theirs))
         update_averages(averages, values, share)
@@ -56,7 +56,7 @@ class WeightAverage(nn.Module):
         return torch.tensor(self.n_averaged, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put the number back."""
+        """Restore the number of steps."""
         self.n_averaged = int(state)
 
 

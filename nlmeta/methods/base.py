@@ -21,27 +21,27 @@ __all__ = ["Method"]
 class Method(HookedModule, ABC):
     """A way to take one training step.
 
-    A method is a module so that whatever it learns beside the network (a transition matrix, an
-    average of weights) moves with ``.to`` and lies in its ``state_dict``.
+    A method is a module, so everything it learns beside the network (a transition matrix, an
+    average of weights) moves with ``.to`` and is part of its ``state_dict``.
     """
 
     needs_meta: bool = False
     """Whether `step` needs a meta batch."""
 
     smallest_batch: int = 2
-    """What `step` can work with. `nlmeta.fit` leaves a smaller last batch out of a pass."""
+    """Smallest batch that `step` accepts. `nlmeta.fit` drops a smaller last batch of a pass."""
 
     num_samples: int | None = None
-    """Size of the training part for which the method keeps something per sample, if it does."""
+    """N, if the method keeps something for each of N training samples; else None."""
 
     capturable: bool = False
-    """Whether a GPU can repeat `step` without Python, see `Captured`: it waits for no number, what
-    it takes from Python goes through `nlmeta._host.from_host`, and it calls the optimiser's step
-    once, at its end.
+    """Whether a GPU can repeat `step` without Python, see `Captured`. Such a step waits for no
+    number of the GPU, takes numbers from Python only through `nlmeta._host.from_host`, and calls
+    the optimiser's step once, at its end.
     """
 
     networks: tuple[nn.Module, ...] = ()
-    """Further networks that see the batches; `distributed.joint` needs to know them."""
+    """Further networks that run on the batches; `distributed.joint` prepares them too."""
 
     @abstractmethod
     def step(
@@ -56,15 +56,15 @@ class Method(HookedModule, ABC):
         Parameters
         ----------
         model : nn.Module
-            The network, in training mode; returns logits of shape (n, C). It draws random numbers
-            from PyTorch's global generators alone, and does without activation checkpointing, see
-            `bilevel.with_parameters`. One compiled by ``torch.compile`` in a loop of your own needs
-            ``torch._functorch.config.donated_buffer = False`` before its first call, since passes
-            are shared; `fit` sees to that.
+            The network, in training mode; it returns logits of shape (n, C). It draws random
+            numbers only from PyTorch's global generators and uses no activation checkpointing, see
+            `bilevel.with_parameters`. If you compile it by ``torch.compile`` in a loop of your own,
+            set ``torch._functorch.config.donated_buffer = False`` before its first call, since
+            passes are shared; `fit` does this itself.
         optimizer : torch.optim.Optimizer
-            Over the network's parameters; freeze those that it leaves out by ``requires_grad_``,
-            for all that require a gradient take part in virtual and trial steps. To clip the
-            gradient of the ordinary step: ``optimizer.register_step_pre_hook``.
+            An optimiser of the network's parameters. Freeze parameters that it leaves out by
+            ``requires_grad_``: all parameters that require a gradient take part in virtual and
+            trial steps. ``optimizer.register_step_pre_hook`` can clip the ordinary step's gradient.
         train : Batch
             Inputs, given labels and sample ids.
         meta : Batch, optional
@@ -87,12 +87,12 @@ class Method(HookedModule, ABC):
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
-        """The network's step alone, with what the method has learned so far. See `EveryKth`."""
+        """A step of the network alone, with what the method has learned so far. See `EveryKth`."""
         raise NotImplementedError(f"{type(self).__name__} has no ordinary step of its own")
 
     @property
     def needs_meta_labels(self) -> bool:
-        """Whether the labels of the meta batch are looked at; then every class must be there."""
+        """Whether the labels of the meta batch are used; then the meta set needs every class."""
         return self.needs_meta and getattr(getattr(self, "objective", None), "uses_labels", True)
 
     @property
@@ -113,7 +113,8 @@ class Method(HookedModule, ABC):
     def predictor(self, model: nn.Module) -> nn.Module:
         """The network to predict with: `model` itself unless the method keeps a better one.
 
-        That one has a mode of its own. `metrics.predict` sees to it; else call its ``eval``.
+        A network that the method keeps has a mode of its own. `metrics.predict` switches it to
+        evaluation mode; elsewhere call its ``eval``.
         """
         return model
 
@@ -123,9 +124,10 @@ class Method(HookedModule, ABC):
         Returns
         -------
         Tensor of float, shape (C, C), or None
-            Row: true class, column: given label. A copy, where the method keeps the matrix and in
-            its type; rows sum to one unless the method normalises otherwise. None (the default):
-            nothing like it is learned. A matrix that is given to the method is not learned.
+            The matrix; row: true class, column: given label. It is a copy, on the device and in the
+            type of the method's own; rows sum to one unless the method normalises otherwise. None
+            (the default): the method learns no such matrix. A matrix that is given to the method is
+            not learned.
         """
         return None
 
@@ -138,8 +140,8 @@ class Method(HookedModule, ABC):
         Returns
         -------
         Tensor of float, shape (C, C), or None
-            A transition matrix, rows summing to one; a copy as for `learned_transition`. None (the
-            default): p is compared with labels in another way.
+            A transition matrix whose rows sum to one; a copy as in `learned_transition`. None (the
+            default): the method compares p with labels in another way.
         """
         return None
 
@@ -151,9 +153,9 @@ class Method(HookedModule, ABC):
         Returns
         -------
         Tensor of float, shape (N, C), or None
-            Row by row as the sample ids count; a copy, where the method keeps its labels and in
-            their type. Rows are probabilities that sum to one, or NaN for a sample of which nothing
-            was learned yet. None (the default): nothing is kept for each sample.
+            One row for each sample id, in order; a copy, on the device and in the type of the
+            method's own. Rows are probabilities that sum to one, or NaN if nothing was learned
+            about the sample yet. None (the default): the method keeps nothing per sample.
         """
         return None
 
@@ -168,8 +170,9 @@ class Method(HookedModule, ABC):
         Returns
         -------
         Tensor of float, shape (n,), or None
-            Not negative, before they are normalised over a batch; detached, where the method is and
-            in its type. None (the default): no weight is a learned function of the loss.
+            The weights before they are normalised over a batch, not negative; detached, on the
+            device and in the type of the method. None (the default): the method learns no weight as
+            a function of the loss.
         """
         return None
 
@@ -180,8 +183,8 @@ def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     kind: Any = type(optimizer)
     if _needs_closure(kind):
         raise TypeError(
-            f"`optimizer` is {kind.__name__}, whose step evaluates the loss several "
-            "times by itself; a method takes one gradient a step: use SGD, Adam or their like"
+            f"`optimizer` is {kind.__name__}, whose step evaluates the loss several times by "
+            "itself; a method computes one gradient a step: use SGD, Adam or a similar optimiser"
         )
     optimizer.zero_grad()
     loss.backward()
@@ -192,13 +195,13 @@ def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 @cache
 def _needs_closure(optimizer: type[Any]) -> bool:
-    """Whether its step evaluates the loss itself, as that of LBFGS does."""
+    """Whether the optimiser's step evaluates the loss itself, as that of LBFGS does."""
     closure = signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is Parameter.empty
 
 
 def require_meta(method: Method, meta: Batch | None) -> Batch:
-    """The meta batch, which must be there."""
+    """The meta batch; it is refused if it is empty or missing."""
     if meta is None or len(meta.x) == 0:
         raise ValueError(f"`meta` is empty; {type(method).__name__} needs at least one meta sample")
     return meta

@@ -1,7 +1,8 @@
 """A step recorded as a CUDA graph, and replayed: the same kernels without Python (chapter 10).
 
-A step of lookahead asks a GPU for thousands of small kernels, and for networks of the size of this
-book's, Python takes longer to ask than the GPU to compute. A graph asks for all of them at once.
+A step of a meta-learning method runs thousands of small GPU kernels. For networks as small as those
+of this book, Python needs more time to launch them than the GPU to compute. A graph launches all of
+them at once.
 """
 
 from collections.abc import Callable
@@ -23,41 +24,43 @@ __all__ = ["Captured"]
 
 
 class Captured(Wrapper):
-    """Any method with `capturable`, whose step is recorded once and replayed from then on.
+    """Any method with `capturable`; its step is recorded once and replayed from then on.
 
-    The numbers stay; on a CPU nothing at all changes. The first three steps with batches of one
-    size run as usual, the fourth is recorded, and kept with the memory that it needs: one recording
-    for each size of batch and kind of step. The network's optimiser stays outside and may be any.
-    Averages and rare meta steps go around: ``EMA(Captured(method), model, decay=0.99)``.
+    The results do not change, and on a CPU the steps run as usual. On a GPU the first three steps
+    with batches of one size run as usual, and the fourth is recorded. The recording is kept, with
+    the memory that it needs, for each size of batch and kind of step. The network's optimiser may
+    be any, since its step is not recorded. `EMA` and `EveryKth` go around:
+    ``EMA(Captured(method), model, decay=0.99)``.
 
     Parameters
     ----------
     method : Method
-        What takes the steps.
+        The method that takes the steps.
 
     Raises
     ------
     ValueError
-        `method` is none of those that can be recorded.
+        The step of `method` cannot be recorded.
     RuntimeError
-        In a step: it draws random numbers on the GPU, as dropout does, which cannot be repeated
-        within a recording; it looks at a number; or there are several processes.
+        Raised in a step that draws random numbers on the GPU, as dropout does, since a recording
+        cannot repeat them; in a step that reads a number from the GPU; or with several processes.
 
     Notes
     -----
-    A replay repeats kernels on fixed places in memory. So batches are copied there first, and what
-    a method takes from Python, like the draws of MLNT, is made anew and copied there as well. Where
-    parameters, options or a loaded state have moved, the step is recorded anew. What a network or
-    an objective of your own decides in Python is not known here: it stays as it was when recorded.
+    A replay repeats kernels on fixed addresses in memory. Batches are therefore copied to these
+    addresses first, and so are numbers that a method takes from Python, such as the draws of MLNT.
+    If parameters, options or a loaded state have moved, the step is recorded anew. Decisions that a
+    network or an objective of your own makes in Python are not seen by a replay: they stay as they
+    were in the recorded step.
     """
 
     def __init__(self, method: Method) -> None:
         super().__init__(method)
         if not method.capturable:
             raise ValueError(
-                f"`method` is {type(method).__name__}, whose step cannot be recorded: it changes "
-                "with what Python counts or draws, or works on the CPU as well. Captured takes the "
-                "methods that say `capturable`; wrappers go around it, "
+                f"`method` is {type(method).__name__}, whose step cannot be recorded: it depends "
+                "on counts or random numbers of Python, or also computes on the CPU. Captured "
+                "needs a method whose `capturable` is True; wrappers go around it: "
                 "EMA(Captured(method), model, decay=...)"
             )
         self._recordings: dict[Any, Recording] = {}
@@ -117,7 +120,7 @@ class Captured(Wrapper):
     def _seen(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Any:
-        """All that a recording takes as given."""
+        """Everything that a recording assumes to be unchanged."""
         modules = [*model.modules(), *self.method.modules()]
         tensors = chain.from_iterable(
             (*m.parameters(recurse=False), *m.buffers(recurse=False)) for m in modules
@@ -132,11 +135,11 @@ class Captured(Wrapper):
         )
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """What `.to` moves is no longer where a recording looks for it."""
+        """Drop recordings: they use the addresses that tensors had before `.to`."""
         self._recordings = {}
 
     def loading(self, state: dict[str, Any], prefix: str) -> dict[str, Any]:
-        """A recording is of the state that goes."""
+        """Drop recordings: they were made with the state that is replaced."""
         self._recordings = {}
         return state
 
@@ -160,9 +163,9 @@ def _options(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_capturable(method: Method, wanted: bool) -> None:
-    """Whether the method's own optimisers count their steps on the GPU, as Adam must for a graph.
+    """Let the method's own optimisers count their steps on the GPU, which Adam needs in a graph.
 
-    A graph would otherwise repeat the bias correction of the step in which it was recorded.
+    Otherwise a graph would repeat the bias correction of the step in which it was recorded.
     """
     for optimizer in _own(method):
         no_capture_warning(optimizer)

@@ -3,12 +3,12 @@
 R. Hu, D. Zhang, H. Zhang, E. Rundensteiner, "CLID-MU: Cross-Layer Information Divergence Based Meta
 Update Strategy for Learning with Noisy Labels", KDD 2025.
 
-A small network, the head, looks at a sample and changes its part in the loss: by a weight
-(`WeightNet`, after Shu et al., NeurIPS 2019) or by factors on its logits (`LogitMultiplier`, after
-Sun et al., variational rectification). One step of lookahead tells whether another head would have
-served the objective better, and the head moves there. CLID-MU's objective is the divergence between
-the neighbours in feature space and those in the predictions, `objectives.CrossLayerDivergence`; any
-other fits as well: with the cross-entropy of clean samples and a weight this is Meta-Weight-Net.
+A small network, the head, computes from a sample how much it counts in the loss: a weight
+(`WeightNet`, after Shu et al., NeurIPS 2019) or factors on its logits (`LogitMultiplier`, after Sun
+et al., variational rectification). A virtual step shows which head would have served the objective
+better, and the head moves there. CLID-MU's objective is the divergence between the neighbours in
+feature space and those in the predictions, `objectives.CrossLayerDivergence`. Other objectives are
+possible: with the cross-entropy of clean samples and a weight, this is Meta-Weight-Net.
 
 The choice of checkpoints by the divergence is in `nlmeta.procedures`. The defaults are those of the
 released code, commit 5cd0608, for weights; the paper's own text was not at hand.
@@ -37,23 +37,25 @@ class CLIDMU(Method):
     Parameters
     ----------
     head : WeightNet or LogitMultiplier
-        What is meta-learned.
+        The small network that is meta-learned.
     head_lr : float
         Size of the head's step. Released: 1e-5 for weights (SGD), 0.01 for multipliers (Adam). With
         0 the head stays as it was initialised.
     virtual_lr : float, optional
-        alpha, the size of the virtual step. Default: the learning rate that the network's optimiser
-        has at that moment (the first of its groups of parameters), as released.
+        alpha, the size of the virtual step. Default: the current learning rate of the network's
+        optimiser (of its first group of parameters), as released.
     head_optimizer : {"sgd", "adam"}
-        Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
+        Optimiser of the head. Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
-        Default 5e-4, released.
+        Weight decay of the head. Default 5e-4, released.
     max_norm : float, optional
-        The head's gradient is scaled down to this norm. Default: it is not, as released.
+        Largest norm of the head's gradient; a longer gradient is scaled down to it. Default: no
+        bound, as released.
     objective : Objective
-        Default: `objectives.CrossLayerDivergence`, which looks at no label.
+        The loss that judges the virtual step. Default: `objectives.CrossLayerDivergence`, which
+        uses no label.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        How the hypergradient is computed. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``.
     """
 
     needs_meta = True
@@ -125,25 +127,25 @@ class CLIDMU(Method):
         *,
         lr: float,
     ) -> dict[str, Tensor]:
-        """The head's step. The network stays where it is.
+        """One step of the head. The network does not move.
 
         Parameters
         ----------
         model : nn.Module
             The network.
         forward : bilevel.ForwardPass
-            Its pass over a batch whose first n samples have labels.
+            The network's pass over a batch whose first n samples have labels.
         labels : Tensor of int64, shape (n,)
             Given labels.
         meta : Batch
             Meta samples.
         lr : float
-            alpha, unless `virtual_lr` was given.
+            alpha, used unless `virtual_lr` was given.
 
         Returns
         -------
         dict of str to Tensor
-            Diagnostics.
+            Diagnostics, each of shape ().
         """
         meta = require_meta(self, meta)
         hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
@@ -171,7 +173,7 @@ class CLIDMU(Method):
     ) -> bilevel.Hypergradient:
         """Derivative by the head's parameters of the objective after a virtual step, (8.4-8.5).
 
-        Parameters as for `learn`. One gradient for each parameter of the head.
+        It has the parameters of `learn`, and returns one gradient for each parameter of the head.
         """
         correction = self.head(forward, labels)
         return bilevel.hypergradient(
@@ -185,13 +187,13 @@ class CLIDMU(Method):
         )
 
     def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """What the network is trained with, (8.7): the head has moved, and is held fixed."""
+        """The loss of the ordinary step, (8.7): the head has moved, and is held fixed."""
         with torch.no_grad():
             correction = self.head(forward, labels)
         return self.head.loss(forward.logits, labels, correction)
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
-        """Those of a `WeightNet`, each in (0, 1); a `LogitMultiplier` gives factors, no weights."""
+        """Weights of a `WeightNet`, in (0, 1); None for a `LogitMultiplier`, which has factors."""
         if not isinstance(self.head, WeightNet):
             return None
         with torch.no_grad():
@@ -211,5 +213,5 @@ class CLIDMU(Method):
         return self._optimizer.state_dict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put the head's optimiser back."""
+        """Restore the head's optimiser."""
         self._optimizer.load_state_dict(deepcopy(state))  # it would share the moments

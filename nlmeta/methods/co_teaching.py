@@ -2,7 +2,7 @@
 
 B. Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels",
 NeurIPS 2018. Samples of small loss tend to have a right label. A network that picked them for
-itself would pile up its own mistakes; a second one with other first weights errs elsewhere.
+itself would add up its own mistakes; a second one with other initial weights makes other mistakes.
 """
 
 from collections.abc import Callable
@@ -24,27 +24,29 @@ __all__ = ["CoTeaching"]
 class CoTeaching(Method):
     """Two networks trained on each other's samples of small loss.
 
-    Of each batch the share 1 - tau min(t / T_k, 1) is used, at least one sample, where t counts the
-    steps before this one. A step costs two ordinary ones. The network handed to `step` is the one
-    that predicts; the released code reports the accuracies of both.
+    The share 1 - tau min(t / T_k, 1) of each batch is used, at least one sample; t is the number of
+    steps before this one. A step costs as much as two ordinary steps. The network passed to `step`
+    is the one that predicts; the released code reports the accuracies of both.
 
     Parameters
     ----------
     peer : nn.Module
-        The second network, of the same shape as the first; a copy is kept. With equal first weights
-        both stay equal, and each picks for itself.
+        The second network, of the same shape as the first; a copy is kept. With equal initial
+        weights both stay equal, and each picks for itself.
     forget_rate : float
-        tau, the share left out in the end. No default; released: the noise rate, taken as known.
+        tau, the share left out after the ramp. It has no default; released: the noise rate, which
+        is taken as known.
     ramp_steps : int
-        T_k, steps until then. No default; released: ten epochs. 0: from the first step on.
+        T_k, the number of steps until the full share is left out. It has no default; released: ten
+        epochs. With 0 the full share is left out from the first step on.
 
     Notes
     -----
-    The peer's optimiser is of the kind and the settings of the first network's at each step, its
-    learning rate among them; hooks of the first one's, as for clipping, do not reach it. Warm-up
-    trains both and does not count for t. The number of samples is rounded to the nearest; the
-    released code (commit 49fa8e5) rounds down, and divides each mean loss by that number once more,
-    which Adam, its optimiser, hardly feels.
+    The peer's optimiser has the type of the first network's optimiser and, at each step, the same
+    settings, such as the learning rate. Hooks of the first optimiser, as for clipping, do not act
+    on it. Warm-up trains both networks and does not count for t. The number of samples is rounded
+    to the nearest; the released code (commit 49fa8e5) rounds down, and divides each mean loss by
+    that number once more, which hardly changes the steps of Adam, its optimiser.
     """
 
     def __init__(self, peer: nn.Module, *, forget_rate: float, ramp_steps: int) -> None:
@@ -66,7 +68,7 @@ class CoTeaching(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """One step of both networks; the meta batch is not looked at. See `Method.step`."""
+        """One step of both networks; the meta batch is not used. See `Method.step`."""
         done = min(self._steps / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
         self._steps += 1
         return self._train_both(model, optimizer, train, used=1 - self.forget_rate * done)
@@ -119,27 +121,27 @@ class CoTeaching(Method):
         return {"steps": self._steps, "optimizer": state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put them back."""
+        """Restore both."""
         self._steps, self._loaded = state["steps"], deepcopy(state["optimizer"])
         self._optimizer = None
 
 
 def small_losses(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Which samples of a batch have the smallest cross-entropy.
+    """The samples of a batch with the smallest cross-entropy.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z.
+        The logits z.
     labels : Tensor of int64, shape (n,)
         Given labels.
     count : int
-        How many.
+        Number of samples to return.
 
     Returns
     -------
     Tensor of int64, shape (count,)
-        Their rows, ascending. Of equal losses the earlier row.
+        Their rows, ascending. If losses are equal, the earlier row is taken.
     """
     sample_losses = losses.cross_entropy(logits.detach(), labels, reduction="none")
     return sample_losses.argsort(stable=True)[:count].sort().values
@@ -148,19 +150,19 @@ def small_losses(logits: Tensor, labels: Tensor, count: int) -> Tensor:
 def _twin(
     optimizer: torch.optim.Optimizer, model: nn.Module, peer: nn.Module
 ) -> torch.optim.Optimizer:
-    """An optimiser like this one for the other network, its parameters matched by name."""
+    """A copy of the optimiser for the other network, whose parameters are matched by name."""
     ours = {name: p.shape for name, p in model.named_parameters()}
     theirs = dict(peer.named_parameters())
     if ours != {name: p.shape for name, p in theirs.items()}:
         raise ValueError(
-            f"`peer` is a {type(peer).__name__} with other parameters than the network, a "
-            f"{type(model).__name__}; both must have the same names and shapes"
+            f"`peer` is a {type(peer).__name__} and the network a {type(model).__name__}; the "
+            "parameters of both must have the same names and shapes"
         )
     names = {id(p): name for name, p in model.named_parameters()}
     if any(id(p) not in names for group in optimizer.param_groups for p in group["params"]):
         raise ValueError(
             "`optimizer` holds a parameter that is not the network's; the peer's optimiser is made "
-            "like it, parameter by parameter, so it must hold the network's alone"
+            "like it, parameter by parameter, so it must hold parameters of the network only"
         )
     groups = [
         {**group, "params": [theirs[names[id(p)]] for p in group["params"]]}

@@ -1,9 +1,9 @@
-"""Loss correction with a known transition matrix: what MLC learns, given from outside (chapter 5).
+"""Loss correction with a given transition matrix T, which MLC would learn (chapter 5).
 
 G. Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach",
-CVPR 2017; with trusted samples beside it D. Hendrycks et al., "Using Trusted Data to Train Deep
-Networks on Labels Corrupted by Severe Noise", NeurIPS 2018. Where T comes from is not this file's
-business: it may be the true one, or an estimate from `nlmeta.procedures`.
+CVPR 2017; with additional trusted samples D. Hendrycks et al., "Using Trusted Data to Train Deep
+Networks on Labels Corrupted by Severe Noise", NeurIPS 2018. T may be the true matrix, or an
+estimate from `nlmeta.procedures`.
 """
 
 import torch
@@ -20,20 +20,21 @@ __all__ = ["ForwardCorrection", "GoldLossCorrection"]
 
 
 class ForwardCorrection(Method):
-    """The prediction goes through a fixed T before it is compared with the given label.
+    """The prediction is multiplied by a fixed T before it is compared with the given label.
 
-    The loss is -log (p T) at the given label. With the true T and endless data its minimiser is the
-    clean posterior (Patrini et al., theorem 2). With the identity it is cross-entropy.
+    The loss is -log (p T) at the given label. With the true T and infinitely many samples, its
+    minimiser is the clean posterior (Patrini et al., theorem 2). With the identity it is
+    cross-entropy.
 
     Parameters
     ----------
     transition : Tensor, shape (C, C)
-        T; row: true class, column: given label.
+        The matrix T; row: true class, column: given label.
 
     Attributes
     ----------
     transition : Tensor, shape (C, C)
-        A copy, which no step changes.
+        A copy of T, which no step changes.
     """
 
     transition: Tensor
@@ -53,7 +54,7 @@ class ForwardCorrection(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """One step; the meta batch is not looked at. See `Method.step`."""
+        """One step; the meta batch is not used. See `Method.step`."""
         logits = logits_of(model, train.x)
         loss = losses.transition_cross_entropy(logits, train.y, self.transition)
         descend(optimizer, loss)
@@ -67,21 +68,22 @@ class ForwardCorrection(Method):
 class GoldLossCorrection(ForwardCorrection):
     """GLC: corrected loss on noisy samples, plain cross-entropy on trusted ones, in one mean.
 
-    The n noisy and the m trusted samples of a step form one batch, and each counts 1 / (n + m).
-    The paper goes through the union of both sets, so there a trusted sample is seen as often as a
-    noisy one. A step of `nlmeta.fit` has the whole meta set unless ``meta_batch_size`` says
-    otherwise; n M / N, for M trusted and N noisy samples, is the paper's share.
+    The n noisy and the m trusted samples of a step form one batch, and each counts 1 / (n + m). In
+    the paper an epoch runs over the union of both sets, so a trusted sample is used as often as a
+    noisy one. A step of `nlmeta.fit` has the whole meta set unless ``meta_batch_size`` is given;
+    n M / N, for M trusted and N noisy samples, is the paper's share.
 
     Parameters
     ----------
     transition : Tensor, shape (C, C)
-        T; row: true class, column: given label. Published: from
+        The matrix T; row: true class, column: given label. Published: the estimate of
         `nlmeta.procedures.transition_from_clean`.
 
     Notes
     -----
-    The batch goes through the network in one pass, so BatchNorm sees it as a whole. The released
-    code (commit 9f0fcaf) has a pass for the trusted samples and another for the noisy ones.
+    The batch goes through the network in one pass, so BatchNorm's statistics are those of the whole
+    batch. The released code (commit 9f0fcaf) has one pass for the trusted samples and another for
+    the noisy ones.
     """
 
     needs_meta = True

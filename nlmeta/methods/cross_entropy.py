@@ -1,4 +1,4 @@
-"""Plain training, a robust loss and averaged weights: what every method is compared with."""
+"""Plain training, a robust loss and averaged weights: the baselines of every method."""
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ __all__ = ["EMA", "CrossEntropy", "GeneralisedCrossEntropy"]
 class CrossEntropy(Method):
     """Cross-entropy of the given labels, as if none were wrong.
 
-    Trained to the end it memorises wrong labels; stopped after few epochs it often does not, which
-    makes it the first baseline to beat (chapter 2).
+    A network that is trained so to the end memorises wrong labels. Stopped after few epochs it
+    often does not, which makes it the first baseline to beat (chapter 2).
     """
 
     capturable = True
@@ -30,19 +30,19 @@ class CrossEntropy(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """One step; the meta batch is not looked at. See `Method.step`."""
+        """One step; the meta batch is not used. See `Method.step`."""
         return self.warmup_step(model, optimizer, train)
 
 
 class GeneralisedCrossEntropy(Method):
-    """GCE: a loss that bounds what one wrong label can do, without any meta step.
+    """GCE: a loss that bounds the effect of one wrong label, without any meta step.
 
     Z. Zhang, M. Sabuncu, NeurIPS 2018; see `losses.generalised_cross_entropy`.
 
     Parameters
     ----------
     q : float
-        In [0, 1]: 0 is cross-entropy, 1 the mean absolute error. Default 0.7, published.
+        Exponent in [0, 1]: 0 is cross-entropy, 1 the mean absolute error. Default 0.7, published.
     """
 
     capturable = True
@@ -59,14 +59,14 @@ class GeneralisedCrossEntropy(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """One step; the meta batch is not looked at. See `Method.step`."""
+        """One step; the meta batch is not used. See `Method.step`."""
         loss = losses.generalised_cross_entropy(logits_of(model, train.x), train.y, q=self.q)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
 
 class EMA(Wrapper):
-    """Any method, predicting with an exponential moving average of the network's weights.
+    """Any method; an exponential moving average of the network's weights predicts.
 
     After each step, average <- decay * average + (1 - decay) * weights (Polyak & Juditsky, 1992,
     for the idea of averaging; Tarvainen & Valpola, NeurIPS 2017, for this form). The training
@@ -75,13 +75,13 @@ class EMA(Wrapper):
     Parameters
     ----------
     method : Method
-        What takes the steps.
+        The method that takes the steps.
     model : nn.Module
-        The network; the average takes its shape from it, and its values from the weights after
-        the first step.
+        The network; the average has its shape, and copies its weights after the first step.
     decay : float
-        In [0, 1]. 0 gives the network itself. With a learning rate that ends at zero, a memory of
-        1 / (1 - decay) steps shorter than an epoch or two changes nothing.
+        Decay of the average, in [0, 1]. 0 gives the network itself. If the learning rate ends at
+        zero, an average over 1 / (1 - decay) steps changes nothing unless it is longer than an
+        epoch or two.
     """
 
     def __init__(self, method: Method, model: nn.Module, *, decay: float) -> None:

@@ -1,8 +1,8 @@
-"""ELR: hold on to what the network said of a sample early, before it memorised the label.
+"""ELR: keep the network near its early predictions, made before it memorised the labels.
 
 S. Liu, J. Niles-Weed, N. Razavian, C. Fernandez-Granda, "Early-Learning Regularization Prevents
-Memorization of Noisy Labels", NeurIPS 2020. This is the paper's ELR, one network and nothing else;
-its ELR+, with a second network, averaged weights and mixup, is left out.
+Memorization of Noisy Labels", NeurIPS 2020. This is the paper's ELR with one network. Its ELR+,
+with a second network, averaged weights and mixup, is left out.
 """
 
 import torch
@@ -21,29 +21,30 @@ __all__ = ["ELR"]
 class ELR(Method):
     """Early-learning regularisation: cross-entropy plus lambda times `early_learning_regulariser`.
 
-    Each sample has a target, a moving average of the predictions for it. Before each step the
-    targets of the batch move, t <- beta t + (1 - beta) p, then p is drawn towards them. So a sample
-    whose label the network never believed keeps a gradient against that label.
+    Each sample has a target, a moving average of its predictions. Before each step the targets of
+    the batch move, t <- beta t + (1 - beta) p; then the loss draws p towards them. If the network
+    never predicted the label of a sample, the sample keeps a gradient against that label.
 
     Parameters
     ----------
     num_samples : int
-        N, of the training part.
+        N, the number of training samples.
     num_classes : int
-        C.
+        C, the number of classes.
     weight : float
-        lambda. Default 3, released for CIFAR-10 with symmetric noise (asymmetric 1, CIFAR-100 7).
-        With 0: cross-entropy, bit for bit.
+        lambda, weight of the regulariser. Default 3, released for CIFAR-10 with symmetric noise
+        (asymmetric 1, CIFAR-100 7). With 0: cross-entropy, bit for bit.
     beta : float
-        In [0, 1]. Default 0.7, released for CIFAR-10 with symmetric noise (else 0.9).
+        Decay of the targets, in [0, 1]. Default 0.7, released for CIFAR-10 with symmetric noise
+        (else 0.9).
     memory_device : str, optional
-        ``"cpu"`` keeps the targets there, in float32, when the method moves to a GPU or to another
+        ``"cpu"`` keeps the targets there, in float32, if the method moves to a GPU or to another
         type. Default: they move with it.
 
     Attributes
     ----------
     targets : Tensor, shape (N, C)
-        t, zero at the start.
+        The targets t, zero at the start.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class ELR(Method):
 
     @property
     def targets(self) -> Tensor:
-        """t of all samples, shape (N, C)."""
+        """The targets t of all samples, shape (N, C)."""
         return self.memory.all_rows()
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]
-        """Whether the rows are where the network is. See `Method.capturable`."""
+        """Whether the rows lie on the network's device. See `Method.capturable`."""
         return not self.memory.stays
 
     def step(
@@ -82,7 +83,7 @@ class ELR(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """The targets move, then the network; no meta batch is looked at. See `Method.step`."""
+        """The targets move, then the network; the meta batch is not used. See `Method.step`."""
         logits = logits_of(model, train.x)
         p = losses.clamped_probabilities(logits.detach())  # (n, C)
         before = self.memory.read(train.ids, like=p)
@@ -99,10 +100,10 @@ class ELR(Method):
         }
 
     def learned_labels(self) -> Tensor:
-        """The targets as probabilities, t / sum(t): means of all predictions, the last count most.
+        """The targets as probabilities, t / sum(t): weighted means of all predictions so far.
 
-        A target sums to 1 - beta^k after k steps with its sample, so before the first its row is
-        NaN. See `Method.learned_labels`.
+        The last predictions count most. A target sums to 1 - beta^k after k steps with its sample,
+        so before the first step its row is NaN. See `Method.learned_labels`.
         """
         targets = self.targets
         return targets / targets.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The meta step at every k-th step alone: cheaper, and another method (chapter 10)."""
+"""The meta step in every k-th step only: cheaper, and a different method (chapter 10)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,17 @@ __all__ = ["EveryKth"]
 
 
 class EveryKth(Wrapper):
-    """Any method with a meta step, which takes it at steps 1, k + 1, 2k + 1, ... alone.
+    """Any method with a meta step, which is taken only in steps 1, k + 1, 2k + 1, ...
 
-    In between the network is trained with what was learned so far. With k steps for one meta step
-    the meta-parameters move k times less in an epoch; a step size tuned for k = 1 may be too small.
+    In the other steps the network is trained with the meta-parameters as they are. They move k
+    times less often in an epoch, so a step size tuned for k = 1 may be too small.
 
     Parameters
     ----------
     method : Method
-        What takes the steps.
+        The method that takes the steps.
     k : int
-        1 is the method itself.
+        Number of steps for one meta step; 1 is the method itself.
     """
 
     def __init__(self, method: Method, k: int) -> None:
@@ -32,8 +32,8 @@ class EveryKth(Wrapper):
         inside = method.method if isinstance(method, Captured) else method
         if type(inside).ordinary_step is Method.ordinary_step:
             raise ValueError(
-                f"`method` is {type(inside).__name__}; it has no ordinary step "
-                "of its own; an average goes around: EMA(EveryKth(method, k), model, decay=...)"
+                f"`method` is {type(inside).__name__}, which has no `ordinary_step`; EveryKth "
+                "needs one. An average goes around: EMA(EveryKth(method, k), model, decay=...)"
             )
         self.k = k
         self._steps = 0
@@ -57,5 +57,5 @@ class EveryKth(Wrapper):
         return {"steps": self._steps}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Put the number back."""
+        """Restore the number of steps."""
         self._steps = state["steps"]

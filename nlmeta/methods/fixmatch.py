@@ -3,10 +3,10 @@
 K. Sohn, D. Berthelot, C. Li, Z. Zhang, N. Carlini, E. Cubuk, A. Kurakin, H. Zhang, C. Raffel,
 "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence", NeurIPS 2020.
 
-Where the network is sure of a weakly changed input, its answer becomes the label of a strongly
-changed view of the same input. It trusts the few given labels; with a `CLIDMU` beside it, that
-method's head decides how far. The views are the caller's business: what leaves a label as it is
-depends on the data.
+If the network's prediction for a weakly changed input has a high probability, it becomes the label
+of a strongly changed view of the same input. The few given labels count in full; with a `CLIDMU`
+beside it, that method's head decides how much. The caller chooses the views: which changes leave a
+label right depends on the data.
 """
 
 from collections.abc import Callable
@@ -40,31 +40,31 @@ class FixMatch(Method):
         Inputs without labels. They move with the method, but are not in its `state_dict`. Images on
         disk are decoded in each step, which waits for them.
     weak, strong : callable, or TensorAugmentation
-        Of a tensor: ``augment(x, generator)`` gives a changed batch of the same shape; what it
-        draws comes from the generator, which is on the CPU. Labelled and meta samples get the weak
-        one. Of `Images`: changes of bytes, see `nlmeta.data.augmentation`, in place of the images'
-        own. Labelled and meta samples then come as their split augments them:
-        ``split.augmented(weak, meta=True)``.
+        The two changes. For a tensor, ``augment(x, generator)`` returns a changed batch of the same
+        shape and draws from the generator, which is on the CPU; labelled and meta samples go
+        through the weak one. For `Images` they are changes of bytes, see
+        `nlmeta.data.augmentation`, and replace the images' own; labelled and meta samples are then
+        augmented by their split: ``split.augmented(weak, meta=True)``.
     batch_size : int
-        Unlabelled samples a step, drawn anew each time. Published: 7 times the labelled ones.
+        Number of unlabelled samples in a step, drawn anew each time. Published: 7 times the
+        labelled ones.
     cutoff : float
-        Least probability of a pseudo-label, in [0, 1]. Default 0.95, published.
+        Smallest probability of a pseudo-label, in [0, 1]. Default 0.95, published.
     unlabelled_weight : float
         lambda_u, weight of the unlabelled loss. Default 1, published. With 0 the unlabelled
-        samples are not looked at.
+        samples are not used.
     correction : CLIDMU, optional
-        Its head learns from the labelled samples and decides how they count. Default: plain
-        cross-entropy, published. The released code of CLID-MU divides by n there, which is
-        ``WeightNet(normalise=False)``, and its virtual step contains the momentum; here it is
-        plain.
+        A method whose head learns from the labelled samples and decides how they count. Default:
+        plain cross-entropy, published. The released code of CLID-MU divides by n here, which is
+        ``WeightNet(normalise=False)``; its virtual step contains the momentum, this one does not.
     seed : int
-        Draws the unlabelled batches and the views.
+        Seed of the unlabelled batches and of the views.
 
     Notes
     -----
-    Pseudo-labels come from a pass of their own, which leaves BatchNorm's running statistics alone.
-    Those move once a step, by the weak labelled and the strong unlabelled views together. The
-    released code of FixMatch sends all three kinds of views through at once.
+    Pseudo-labels come from a pass of their own, which does not move BatchNorm's running statistics.
+    These move once a step, by the weak labelled and the strong unlabelled views together. In the
+    released code of FixMatch all three kinds of views form one batch.
     """
 
     unlabelled: Tensor | images.Images
@@ -84,8 +84,8 @@ class FixMatch(Method):
         super().__init__()
         if world_size() > 1:
             raise RuntimeError(
-                f"FixMatch runs in one process, not in {world_size()}: its pass holds rows of two "
-                "kinds, and its views are drawn for the whole batch"
+                f"FixMatch runs in one process, not in {world_size()}: a pass has rows of two "
+                "kinds, and views are drawn for the whole batch. Leave torchrun out"
             )
         if not isinstance(unlabelled, Tensor | images.Images):
             raise TypeError(
@@ -96,8 +96,8 @@ class FixMatch(Method):
         check_count("batch_size", batch_size)
         if batch_size > len(unlabelled):
             raise ValueError(
-                f"`batch_size` is {batch_size}; `unlabelled` holds {len(unlabelled)} samples, "
-                "and a batch has each at most once"
+                f"`batch_size` is {batch_size}; it must be at most {len(unlabelled)}, the number "
+                "of samples in `unlabelled`, since a batch has each at most once"
             )
         check_rate("cutoff", cutoff)
         check_not_negative("unlabelled_weight", unlabelled_weight)
@@ -117,7 +117,7 @@ class FixMatch(Method):
 
     @property
     def needs_meta_labels(self) -> bool:
-        """Those of the correction."""
+        """Whether the correction uses the labels of the meta batch."""
         return self.correction is not None and self.correction.needs_meta_labels
 
     def step(
@@ -162,18 +162,19 @@ class FixMatch(Method):
         return self.correction.ordinary_loss(forward, labels)
 
     def pseudo_labels(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network says to a batch, and where it is sure; (8.11).
+        """The network's predictions for a batch, and which of them are sure; (8.11).
 
         Parameters
         ----------
         model : nn.Module
-            The network, in whatever mode it is; nothing of it changes.
+            The network, in either mode; it does not change.
         x : Tensor, shape (n, ...)
             Weak views.
 
         Returns
         -------
         labels : Tensor of int64, shape (n,)
+            The predicted labels.
         sure : Tensor of bool, shape (n,)
             Whether their probability is at least the cutoff.
         """
@@ -189,6 +190,7 @@ class FixMatch(Method):
         Returns
         -------
         weak, strong : Tensor, shape (batch_size, ...)
+            The two views; row i of both belongs to the same sample.
         """
         order = torch.randperm(len(self.unlabelled), generator=self._random, device="cpu")
         rows = order[: self.batch_size]
@@ -199,15 +201,15 @@ class FixMatch(Method):
         return self._view(self.weak, x), self._view(self.strong, x)
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
-        """Those of the correction."""
+        """The sample weights of the correction."""
         return None if self.correction is None else self.correction.sample_weights(sample_losses)
 
     def get_extra_state(self) -> Tensor:
-        """Where the draws stand, for `state_dict`."""
+        """The state of the generator, for `state_dict`."""
         return self._random.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put the draws back."""
+        """Restore the generator."""
         self._random.set_state(state.cpu())
 
     def _view(self, augment: Any, x: Tensor) -> Tensor:
@@ -217,11 +219,11 @@ class FixMatch(Method):
         return self.unlabelled.standardised(augment(x, to_device(u, x.device)))
 
     def _labelled(self, x: Tensor) -> Tensor:
-        """What the network sees of labelled and meta samples; of images that is settled before."""
+        """Weak views of labelled and meta samples; images were augmented by their split before."""
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Images go where their mean goes."""
+        """Move the images to the device of their mean."""
         if isinstance(self.unlabelled, images.Images):
             mean = fn(self.unlabelled.mean)
             self.unlabelled = self.unlabelled.to(mean.device, mean.dtype)
@@ -231,11 +233,11 @@ def _check_view(name: str, view: object, unlabelled: Tensor | images.Images) -> 
     changes_bytes = isinstance(view, images.Augmentation)
     if isinstance(unlabelled, images.Images) and not changes_bytes:
         raise TypeError(
-            f"`{name}` is {view!r}; of images kept as bytes it takes an augmentation of bytes, see "
-            "`nlmeta.data.augmentation`"
+            f"`{name}` is {view!r}; for images kept as bytes it must be an augmentation of bytes, "
+            "see `nlmeta.data.augmentation`"
         )
     if isinstance(unlabelled, Tensor) and (changes_bytes or not callable(view)):
         raise TypeError(
-            f"`{name}` is {view!r}; of a tensor it takes a function of a batch and a generator. "
-            "Augmentations of bytes go with `Images`"
+            f"`{name}` is {view!r}; for a tensor it must be a function of a batch and a generator. "
+            "Augmentations of bytes need `Images`"
         )

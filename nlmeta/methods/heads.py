@@ -1,8 +1,8 @@
 """Two small networks that decide how much a given label counts; CLID-MU learns them (chapter 8).
 
-Each is called with a forward pass and its labels, and returns a correction; its `loss` takes
-logits and that correction. What a head sees of the network is detached, so it enters the virtual
-step through the loss alone.
+A head is called with a forward pass and its labels, and returns a correction; its `loss` takes
+logits and that correction. The head's inputs are detached from the network, so the head enters the
+virtual step through the loss alone.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ __all__ = ["LogitMultiplier", "WeightNet"]
 class WeightNet(nn.Module):
     """A sample's weight from its loss: one hidden layer, and a sigmoid (Shu et al., NeurIPS 2019).
 
-    A large loss often means a wrong label, but how large is large is learned.
+    A large loss often means a wrong label; the network learns how large a loss must be for that.
 
     Parameters
     ----------
     hidden : int
-        Default 100, released.
+        Width of the hidden layer. Default 100, released.
     normalise : bool
-        Divide the weights by their sum over the batch, so that only ratios count. Default True,
-        released for supervised training. False: by n, as released for semi-supervised training,
-        where the scale counts.
+        If True (default, released for supervised training), the weights are divided by their sum
+        over the batch, so only ratios count. If False, they are divided by n, as released for
+        semi-supervised training; then the scale counts as well.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
     """
 
     needs_features = False
@@ -53,7 +53,7 @@ class WeightNet(nn.Module):
         return {"name": "WeightNet", **options}
 
     def weights(self, sample_losses: Tensor) -> Tensor:
-        """w for losses of shape (n,), each in (0, 1), before they are normalised; (8.1)."""
+        """Weights w for losses of shape (n,), in (0, 1) and not yet normalised; (8.1)."""
         seen = sample_losses.to(next(self.parameters()).dtype)
         return self.layers(seen[:, None]).sigmoid()[:, 0]
 
@@ -77,21 +77,21 @@ class LogitMultiplier(nn.Module):
     """A factor in (0, 1) for each logit, drawn from a Gaussian that is learned (VRI).
 
     H. Sun et al., "Variational Rectification Inference for Learning with Noisy Labels", IJCV 2024.
-    Its prior's divergence is left out: in the released code of CLID-MU, as in theirs, that term
-    depends neither on the network nor, by way of the objective, on the head, so it has no effect.
+    The divergence from the prior is left out. In the released codes of CLID-MU and of VRI that term
+    has no effect: it does not depend on the network, nor on the head through the objective.
 
     Parameters
     ----------
     num_features : int
         D, width of the network's features.
     num_classes : int
-        C.
+        C, the number of classes.
     embedding : int
         Width of a label's embedding. Default 64, released.
     hidden : sequence of int
         Widths of the layers with tanh. Default (1024, 512, 512), released.
     seed : int
-        Draws the first weights, and the noise of every call.
+        Seed of the initial weights and of the noise of every call.
     """
 
     needs_features = True
@@ -125,13 +125,14 @@ class LogitMultiplier(nn.Module):
         """Factors (n, C) for the first n samples of a forward pass, with fresh noise; (8.8)."""
         if forward.features is None:
             raise ValueError(
-                "`forward` was recorded without features; LogitMultiplier looks at them: "
+                "`forward` has no features, which LogitMultiplier needs; make the pass by "
                 "bilevel.forward_pass(model, x, features=True)"
             )
         found, wanted = forward.features.shape[1], self.settings["num_features"]
         if found != wanted:
             raise ValueError(
-                f"`num_features` is {wanted}, but the network's features have {found} entries each"
+                f"`num_features` is {wanted}, but the network's features have {found} entries "
+                f"each; pass num_features={found}"
             )
         features = forward.features[: len(labels)].to(self.mean.weight.dtype)
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
@@ -147,9 +148,9 @@ class LogitMultiplier(nn.Module):
         return losses.cross_entropy(correction * logits[: len(labels)], labels)
 
     def get_extra_state(self) -> Tensor:
-        """Where the noise stands, for `state_dict`."""
+        """The state of the generator of the noise, for `state_dict`."""
         return self._noise.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put the noise back."""
+        """Restore the generator of the noise."""
         self._noise.set_state(state.cpu())

@@ -14,25 +14,30 @@ __all__ = ["LabelMemory", "rows_on_disk"]
 
 
 def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: int) -> Tensor:
-    """Zeros for a memory that does not fit into RAM: a tensor whose numbers live in a file.
+    """Zeros for a memory that does not fit into RAM: a tensor whose numbers lie in a file.
 
     Parameters
     ----------
     file : path
-        Made, or overwritten; it takes 4 N C bytes.
+        The file, which is created or overwritten; it takes 4 N C bytes.
     num_samples, num_classes : int
         N and C.
 
     Returns
     -------
     Tensor of float32, shape (N, C)
-        On the CPU. What is written to it is written to the file.
+        A tensor on the CPU. Numbers written to it are written to the file.
     """
     path = Path(file)
     if not path.parent.is_dir():
-        raise ValueError(f"`memory_file` is {str(file)!r}; there is no folder {str(path.parent)!r}")
+        raise ValueError(
+            f"`memory_file` is {str(file)!r}; there is no folder {str(path.parent)!r}, create it"
+        )
     if world_size() > 1:
-        raise ValueError("`memory_file` is given; several processes each need rows of their own")
+        raise ValueError(
+            "`memory_file` is given, and there are several processes; each needs rows of its own, "
+            "so leave `memory_file` out"
+        )
     path.unlink(missing_ok=True)  # whoever still maps an old file keeps it
     size = num_samples * num_classes
     return torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(
@@ -43,24 +48,24 @@ def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: in
 class LabelMemory(HookedModule):
     """A row of label logits for each training sample, addressed by sample id.
 
-    With W processes each keeps every W-th row: process r those with ``id % W == r``. Then every
-    process takes part in `read`, `write` and `all_rows`, and in `state_dict`, which holds all rows.
+    With W processes, process r keeps the rows with ``id % W == r``. All processes must then call
+    `read`, `write`, `all_rows` and `state_dict` together; the state holds all rows.
 
-    Ids that lie on a GPU are held to their range by an assertion there, which ends the process, and
-    are not searched for repeats.
+    If ids lie on a GPU, their range is checked by an assertion there, which ends the process, and
+    repeated ids are not found.
 
     Parameters
     ----------
     logits : Tensor, shape (N, C)
-        The rows at the start, all of them.
+        All rows at the start.
     device : str, optional
-        Where the rows stay whatever the method does. Default: they move with it. Rows from
+        The device on which the rows stay if the method moves. Default: they move with it. Rows from
         `rows_on_disk` need ``"cpu"``.
 
     Attributes
     ----------
     logits : Tensor, shape (N, C)
-        The rows that are kept here: with one process all of them.
+        The rows that this process keeps; a single process keeps all.
     """
 
     logits: Tensor
@@ -75,7 +80,7 @@ class LabelMemory(HookedModule):
         self.register_buffer("logits", own if device is None else own.to(device))
 
     def read(self, ids: Tensor | None, *, like: Tensor) -> Tensor:
-        """Rows of the samples with these ids, (n, C), in device and floating type of `like`."""
+        """Rows of the samples with these ids, (n, C), on the device and in the type of `like`."""
         ids = self._checked(ids)
         kind = torch.promote_types(like.dtype, self.logits.dtype)
         if not self.sharded:
@@ -87,7 +92,7 @@ class LabelMemory(HookedModule):
         return rows
 
     def write(self, ids: Tensor | None, rows: Tensor) -> None:
-        """Put rows back; all other rows stay as they are."""
+        """Store rows of the samples with these ids; all other rows stay as they are."""
         ids, rows = self._checked(ids), rows.detach().to(self.logits)
         if self.sharded:
             here = ids % self.processes == rank()
@@ -108,12 +113,12 @@ class LabelMemory(HookedModule):
         return slice(rank(), None, self.processes)
 
     def saving(self, state: dict[str, Any], prefix: str) -> None:
-        """The rows of all processes are saved."""
+        """Save the rows of all processes."""
         if self.sharded:
             state[prefix + "logits"] = self.all_rows()
 
     def loading(self, state: dict[str, Any], prefix: str) -> dict[str, Any]:
-        """Of these each process loads its own."""
+        """Load the rows of this process."""
         rows = state.get(prefix + "logits")
         if self.sharded and rows is not None and len(rows) == self.num_samples:
             return {**state, prefix + "logits": rows[self._own]}
@@ -122,16 +127,16 @@ class LabelMemory(HookedModule):
     def _check_processes(self) -> None:
         if self.sharded and world_size() != self.processes:
             raise RuntimeError(
-                f"the memory was made by {self.processes} processes, and there are {world_size()} "
-                "now; ask for what it holds before they part"
+                f"the memory is shared by {self.processes} processes, and there are {world_size()} "
+                "now; read it before the processes end"
             )
 
     def _checked(self, ids: Tensor | None) -> Tensor:
         self._check_processes()
         if ids is None:
             raise ValueError(
-                "`train.ids` is missing; a label is kept for each sample, so a batch must say "
-                "which samples it holds: Batch(x, y, ids), ids counting rows of the training part"
+                "`train.ids` is missing; the method keeps a label for each sample, so it needs "
+                "Batch(x, y, ids), where ids are row numbers of the training part"
             )
         ids = ids.to(self.logits.device)
         if ids.device.type not in ("cpu", "mps"):
@@ -143,7 +148,7 @@ class LabelMemory(HookedModule):
         if low < 0 or high >= self.num_samples:
             raise ValueError(
                 f"`train.ids` holds {low if low < 0 else high}; "
-                f"the memory has rows 0 to {self.num_samples - 1}"
+                f"ids must lie in 0 to {self.num_samples - 1}"
             )
         if len(ids.unique()) < len(ids):
             raise ValueError("`train.ids` repeats a sample; a batch may hold each sample once")

@@ -4,14 +4,12 @@ Z. Wang, G. Hu, Q. Hu, "Training Noise-Robust Deep Neural Networks via Meta-Lear
 Not to be confused with Meta Label Correction (Zheng et al., AAAI 2021), which is called MLC as
 well.
 
-The loss sends the network's prediction p through a matrix T before it is compared with the noisy
-label. One step of lookahead tells whether another T would have served the clean meta set better,
-and T moves there. Warm-up with plain cross-entropy is the training loop's business, not this
-file's.
+The network's prediction p is multiplied by a matrix T before it is compared with the noisy label.
+A virtual step shows which T would have served the clean meta set better, and T moves there. The
+training loop does the warm-up with plain cross-entropy.
 
-The defaults are the textbook form, forward correction with a T that is kept. The released code does
-something else in four places; each is a switch, and all of them together are
-``presets.MLC_CIFAR10``.
+The defaults are the textbook form: forward correction with a T that is kept. The released code
+differs in four places; each is an option, and ``presets.MLC_CIFAR10`` has all of them.
 """
 
 from typing import Literal
@@ -36,39 +34,39 @@ class MLC(Method):
     Parameters
     ----------
     num_classes : int
-        C.
+        C, the number of classes.
     virtual_lr : float
         alpha, the size of the virtual step. It has no default: published is 1e-3 on a summed loss
         of 64 samples, which is 0.064 on their mean; on the digits 0.1 worked (`nlmeta.presets`).
     transition_lr : float
-        eta, the size of T's step. Published: 0.11; on the digits 30. With 0, T stays where it is.
+        eta, the size of T's step. Published: 0.11; on the digits 30. With 0, T does not change.
     space : {"probability", "logit"}
-        What T is applied to. Default ``"probability"``: forward correction. Released code:
-        ``"logit"``, where a last linear layer can absorb T.
+        The quantity that T is applied to. Default ``"probability"``: forward correction. Released
+        code: ``"logit"``, where a last linear layer can absorb T.
     keep_transition : bool
-        Keep T from step to step. Default True. Released code: False, T is the identity again at
-        every step, so nothing is ever learned about the noise.
+        If True (default), T is kept from step to step. Released code: False; T is then the identity
+        again at every step, so nothing is ever learned about the noise.
     normalise : {"row", "column"}
-        What sums to one after T's step. Default ``"row"``, as for a transition matrix. Released
-        code: ``"column"``.
+        Whether T's rows or its columns sum to one after its step. Default ``"row"``, as in a
+        transition matrix. Released code: ``"column"``.
     reduction : {"mean", "sum"}
-        Of the inner loss over the batch. Default ``"mean"``. Released code: ``"sum"``.
+        Reduction of the inner loss over the batch. Default ``"mean"``. Released code: ``"sum"``.
     q_floor : float
         Bound on the pull of one sample on T, see `losses.transition_cross_entropy`. Default 1e-4,
         ours; 0 is the textbook formula.
     objective : Objective
-        What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
-        published. `CrossLayerDivergence` looks at no label.
+        The loss that judges the virtual step. Default: cross-entropy of the clean meta labels,
+        published. `CrossLayerDivergence` uses no label.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        How the hypergradient is computed. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``.
     initial : Tensor of shape (C, C), optional
-        T at the start. Default: the identity, which every step of ``keep_transition=False`` starts
-        from whatever this is.
+        T at the start. Default: the identity. With ``keep_transition=False`` every step starts from
+        the identity, whatever `initial` is.
 
     Attributes
     ----------
     transition : nn.Parameter, shape (C, C)
-        T; row: true class, column: given label.
+        The matrix T; row: true class, column: given label.
     """
 
     needs_meta = True
@@ -98,12 +96,14 @@ class MLC(Method):
         check_choice("normalise", normalise, ("row", "column"))
         check_choice("reduction", reduction, ("mean", "sum"))
         if initial is not None and not isinstance(initial, Tensor):
-            raise TypeError(f"`initial` is a {type(initial).__name__}; it must be a tensor, (C, C)")
+            raise TypeError(
+                f"`initial` is a {type(initial).__name__}; it must be a tensor of shape (C, C)"
+            )
         start = torch.eye(num_classes) if initial is None else initial.detach().clone()
         if start.shape != (num_classes, num_classes):
             raise ValueError(
-                f"`initial` has shape {tuple(start.shape)}; "
-                f"{num_classes} classes need {(num_classes, num_classes)}"
+                f"`initial` has shape {tuple(start.shape)}; for {num_classes} classes it must have "
+                f"shape {(num_classes, num_classes)}"
             )
         if initial is not None:
             check_transition("initial", start)
@@ -129,7 +129,7 @@ class MLC(Method):
         """Virtual step, step of T, ordinary step: all three from one forward pass. See
         `Method.step`.
 
-        The pass can be shared because the network has not moved in between: only T has.
+        The steps can share the pass because only T has moved in between, not the network.
         """
         meta = require_meta(self, meta)
         if not self.keep_transition:
@@ -177,7 +177,7 @@ class MLC(Method):
         model : nn.Module
             The network.
         forward : bilevel.ForwardPass
-            Its pass over the noisy batch.
+            The network's pass over the noisy batch.
         labels : Tensor of int64, shape (n,)
             Given labels of that batch.
         meta : Batch
@@ -186,7 +186,7 @@ class MLC(Method):
         Returns
         -------
         bilevel.Hypergradient
-            With one gradient, of shape (C, C).
+            A hypergradient with one gradient, of shape (C, C).
         """
         return bilevel.hypergradient(
             model,
@@ -199,7 +199,7 @@ class MLC(Method):
         )
 
     def learned_transition(self) -> Tensor:
-        """T as the switches leave it; with ``keep_transition=False`` that of the last step."""
+        """T in the form of the options; with ``keep_transition=False`` the T of the last step."""
         return self.transition.detach().clone()
 
     def forward_transition(self) -> Tensor | None:
@@ -218,7 +218,7 @@ def normalise_transition(matrix: Tensor, *, by: Literal["row", "column"] = "row"
     matrix : Tensor, shape (C, C)
         Any real matrix.
     by : {"row", "column"}
-        What sums to one afterwards. Default ``"row"``.
+        Whether the rows or the columns sum to one afterwards. Default ``"row"``.
 
     Returns
     -------

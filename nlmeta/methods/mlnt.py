@@ -2,9 +2,9 @@
 
 J. Li, Y. Wong, Q. Zhao, M. Kankanhalli, "Learning to Learn from Noisy Labeled Data", CVPR 2019.
 
-Steps on synthetic wrong labels are tried and thrown away. What is kept is the gradient of one
-demand: after each of them the network shall still agree with the teacher, a slow average of itself.
-No clean label is used. How a mentor is made, and filters: `nlmeta.procedures.mlnt_iterations`.
+Steps on synthetic wrong labels are tried and undone. The network moves so that after such a step it
+still agrees with its slow average, the teacher. No clean label is used. A mentor and filters of
+samples are made by `nlmeta.procedures.mlnt_iterations`.
 
 The paper's text was not at hand. The formulas are those of the released code, for Clothing1M alone:
 the authors' first commit (91eac84, 2018), and the last (40f163d, 2020) where `order` says so.
@@ -35,50 +35,51 @@ class MLNT(Method):
     Parameters
     ----------
     model : nn.Module
-        The network, whose shape the teacher takes. Its values are copied in the first step.
+        The network; the teacher has the same shape and copies its values in the first step.
     mentor : nn.Module
-        Names the neighbours by its features, see `models.with_features`, and has its part in the
-        target where `teacher_share` is below 1. A copy is kept, frozen and in evaluation mode.
+        A network whose features (`models.with_features`) decide who is a neighbour. It is part of
+        the target if `teacher_share` is below 1. A copy is kept, frozen and in evaluation mode.
         Released: trained by cross-entropy on the same labels.
     trial_lr : float
-        alpha. Released: 0.02. With 0 this is the mean teacher (Tarvainen & Valpola, NeurIPS 2017),
-        with a divergence as its cost; one set of labels is then enough, and only one is tried.
+        alpha, size of a trial step. Released: 0.02. With 0 this is the mean teacher (Tarvainen &
+        Valpola, NeurIPS 2017) with a divergence as its cost, and only one set of labels is tried.
     meta_weight : float
         w, or eta for ``update="two-step"``. Released: 1. With 0: cross-entropy, bit for bit.
     trials : int
-        M, sets of synthetic labels a step. Default 10, released.
+        M, the number of sets of synthetic labels in a step. Default 10, released.
     replaced : float
-        rho, share of the batch that takes a neighbour's label. Default 0.5, released.
+        rho, share of the batch whose labels are replaced. Default 0.5, released.
     neighbours : int
-        Of how many one is drawn, see `neighbour_labels`. Default 10, released.
+        k: a replaced label is copied from one of the sample's k nearest neighbours, drawn at
+        random (`neighbour_labels`). Default 10, released.
     order : {"first", "second"}
-        Of the meta-gradient, see `bilevel.trial_gradient`. Default ``"first"``, the authors' first
-        commit. The last one computes ``"second"``, by an outside change meant to keep the first.
+        Order of the meta-gradient (`bilevel.trial_gradient`). Default ``"first"``, the authors'
+        first commit. The last has ``"second"``, by an outside change meant to keep the first order.
     update : {"sum", "two-step"}
-        ``"sum"`` (default): one step on both gradients at the old weights, as both commits have it.
-        ``"two-step"``, the paper's from second hand: a plain step of size eta on the meta-gradient,
-        then the optimiser's on cross-entropy where that led.
+        ``"sum"`` (default, both commits): one step on both gradients at the old weights.
+        ``"two-step"`` (reported of the paper by others): first a gradient step of size eta on the
+        meta loss, then an optimiser step on the cross-entropy at the new weights.
     scale : {"samples", "entries"}
-        Of the divergence, see `losses`. Default ``"samples"``; released: ``"entries"``.
+        Scale of the divergence (`losses`). Default ``"samples"``; released: ``"entries"``.
     ramp_steps : int
-        Steps over which w rises, from 0.0067 of its value. Default 0: it is constant.
+        Number of steps over which w rises from 0.0067 of its value. Default 0: it is constant.
     decay, ramp_decay : float
-        gamma, the teacher's memory, after the ramp and during it. Defaults 0.999, 0.99, released.
+        gamma, the teacher's decay after and during the ramp. Defaults 0.999, 0.99, released.
     teacher_share : float
-        lambda, in what is agreed with; the rest is the mentor's. Default 1.
+        lambda, the teacher's share of the target; the rest is the mentor's. Default 1.
     predict_with : {"teacher", "student"}
-        Default ``"teacher"``. The released code takes the better by clean validation data.
+        The network that predicts. Default ``"teacher"``; released: the better on clean validation.
     trials_at_once : int
-        Trial steps that are taken side by side, see `bilevel.trial_gradients`. Default 1, ours: one
-        after the other. More is for ``order="first"``, without dropout and compilation.
+        Trial steps taken side by side (`bilevel.trial_gradients`). Default 1, ours. More than one
+        needs ``order="first"``, no dropout and no compilation.
     seed : int
-        Draws the synthetic labels.
+        Seed of the synthetic labels.
 
     Notes
     -----
-    Teacher and trial networks use the batch's statistics in BatchNorm. The running ones move once a
-    step, and the teacher's are averages of the student's (released: each trial step moves them, and
-    the teacher fills its own). With dropout these networks drop what the student dropped.
+    In BatchNorm, teacher and trial networks use the batch's statistics. The running ones move once
+    a step; the teacher's are averages of the student's (released: each trial step moves them, and
+    the teacher has its own). Dropout leaves out the same units in all these networks.
     """
 
     capturable = True
@@ -136,7 +137,7 @@ class MLNT(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """Teacher, trial steps, ordinary step; no meta batch is looked at. See `Method.step`."""
+        """Teacher, trial steps, ordinary step; the meta batch is not used. See `Method.step`."""
         forward = bilevel.forward_pass(model, train.x)
         weight = self._move_teacher(model, forward.x.device)
         log_q, features = self.target(model, forward)
@@ -178,14 +179,14 @@ class MLNT(Method):
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
-        """Cross-entropy; the teacher follows all the same. See `Method.ordinary_step`."""
+        """A step on cross-entropy; the teacher still follows. See `Method.ordinary_step`."""
         loss = losses.cross_entropy(logits_of(model, train.x), train.y)
         self._move_teacher(model, train.x.device)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
     def target(self, model: nn.Module, forward: bilevel.ForwardPass) -> tuple[Tensor, Tensor]:
-        """What the trial networks shall agree with, see `mixed_target`."""
+        """The prediction that the trial networks should agree with, see `mixed_target`."""
         self.mentor.eval()  # also where `train` was called on the method
         teacher, share = self.teacher.module, self.teacher_share
         return mixed_target(model, forward, teacher, self.mentor, share=share)
@@ -193,17 +194,16 @@ class MLNT(Method):
     def meta_gradient(
         self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, log_q: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradient of the mean divergence after a trial step on each set of labels, (7.5), by
-        parameter name, and that divergence, detached.
+        """Mean divergence after a trial step on each set: its gradient by name, (7.5), and itself.
 
         Parameters
         ----------
         model, forward
-            As for `target`. The graph of `forward` serves all sets.
+            The network and its pass, as in `target`. The graph of `forward` serves all sets.
         labels : Tensor of int64, shape (M, n)
             Synthetic labels.
         log_q : Tensor, shape (n, C)
-            From `target`.
+            Log-probabilities from `target`.
         """
 
         def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
@@ -224,7 +224,7 @@ class MLNT(Method):
         )
 
     def predictor(self, model: nn.Module) -> nn.Module:
-        """The teacher, or the student; before the first step the student, for there is no other."""
+        """The teacher or the student; before the first step always the student."""
         teach = self.predict_with == "teacher" and self.teacher.n_averaged > 0
         return self.teacher.module if teach else model
 
@@ -233,7 +233,7 @@ class MLNT(Method):
         return self._generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put the generator back."""
+        """Restore the generator."""
         self._generator.set_state(state.cpu())
 
     def _move_teacher(self, model: nn.Module, device: torch.device) -> Tensor:

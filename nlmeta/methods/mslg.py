@@ -2,10 +2,10 @@
 
 G. Algan, I. Ulusoy, "Meta Soft Label Generation for Noisy Labels", ICPR 2020.
 
-Every training sample owns a soft label, kept across epochs. It starts near the given label. One
-step of lookahead tells in which direction it should have been for the clean meta set, and it moves
-there; the network is then trained on the moved labels. Warm-up with plain cross-entropy is the
-training loop's business.
+Every training sample has a soft label, which is kept across epochs. It starts near the given label.
+A virtual step shows in which direction the label should move to serve the clean meta set, and the
+label moves there. The network is then trained on the moved labels. The training loop does the
+warm-up with plain cross-entropy.
 
 The defaults are the paper's formulas. Its released code divides the inner loss by the number of
 classes as well (``scale="entries"``); all of its settings are ``presets.MSLG_CIFAR10``.
@@ -33,35 +33,36 @@ class MSLG(Method):
     Parameters
     ----------
     given_labels : Tensor of int64, shape (N,)
-        The noisy labels of the whole training part, row by row as the sample ids count.
+        The noisy labels of the whole training part; entry i belongs to sample id i.
     num_classes : int
-        C.
+        C, the number of classes.
     virtual_lr : float
         alpha, the size of the virtual step. Released: 0.5, with ``scale="entries"``.
     label_lr : float
         beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
-        stay, which leaves the inner loss alone as the method (see Notes).
+        stay, and only the inner loss remains of the method (see Notes).
     k : float
         K, the label logit of the given class at the start; the others are 0. Default 10, as
         released: a soft label of 0.9996 for ten classes.
     entropy_weight : float
         gamma, weight of the prediction's entropy in the ordinary step. Default 1, as released.
     direction : {"prediction-first", "label-first"}
-        Of the divergence, see `losses.soft_label_divergence`. Default ``"prediction-first"``.
+        Direction of the divergence, see `losses.soft_label_divergence`. Default
+        ``"prediction-first"``.
     scale : {"samples", "entries"}
-        Default ``"samples"``, the paper's. Released code: ``"entries"``.
+        Scale of the loss (`losses`). Default ``"samples"``, the paper's. Released: ``"entries"``.
     objective : Objective
-        What the virtual step is judged by. Default: cross-entropy of the clean meta labels,
-        published. `CrossLayerDivergence` looks at no label.
+        The loss that judges the virtual step. Default: cross-entropy of the clean meta labels,
+        published. `CrossLayerDivergence` uses no label.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        How the hypergradient is computed. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``.
     memory_device : str, optional
-        ``"cpu"`` keeps the labels there, in float32, when the method moves to a GPU or to another
-        type, for N times C numbers that do not fit on it. Default: they move with the method.
+        ``"cpu"`` keeps the labels there, in float32, if the method moves to a GPU or to another
+        type; use it if N times C numbers do not fit on the GPU. Default: they move with the method.
     memory_file : path, optional
-        Keeps the labels in this file, for numbers that do not fit into RAM either. It is made, or
-        overwritten; a checkpoint holds the labels as well. Not with several processes. Default: no
-        file.
+        A file that holds the labels, for numbers that do not fit into RAM either. It is created or
+        overwritten; a checkpoint holds the labels as well. Several processes cannot use it.
+        Default: no file.
 
     Attributes
     ----------
@@ -71,9 +72,9 @@ class MSLG(Method):
     Notes
     -----
     With ``entropy_weight=1`` and the prediction first, the ordinary step's loss is reverse
-    cross-entropy, and at the start, where a label is K times a one-hot, K times the mean absolute
-    error up to a constant. That loss is robust by itself, so ``label_lr=0`` is the control that
-    shows what moving the labels adds.
+    cross-entropy. At the start, where a label is K times a one-hot, it equals K times the mean
+    absolute error up to a constant. That loss is robust by itself, so ``label_lr=0`` is the control
+    that shows what moving the labels adds.
     """
 
     needs_meta = True
@@ -118,7 +119,9 @@ class MSLG(Method):
         shape = len(given_labels), num_classes
         if memory_file is not None:
             if memory_device not in (None, "cpu"):
-                raise ValueError(f"`memory_device` is {memory_device!r}; with a file it is 'cpu'")
+                raise ValueError(
+                    f"`memory_device` is {memory_device!r}; with `memory_file` it must be 'cpu'"
+                )
             start, memory_device = rows_on_disk(memory_file, *shape), "cpu"
         else:
             start = torch.zeros(shape, device=given_labels.device)  # (N, C)
@@ -128,7 +131,7 @@ class MSLG(Method):
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]
-        """Whether the rows are where the network is. See `Method.capturable`."""
+        """Whether the rows lie on the network's device. See `Method.capturable`."""
         return not self.memory.stays
 
     def step(
@@ -171,7 +174,7 @@ class MSLG(Method):
         )
 
     def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
-        """What the network is trained with, (6.6): the divergence plus gamma times the entropy."""
+        """The loss of the ordinary step, (6.6): the divergence plus gamma times the entropy."""
         entropy = losses.entropy(logits, scale=self.scale)
         if self.direction == "label-first":
             return self.divergence(logits, label_logits) + self.entropy_weight * entropy
@@ -184,25 +187,25 @@ class MSLG(Method):
     ) -> bilevel.Hypergradient:
         """Derivative by the batch's label logits of the meta loss after a virtual step, (6.2-6.4).
 
-        For the prediction first it is alpha times the tangent of the *probabilities* along the
-        outer gradient, times the loss' scale: labels move as the prediction itself would in a
-        step on the clean batch.
+        For "prediction-first" it is alpha times the tangent of the *probabilities* along the outer
+        gradient, times the scale of the loss: labels move as the prediction itself would in a step
+        on the clean batch.
 
         Parameters
         ----------
         model : nn.Module
             The network.
         forward : bilevel.ForwardPass
-            Its pass over the noisy batch.
+            The network's pass over the noisy batch.
         label_logits : Tensor, shape (n, C)
-            u of that batch.
+            The label logits u of that batch.
         meta : Batch
             Clean samples.
 
         Returns
         -------
         bilevel.Hypergradient
-            With one gradient, of shape (n, C).
+            A hypergradient with one gradient, of shape (n, C).
         """
         u = label_logits.detach().requires_grad_()
         return bilevel.hypergradient(

@@ -1,4 +1,4 @@
-"""Synthetic wrong labels that resemble plausible ones: those of neighbours (chapter 7)."""
+"""Synthetic wrong labels that resemble plausible ones: the labels of neighbours (chapter 7)."""
 
 import math
 
@@ -20,30 +20,31 @@ def neighbour_labels(
     neighbours: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Sets of labels of which a part is taken over from neighbours, equation (7.1).
+    """Sets of labels in which some are copied from neighbours, equation (7.1).
 
-    In each set floor(rho n) samples, drawn without replacement, take the label of one of their
-    nearest samples, themselves left out. The labels read are always the given ones, so many samples
-    keep theirs. All sets are drawn in one call.
+    In each set floor(rho n) samples are drawn without replacement. The label of each is replaced by
+    the given label of one of its nearest samples, itself left out. The two labels are often equal,
+    so many samples keep theirs. All sets are drawn in one call.
 
     Parameters
     ----------
     features : Tensor of float, shape (n, D)
-        Where samples are near each other, by Euclidean distance.
+        Features; samples are near each other by Euclidean distance.
     labels : Tensor of int64, shape (n,)
         Given labels.
     trials : int
         M, the number of sets.
     replaced : float
-        rho, in [0, 1].
+        rho, the share of labels that are replaced, in [0, 1].
     neighbours : int
-        How many are near. Below n.
+        Number of nearest samples from which one is drawn; below n.
     generator : torch.Generator
-        On the CPU.
+        A generator on the CPU.
 
     Returns
     -------
     Tensor of int64, shape (M, n)
+        One set of labels in each row.
 
     Raises
     ------
@@ -54,8 +55,9 @@ def neighbour_labels(
     n = len(labels)
     if n <= neighbours:
         raise ValueError(
-            f"the batch has {n} samples; with `neighbours` {neighbours} it needs {neighbours + 1}. "
-            "Choose a batch size that leaves no smaller last batch, or fewer neighbours"
+            f"the batch has {n} samples; with `neighbours` {neighbours} it must have at least "
+            f"{neighbours + 1}. Choose a batch size that leaves no smaller last batch, or fewer "
+            "neighbours"
         )
     if features.dtype in (torch.float16, torch.bfloat16):
         features = features.float()  # which is what distances are computed for

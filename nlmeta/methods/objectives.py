@@ -1,8 +1,8 @@
-"""What a step of lookahead is judged by: outer objectives, any of which fits any of the methods.
+"""Outer objectives: the losses that judge a virtual step. Each of them fits every method.
 
-An objective is called with the network after the virtual step, as a function of a batch, and with
-the meta batch, and returns a scalar. A function of the same two arguments is one as well; those
-here have a name and settings that a checkpoint can hold.
+An objective is called with two arguments and returns a scalar: the network after the virtual step,
+as a function of a batch, and the meta batch. A plain function of these arguments works as well; the
+objectives here also have a name and settings that a checkpoint can hold.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Objective(Protocol):
     """Anything that judges a network on a meta batch."""
 
     uses_labels: ClassVar[bool]
-    """Whether the labels of the meta batch are looked at."""
+    """Whether the labels of the meta batch are used."""
 
     def __call__(self, network: Callable[..., Any], meta: Batch) -> Tensor:
         """The outer loss.
@@ -49,7 +49,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class LabelCrossEntropy:
-    """Cross-entropy of the meta labels, which should be clean: what MLC and MSLG publish."""
+    """Cross-entropy of the meta labels, which should be clean: the objective of MLC and MSLG."""
 
     uses_labels: ClassVar[bool] = True
 
@@ -71,14 +71,15 @@ class LabelAbsoluteError:
 
 @dataclass(frozen=True)
 class CrossLayerDivergence:
-    """CLID on a meta batch: what CLID-MU publishes, and no label is looked at.
+    """CLID on a meta batch, the objective of CLID-MU. It uses no label.
 
     Parameters
     ----------
     temperature : float
-        Default 0.5, released. Infinite: the uniform graph, the control for what the graph adds.
+        Temperature of the features' graph. Default 0.5, released. Infinity gives the uniform graph,
+        the control for what the graph adds.
     gradient : {"released", "full"}
-        See `losses.cross_layer_divergence`. Default ``"released"``.
+        Form of the gradient, see `losses.cross_layer_divergence`. Default ``"released"``.
     """
 
     temperature: float = 0.5
@@ -102,7 +103,7 @@ class CrossLayerDivergence:
 
 @dataclass(frozen=True)
 class PredictionEntropy:
-    """Entropy of the predictions: the control for what CLID has beyond a wish for confidence."""
+    """Entropy of the predictions: the control for what CLID has beyond more confidence."""
 
     uses_labels: ClassVar[bool] = False
 

@@ -1,7 +1,7 @@
-"""One kind of step as a recording: noted once, then repeated without Python.
+"""One kind of step as a recording: recorded once, then repeated without Python.
 
-The machinery below `Captured`: a CUDA graph, and what stands in the places of the optimiser and of
-the batches while it is made. Left to others: when a recording holds no longer.
+This is the machinery below `Captured`: a CUDA graph, and stand-ins for the optimiser and the
+batches while it is made. `Captured` decides when a recording is no longer valid.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ WARMUP_STEPS = 3  # what PyTorch's notes on CUDA graphs take, for what is set up
 
 
 class Call(NamedTuple):
-    """A step that is due: what takes it, and on what."""
+    """A step to take: the function that takes it, and its arguments."""
 
     take: Callable[..., dict[str, Tensor]]
     model: nn.Module
@@ -50,7 +50,7 @@ class Recording:
         return found
 
     def _rehearse(self, call: Call) -> dict[str, Tensor]:
-        """A step as usual. Notes what it takes from Python."""
+        """Take a step as usual, and note the numbers that it takes from Python."""
         self.tape = Tape()
         before = random_state(self.device)
         parameters = [p for group in call.optimizer.param_groups for p in group["params"]]
@@ -62,19 +62,20 @@ class Recording:
             found = call.take(call.model, call.optimizer, *call.batches)
         if versions != [[version(p) for p in parameters]]:
             raise RuntimeError(
-                "a step that is recorded must call the optimiser's step once, at its end; this one "
-                f"called it {len(versions)} times, or changed parameters afterwards"
+                f"the method's step called the optimiser's step {len(versions)} times, or changed "
+                "parameters afterwards; to be recorded it must call it once, at its end. Leave "
+                "Captured out"
             )
         pairs = zip(before, random_state(self.device), strict=True)
         if not all(torch.equal(one, other) for one, other in pairs):
             raise RuntimeError(
                 "the network draws random numbers, as dropout does; a recorded step cannot repeat "
-                "them where lookahead needs the same ones again. Leave Captured out"
+                "them where the virtual step needs the same ones again. Leave Captured out"
             )
         return found
 
     def _record(self, call: Call) -> None:
-        """Ask for the kernels of a step without running them."""
+        """Record the kernels of a step without running them."""
         self.batches = tuple(None if batch is None else _copied(batch) for batch in call.batches)
         stand_in = _StandIn(call.optimizer, self.device)
         # Casts of weights from outside would be used for good.
@@ -88,8 +89,8 @@ class Recording:
         except RuntimeError as error:
             raise RuntimeError(
                 "the step could not be recorded: something in it waits for the GPU, moves numbers "
-                "to or from the CPU, or changes from step to step; or a loss computed before is "
-                "still kept, with its graph. Leave Captured out, in a new process. "
+                "to or from the CPU, or changes from step to step; or an earlier loss is still "
+                "kept, with its graph. Leave Captured out, in a new process. PyTorch says: "
                 f"{error.__context__ or error}"
             ) from error
         finally:
@@ -113,7 +114,7 @@ class Recording:
 
 
 class CUDAGraph:
-    """A graph of PyTorch's, with the stream on which it is made."""
+    """A CUDA graph of PyTorch, with the stream on which it is recorded."""
 
     def __init__(self, device: torch.device) -> None:
         self.graph = torch.cuda.CUDAGraph()
@@ -121,7 +122,7 @@ class CUDAGraph:
 
     @contextmanager
     def warming_up(self) -> Iterator[None]:
-        """Beside the current stream, on which nothing may be recorded."""
+        """Run on a side stream, since nothing can be recorded on the current one."""
         current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
@@ -130,7 +131,7 @@ class CUDAGraph:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Kernels are noted and not run. Other threads, which decode images, may go on."""
+        """Record kernels without running them. Other threads, which decode images, may go on."""
         with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             yield
 
@@ -140,10 +141,10 @@ class CUDAGraph:
 
 
 class _StandIn:
-    """In the optimiser's place while a step is recorded: gradients are left for the real one.
+    """Replaces the optimiser while a step is recorded; it leaves the gradients for the real one.
 
-    So whatever the optimiser counts or is told anew in each step stays in Python. The learning
-    rates are tensors, since a step may look at them.
+    So the optimiser's counts, and options that change in each step, stay in Python. The learning
+    rates are tensors, since a step may read them.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -165,7 +166,7 @@ class _StandIn:
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all recordings: cuBLAS keeps tens of MB for each stream that it ever worked on."""
+    """One stream for all recordings: cuBLAS keeps tens of MB for each stream it was used on."""
     return torch.cuda.Stream(device)
 
 
@@ -175,5 +176,5 @@ def _copied(batch: Batch) -> Batch:
 
 
 def tensors_of(batches: tuple[Batch | None, ...]) -> list[Tensor]:
-    """Inputs, labels and ids of all batches that are there, in order."""
+    """Inputs, labels and ids of all batches that are not None, in order."""
     return [t for batch in batches if batch is not None for t in batch if t is not None]

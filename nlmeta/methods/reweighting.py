@@ -1,9 +1,9 @@
-"""Sample weights from a clean meta set: two that came before CLID-MU (chapter 8).
+"""Sample weights from a clean meta set: two methods that came before CLID-MU (chapter 8).
 
 M. Ren, W. Zeng, B. Yang, R. Urtasun, "Learning to Reweight Examples for Robust Deep Learning",
-ICML 2018: a weight of its own for each sample of the batch, forgotten after the step. J. Shu et
-al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019: a small
-network gives the weight, and is kept. Both are the same step of lookahead as all others here.
+ICML 2018: each sample of the batch has a weight of its own, which is forgotten after the step.
+J. Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019: a
+small network computes the weight, and is kept. Both use the same virtual step as all methods here.
 """
 
 from collections.abc import Callable
@@ -23,21 +23,21 @@ __all__ = ["LearningToReweight", "MetaWeightNet"]
 
 
 class LearningToReweight(Method):
-    """A sample counts as far as a step on it alone would help the clean meta samples.
+    """The weight of a sample says how much a step on it alone would help the clean meta samples.
 
-    The weights start at zero, so the virtual step does not move, and minus the hypergradient by
-    weight i is, up to the virtual step's size, the inner product of two gradients at the same
-    parameters: that of sample i's loss and that of the meta loss. What is negative is cut off, and
-    the rest is divided by its sum, as in the released code (commit 7d6e16f); so the size of the
-    virtual step has no effect and is no option.
+    The weights start at zero, so the virtual step has length zero. Minus the hypergradient by
+    weight i is then, up to the size of the virtual step, the inner product of two gradients at the
+    same parameters: that of sample i's loss and that of the meta loss. Negative weights are set to
+    zero, and the rest is divided by its sum, as in the released code (commit 7d6e16f). So the size
+    of the virtual step has no effect and is no option.
 
-    Where no weight is positive all stay zero: the network then moves by momentum and weight decay
+    If no weight is positive, all stay zero, and the network moves by momentum and weight decay
     alone.
 
     Parameters
     ----------
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        How the hypergradient is computed. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``.
     """
 
     needs_meta = True
@@ -81,7 +81,7 @@ class LearningToReweight(Method):
         model : nn.Module
             The network.
         forward : bilevel.ForwardPass
-            Its pass over the noisy batch.
+            The network's pass over the noisy batch.
         labels : Tensor of int64, shape (n,)
             Given labels of that batch.
         meta : Batch
@@ -90,7 +90,7 @@ class LearningToReweight(Method):
         Returns
         -------
         bilevel.Hypergradient
-            With one gradient, of shape (n,).
+            A hypergradient with one gradient, of shape (n,).
         """
         kind = torch.promote_types(forward.logits.dtype, torch.float32)
         weights = torch.zeros(len(labels), dtype=kind, device=labels.device, requires_grad=True)
@@ -123,17 +123,18 @@ class MetaWeightNet(CLIDMU):
     Parameters
     ----------
     hidden : int
-        Width of the weight net's layer. Default 100.
+        Width of the weight net's hidden layer. Default 100.
     head_lr : float
-        Size of its step, taken by Adam. Default 1e-3.
+        Size of the weight net's step, taken by Adam. Default 1e-3.
     head_weight_decay : float
-        Default 1e-4.
+        Weight decay of the weight net. Default 1e-4.
     normalise : bool
-        See `WeightNet`. Default False: weights are divided by n.
+        If True, the weights are divided by their sum, as in `WeightNet`. Default False: they are
+        divided by n.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        How the hypergradient is computed. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``.
     seed : int
-        Draws the weight net's first weights.
+        Seed of the weight net's initial weights.
     """
 
     def __init__(

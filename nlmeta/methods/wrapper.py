@@ -1,4 +1,4 @@
-"""A method around another one: averages, rare meta steps and recorded steps are such."""
+"""The base of methods that wrap another one: averages, rare meta steps and recorded steps."""
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,12 @@ __all__ = ["Wrapper"]
 
 
 class Wrapper(Method):
-    """A method around another one, whose demands it passes on.
+    """A method around another one; it has the same requirements as the wrapped method.
 
     Parameters
     ----------
     method : Method
-        What takes the steps.
+        The wrapped method, which takes the steps.
     """
 
     def __init__(self, method: Method) -> None:
@@ -34,25 +34,25 @@ class Wrapper(Method):
 
     @property
     def needs_meta_labels(self) -> bool:
-        """Those of the wrapped method."""
+        """Whether the wrapped method uses the labels of the meta batch."""
         return self.method.needs_meta_labels
 
     def predictor(self, model: nn.Module) -> nn.Module:
-        """That of the wrapped method."""
+        """The predictor of the wrapped method."""
         return self.method.predictor(model)
 
     def learned_transition(self) -> Tensor | None:
-        """That of the wrapped method."""
+        """The learned transition of the wrapped method."""
         return self.method.learned_transition()
 
     def forward_transition(self) -> Tensor | None:
-        """That of the wrapped method."""
+        """The forward transition of the wrapped method."""
         return self.method.forward_transition()
 
     def learned_labels(self) -> Tensor | None:
-        """Those of the wrapped method."""
+        """The learned labels of the wrapped method."""
         return self.method.learned_labels()
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
-        """Those of the wrapped method."""
+        """The sample weights of the wrapped method."""
         return self.method.sample_weights(sample_losses)
