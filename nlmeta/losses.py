@@ -1,7 +1,6 @@
 """Losses that meta-parameters enter, as functions of logits.
 
-Each takes logits of shape (n, C), says its formula and its source, and reduces to a scalar. Those
-that PyTorch has (cross-entropy) are not repeated here.
+Each takes logits of shape (n, C) and returns a scalar; the docstring has formula and source.
 """
 
 from typing import Literal
@@ -60,28 +59,29 @@ PROBABILITY_FLOOR = 1e-4
 def cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
     """Cross-entropy of one given label for each sample: minus the logarithm of its p.
 
-    `torch.nn.functional.cross_entropy` with one label for each sample and nothing else. That one
-    takes labels of -100 for samples to pass over, and rows of numbers for soft labels.
+    This is `torch.nn.functional.cross_entropy` for one label per sample only. PyTorch's function
+    also accepts labels of -100, whose samples it ignores, and rows of numbers as soft labels.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     labels : Tensor of int64, shape (n,)
         Given labels.
     reduction : {"mean", "sum", "none"}
-        Over the batch. Default ``"mean"``.
+        Reduction over the batch. Default ``"mean"``.
 
     Returns
     -------
     Tensor, shape (), or (n,) with ``"none"``
+        The loss.
 
     Raises
     ------
     ValueError
-        `labels` are of another type or shape.
+        `labels` have another type or shape.
     IndexError
-        On a CPU: a label lies outside of 0 to C - 1. A GPU ends the process.
+        A label lies outside of 0 to C - 1, on a CPU. A GPU ends the process instead.
 
     Examples
     --------
@@ -104,32 +104,32 @@ def transition_cross_entropy(
     reduction: Reduction = "mean",
     q_floor: float = 0.0,
 ) -> Tensor:
-    r"""Cross-entropy of the given labels after the prediction went through a transition matrix.
+    r"""Cross-entropy of the given labels after the prediction is multiplied by a transition matrix.
 
     With p = softmax(z), the two spaces are
 
     * ``"probability"``: -log q with q = (p T) at the given label. This is forward loss correction
       (Patrini et al., CVPR 2017, theorem 2); its minimiser is the clean posterior if T is the true
       one.
-    * ``"logit"``: -log softmax(z T) at the given label. This is what the released code of MLC
-      computes; it is not forward correction, for the last layer of a network can absorb T.
+    * ``"logit"``: -log softmax(z T) at the given label, as in the released code of MLC. It is not
+      forward correction, since the last layer of a network can absorb T.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z.
+        The logits z.
     labels : Tensor of int64, shape (n,)
         Given labels.
     transition : Tensor, shape (C, C)
-        T; row: true class, column: given label.
+        The matrix T; row: true class, column: given label.
     space : {"probability", "logit"}
-        Default ``"probability"``.
+        The quantity that T is applied to. Default ``"probability"``.
     reduction : {"mean", "sum"}
-        Over the batch. Default ``"mean"``.
+        Reduction over the batch. Default ``"mean"``.
     q_floor : float
-        Bounds how strongly one sample can pull on T, in probability space: the derivative of its
-        loss by T, p / q, becomes p / max(q, q_floor). The value of the loss and its derivative by
-        the logits stay as they are. Default 0: no bound.
+        Bound on the pull of one sample on T, in probability space: the derivative of its loss by T,
+        p / q, becomes p / max(q, q_floor). The value of the loss and its derivative by the logits
+        stay as they are. Default 0: no bound.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def transition_cross_entropy(
     if transition.shape != (num_classes, num_classes):
         raise ValueError(
             f"`transition` has shape {tuple(transition.shape)}; "
-            f"logits of {num_classes} classes need {(num_classes, num_classes)}"
+            f"for logits of {num_classes} classes it must be {(num_classes, num_classes)}"
         )
     # Indexing would take -1 for the last class, and one label for all samples.
     check_labels_in_step("labels", labels, num_classes)
@@ -184,21 +184,21 @@ def soft_label_divergence(
     With p = softmax(z) and the soft label s = softmax(u),
 
     * ``"prediction-first"``: KL(p || s) = sum p (log p - log s), which MSLG trains with (Algan &
-      Ulusoy, ICPR 2020). Where p is small it does not matter what the label says.
-    * ``"label-first"``: KL(s || p) = sum s (log s - log p), cross-entropy of a soft label but for
-      a constant. Where s is small it does not matter what the network says.
+      Ulusoy, ICPR 2020). Classes with a small p have little effect, whatever the label.
+    * ``"label-first"``: KL(s || p) = sum s (log s - log p), the cross-entropy of a soft label up to
+      a constant. Classes with a small s have little effect, whatever the prediction.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z.
+        The logits z.
     label_logits : Tensor, shape (n, C)
-        u.
+        The logits u of the soft labels.
     direction : {"prediction-first", "label-first"}
-        Default ``"prediction-first"``.
+        Order of the two arguments. Default ``"prediction-first"``.
     scale : {"samples", "entries"}
-        The sum over the batch is divided by n (default), or by n C as the released code of MSLG
-        has it, which makes every step C times smaller.
+        The divisor of the sum over the batch: n (default), or n C as in the released code of MSLG,
+        which makes every step C times smaller.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def soft_label_divergence(
     if logits.shape != label_logits.shape:
         raise ValueError(
             f"`label_logits` has shape {tuple(label_logits.shape)}; "
-            f"it must be that of the logits, {tuple(logits.shape)}"
+            f"it must have the shape of the logits, {tuple(logits.shape)}"
         )
     log_p, log_s = F.log_softmax(logits, dim=1), F.log_softmax(label_logits, dim=1)
     first, second = (log_p, log_s) if direction == "prediction-first" else (log_s, log_p)
@@ -230,18 +230,18 @@ def reverse_cross_entropy(
 ) -> Tensor:
     """Cross-entropy with the two sides exchanged: -sum p log s, for a soft label s = softmax(u).
 
-    It is KL(p || s) plus the entropy of p, which is how MSLG arrives at it. For u = K times a
-    one-hot it is K (1 - p at the label), the mean absolute error up to scale and constant (Ghosh,
-    Kumar & Sastry, AAAI 2017, for why that is robust).
+    It equals KL(p || s) plus the entropy of p; MSLG trains with this sum. For u = K times a one-hot
+    it is K (1 - p at the label), the mean absolute error up to a scale and a constant, which is
+    robust (Ghosh, Kumar & Sastry, AAAI 2017).
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     label_logits : Tensor, shape (n, C)
-        u.
+        The logits u of the soft labels.
     scale : {"samples", "entries"}
-        As for `soft_label_divergence`.
+        The divisor of the sum, as in `soft_label_divergence`. Default ``"samples"``.
 
     Returns
     -------
@@ -259,14 +259,14 @@ def reverse_cross_entropy(
 
 
 def entropy(logits: Tensor, *, scale: Scale = "samples") -> Tensor:
-    """Entropy of the prediction, -sum p log p; small where the network is sure.
+    """Entropy of the prediction, -sum p log p; small if one class has a high probability.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     scale : {"samples", "entries"}
-        As for `soft_label_divergence`.
+        The divisor of the sum, as in `soft_label_divergence`. Default ``"samples"``.
 
     Returns
     -------
@@ -292,12 +292,12 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, *, q: float = 0.7)
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     labels : Tensor of int64, shape (n,)
         Given labels.
     q : float
-        In [0, 1]. 1 is half of `mean_absolute_error`; 0 is taken as its limit, cross-entropy.
-        Default 0.7, published.
+        Exponent in [0, 1]. 1 gives half of `mean_absolute_error`, and 0 the limit for small q,
+        cross-entropy. Default 0.7, published.
 
     Returns
     -------
@@ -326,7 +326,7 @@ def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     labels : Tensor of int64, shape (n,)
         Given labels.
 
@@ -356,34 +356,35 @@ def cross_layer_divergence(
     gradient: DivergenceGradient = "released",
     one_hot: bool = False,
 ) -> Tensor:
-    r"""CLID: does a batch have the same neighbours in feature space and in the predictions?
+    r"""CLID: how far the neighbours in feature space differ from those in the predictions.
 
-    Two graphs over the B samples of a batch, rows summing to one, each sample its own neighbour
-    too: A = softmax over b of max(cos(h_a, h_b), 0) / temperature from the features, and Q-bar,
-    the cosines Q_ab of the predictions divided by their row sums R_a. The value is the
-    cross-entropy of the graphs, -1/B sum_ab Q-bar_ab log A_ab: of the predictions' graph relative
-    to the features' graph. No label is used (Hu et al., KDD 2025, as their released code has it).
+    There are two graphs over the B samples of a batch. Their rows sum to one, and each sample is
+    also its own neighbour: A = softmax over b of max(cos(h_a, h_b), 0) / temperature from the
+    features, and Q-bar, the cosines Q_ab of the predictions divided by their row sums R_a. The
+    value is the cross-entropy of the predictions' graph relative to the features' graph,
+    -1/B sum_ab Q-bar_ab log A_ab. No label is used (Hu et al., KDD 2025; the form is that of their
+    released code).
 
-    It is the entropy of Q-bar plus KL(Q-bar || A). So it is *not* zero where the graphs agree, and
-    values for another batch size or temperature cannot be compared. For uninformative features it
-    is log B.
+    It equals the entropy of Q-bar plus KL(Q-bar || A). So it is *not* zero if the graphs agree, and
+    values for different batch sizes or temperatures cannot be compared. For uninformative features
+    it is log B.
 
     Parameters
     ----------
     features : Tensor, shape (B, D)
-        h, what the last linear layer saw. Only directions count.
+        The features h, inputs of the last linear layer. Only their directions count.
     logits : Tensor, shape (B, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     temperature : float
-        Of the features' graph. Default 0.5, released. Infinite: the uniform graph, for which the
-        value is log B and only the released gradient is left, repelling all pairs alike.
+        Temperature of the features' graph. Default 0.5, released. Infinity gives the uniform graph:
+        the value is log B, and only the released gradient is left, which repels all pairs equally.
     gradient : {"released", "full"}
-        ``"released"`` (default) holds A and the row sums R fixed, which leaves a positive
-        coefficient for every pair: all predictions of a batch are pushed apart, near pairs least.
-        ``"full"`` is the derivative of the value.
+        Form of the gradient. ``"released"`` (default) holds A and the row sums R fixed, so every
+        pair has a positive coefficient: all predictions of a batch are pushed apart, near pairs
+        least. ``"full"`` is the derivative of the value.
     one_hot : bool
-        Take the predicted class in place of the probabilities. Ours, not the paper's: it looks at
-        neighbours without looking at confidence. It has no gradient. Default False.
+        If True, the predicted class replaces the probabilities, so neighbours count and confidence
+        does not. This is ours, not the paper's, and has no gradient. Default False.
 
     Returns
     -------
@@ -420,12 +421,12 @@ def clamped_probabilities(logits: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z.
+        The logits z.
 
     Returns
     -------
     Tensor, shape (n, C)
-        Rows sum to one but for the clamp. A clamped entry has no gradient.
+        The probabilities; rows sum to one up to the clamp. A clamped entry has no gradient.
 
     Examples
     --------
@@ -438,18 +439,18 @@ def clamped_probabilities(logits: Tensor) -> Tensor:
 
 
 def early_learning_regulariser(logits: Tensor, targets: Tensor) -> Tensor:
-    """ELR: log(1 - <p, t>), which falls where the prediction agrees with a target.
+    """ELR: log(1 - <p, t>), which falls as the prediction agrees more with its target.
 
     S. Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels",
-    NeurIPS 2020. The derivative by logit c is p_c (<p, t> - t_c) / (1 - <p, t>). p is that of
+    NeurIPS 2020. The derivative by logit c is p_c (<p, t> - t_c) / (1 - <p, t>). The p are those of
     `clamped_probabilities`, so the logarithm stays finite.
 
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z, with p = softmax(z).
+        The logits z; p = softmax(z).
     targets : Tensor, shape (n, C)
-        t; held fixed, not negative, with row sums of at most one.
+        The targets t; held fixed, not negative, with row sums of at most one.
 
     Returns
     -------
@@ -467,7 +468,7 @@ def early_learning_regulariser(logits: Tensor, targets: Tensor) -> Tensor:
     if logits.shape != targets.shape:
         raise ValueError(
             f"`targets` has shape {tuple(targets.shape)}; "
-            f"it must be that of the logits, {tuple(logits.shape)}"
+            f"it must have the shape of the logits, {tuple(logits.shape)}"
         )
     agreement = (clamped_probabilities(logits) * targets.detach()).sum(1)  # (n,)
     return torch.log1p(-agreement).mean()

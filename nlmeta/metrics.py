@@ -1,13 +1,13 @@
 """Measures of what a network and a method did with noisy labels.
 
 Accuracy alone does not tell learning from memorising; the shares below split the samples by
-whether their given label is wrong. They need the true labels and are for evaluation only.
-Memorisation in this sense: Arpit et al., "A closer look at memorization in deep networks"
-(ICML 2017), and chapter 2. The error of a transition matrix serves chapters 3 and 5.
+whether their given label is wrong. They need the true labels and are for evaluation only. Arpit et
+al., "A closer look at memorization in deep networks" (ICML 2017), and chapter 2 explain
+memorisation in this sense. Chapters 3 and 5 use the error of a transition matrix.
 
 Arrays are tensors, NumPy arrays or pandas frames and columns, such as `nlmeta.analysis` returns.
-Every share is a count divided once by a count, in float64, so a short last batch weighs no more
-than it should. A share of nothing is NaN. Left to others: when to measure is `nlmeta.training`'s.
+Every share is one count divided by another in float64, so a short last batch has its right weight.
+A share of no samples is NaN. `nlmeta.training` decides when to measure.
 """
 
 import math
@@ -38,15 +38,15 @@ LARGEST_PASS, NUMBERS_IN_A_PASS = 1024, 2**22
 
 
 class Inputs(Protocol):
-    """What can be predicted: a tensor, or anything whose slices are tensors."""
+    """Inputs of a network: a tensor, or anything whose slices are tensors."""
 
     @property
     def device(self) -> torch.device:
-        """Where predictions go."""
+        """The device on which the predictions are returned."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """(N, ...)."""
+        """The shape (N, ...)."""
 
     def __len__(self) -> int: ...
 
@@ -54,17 +54,17 @@ class Inputs(Protocol):
 
 
 def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Tensor:
-    """Give the model's logits for all samples, in evaluation mode and without gradients.
+    """The model's logits for all samples, in evaluation mode and without gradients.
 
-    Every submodule is afterwards in the mode in which it came, also if the model raises.
+    Every submodule is set back to its former mode afterwards, also if the model raises.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (n, ...) to logits (n, C).
+        A network that maps (n, ...) to logits (n, C).
     x : Tensor, array or nlmeta.data.Images
-        (N, ...), on any device; anything whose slices are such tensors. Floats are brought to the
-        model's type.
+        Inputs (N, ...), on any device, or an object whose slices are such tensors. Floats are
+        converted to the model's type.
     batch_size : int, optional
         Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
         are large, so that inputs of a pass hold at most four million numbers.
@@ -72,15 +72,15 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     Returns
     -------
     Tensor
-        (N, C), on the device of `x`. Without samples (0, 0): the model is not called, so nobody
-        knows C.
+        The logits (N, C), on the device of `x`. Without samples the shape is (0, 0): the model is
+        not called, so C is unknown.
 
     Raises
     ------
     TypeError
-        If the model returns something else than a tensor, such as a dictionary.
+        If the model does not return a tensor but, for example, a dictionary.
     ValueError
-        If `batch_size` is below 1, or what the model returns is not of shape (n, C).
+        If `batch_size` is below 1, or the model's output is not of shape (n, C).
 
     Examples
     --------
@@ -109,17 +109,17 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
 
 
 def floating_type(model: nn.Module) -> torch.dtype | None:
-    """Give the type of the floats that a model computes with: that of its first such parameter.
+    """The type of the floats that a model computes with: that of its first float parameter.
 
     Parameters
     ----------
     model : nn.Module
-        Any. The type of a complex parameter is that of its parts.
+        Any network. The type of a complex parameter is the type of its real part.
 
     Returns
     -------
     torch.dtype or None
-        None where the model has no such parameter.
+        The type; None if the model has no float parameter.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def floating_type(model: nn.Module) -> torch.dtype | None:
 
 
 def _as_of(batch: Tensor, model: nn.Module) -> Tensor:
-    """On the device of a model; floats in its type, words as they are."""
+    """The batch on the device of a model; floats in the model's type, integers as they are."""
     like = next(model.parameters(), None)
     if like is None:
         return batch
@@ -141,23 +141,23 @@ def _as_of(batch: Tensor, model: nn.Module) -> Tensor:
 
 
 def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | None = None) -> float:
-    """Give the model's accuracy on all samples; see `predict` and `accuracy`.
+    """The model's accuracy on all samples; see `predict` and `accuracy`.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (n, ...) to logits (n, C).
+        A network that maps (n, ...) to logits (n, C).
     x : Tensor or nlmeta.data.Images
-        (N, ...), on any device.
+        Inputs (N, ...), on any device.
     labels : array
-        (N,), int64, on the device of `x`.
+        Labels (N,), int64, on the device of `x`.
     batch_size : int, optional
-        Samples per forward pass. Default: see `predict`.
+        Samples per forward pass. Default: that of `predict`.
 
     Returns
     -------
     float
-        In [0, 1]; NaN without samples.
+        A number in [0, 1]; NaN without samples.
 
     Raises
     ------
@@ -178,19 +178,20 @@ def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | No
 
 
 def accuracy(predictions: Array, labels: Array) -> float:
-    """Give the share of samples whose predicted class is the label.
+    """The share of samples whose predicted class is the label.
 
     Parameters
     ----------
     predictions : array
-        Classes (N,), or logits or probabilities (N, C), of which the largest counts.
+        Classes (N,), or logits or probabilities (N, C), whose largest entry is the class.
     labels : array
-        (N,), int64: true labels for the usual accuracy, given ones for the fit to the noise.
+        Labels (N,), int64: the true ones for the usual accuracy, the given ones for the fit to the
+        noise.
 
     Returns
     -------
     float
-        In [0, 1]; NaN without samples.
+        A number in [0, 1]; NaN without samples.
 
     Raises
     ------
@@ -211,21 +212,21 @@ def accuracy(predictions: Array, labels: Array) -> float:
 
 
 def memorised(predictions: Array, given: Array, true: Array | None) -> float:
-    """Give the share of the wrongly labelled samples predicted as their wrong label.
+    """The share of the wrongly labelled samples whose wrong label is predicted.
 
     Parameters
     ----------
     predictions : array
         Classes (N,), or logits or probabilities (N, C), on the *training* samples.
     given : array
-        (N,), int64: the labels trained on.
+        Labels (N,), int64, that the network was trained on.
     true : array or None
-        (N,), int64: the right ones, if anybody knows them.
+        True labels (N,), int64; None if they are unknown.
 
     Returns
     -------
     float
-        In [0, 1]; NaN when no given label is wrong, or nobody knows.
+        A number in [0, 1]; NaN if no given label is wrong or the true labels are unknown.
 
     Raises
     ------
@@ -248,22 +249,24 @@ def memorised(predictions: Array, given: Array, true: Array | None) -> float:
 
 
 def label_recovery(predictions: Array, given: Array, true: Array | None) -> dict[str, float]:
-    """Tell what becomes of wrong and of right labels if the predictions replace them.
+    """The shares of wrong labels that become right, and of right ones that become wrong.
+
+    The predictions replace the given labels.
 
     Parameters
     ----------
     predictions : array
-        Classes (N,), or logits or probabilities (N, C): the proposed labels.
+        Proposed labels: classes (N,), or logits or probabilities (N, C).
     given : array
-        (N,), int64: the labels as given.
+        Given labels (N,), int64.
     true : array or None
-        (N,), int64: the right ones, if anybody knows them; both shares are NaN if not.
+        True labels (N,), int64; None if they are unknown, and then both shares are NaN.
 
     Returns
     -------
     dict of str to float
-        "recovered": of the wrong labels, the share that becomes right; NaN if none is wrong.
-        "destroyed": of the right labels, the share that becomes wrong; NaN if none is right.
+        "recovered", the share of the wrong labels that become right; NaN if none is wrong.
+        "destroyed", the share of the right labels that become wrong; NaN if none is right.
 
     Raises
     ------
@@ -286,7 +289,7 @@ def label_recovery(predictions: Array, given: Array, true: Array | None) -> dict
 
 
 def transition_error(estimate: Array, truth: Array) -> float:
-    """Give half the L1 distance of two transition matrices, averaged over their rows.
+    """Half the L1 distance of two transition matrices, averaged over their rows.
 
     Half the L1 distance of two rows is their total variation: the share of a class's labels
     that would have to move. The identity is 0.5 away from symmetric noise of 50 %.
@@ -294,15 +297,15 @@ def transition_error(estimate: Array, truth: Array) -> float:
     Parameters
     ----------
     estimate : array
-        (C, C): rows true, columns given.
+        A matrix (C, C); rows: true classes, columns: given labels.
     truth : array
-        (C, C), in the same convention.
+        A matrix (C, C), in the same convention.
 
     Returns
     -------
     float
-        In [0, 1] for transition matrices; NaN if a row is, as `empirical_transition` has it
-        for a class without samples.
+        A number in [0, 1] for transition matrices. NaN if a row is NaN, as in
+        `empirical_transition` for a class without samples.
 
     Raises
     ------
@@ -329,7 +332,7 @@ def transition_error(estimate: Array, truth: Array) -> float:
 
 
 def calibration_error(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
-    """Give the expected calibration error: by how much confidence and accuracy differ.
+    """The expected calibration error: the gap between confidence and accuracy.
 
     Samples are sorted into equally wide bins of their confidence (the largest probability); the
     error is the mean over samples of their bin's |accuracy - mean confidence|. Guo et al., "On
@@ -338,16 +341,16 @@ def calibration_error(probabilities: Array, labels: Array, *, bins: int = 15) ->
     Parameters
     ----------
     probabilities : array
-        (N, C), rows summing to 1: softmax outputs, not logits.
+        Softmax outputs (N, C), not logits; rows sum to 1.
     labels : array
-        (N,), int64: the right labels.
+        True labels (N,), int64.
     bins : int, default 15
-        Number of bins (Guo et al.).
+        Number of bins; the default is that of Guo et al.
 
     Returns
     -------
     float
-        In [0, 1]; NaN without samples.
+        A number in [0, 1]; NaN without samples.
 
     Raises
     ------
@@ -382,14 +385,14 @@ def _classes(predictions: Tensor) -> Tensor:
         return torch.empty(0, dtype=torch.int64, device=predictions.device)
     if predictions.shape[1] < 2:  # the largest of one number is class 0, whatever it is
         raise ValueError(
-            f"`predictions` has shape {tuple(predictions.shape)}; classes are (N,), and logits or "
-            "probabilities (N, C) of at least two classes"
+            f"`predictions` has shape {tuple(predictions.shape)}; it must be (N,) for classes, or "
+            "(N, C) with at least two classes for logits or probabilities"
         )
     return predictions.argmax(1)
 
 
 def _one_each(name: str, classes: Tensor) -> Tensor:
-    """A class for each sample; (N, 1) and (N,) would be compared as every one with every other."""
+    """One class per sample; (N, 1) against (N,) would compare each sample with every other."""
     if classes.ndim != 1:
         raise ValueError(f"`{name}` has shape {tuple(classes.shape)}; it must be (N,)")
     return classes

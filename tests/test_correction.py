@@ -105,7 +105,7 @@ def test_refuses_what_is_no_transition_matrix(kind, matrix, text):
 
 def test_refuses_a_matrix_of_another_number_of_classes_in_the_first_step():
     model = network()
-    with pytest.raises(ValueError, match=re.escape("logits of 3 classes need (3, 3)")):
+    with pytest.raises(ValueError, match=re.escape("for logits of 3 classes it must be (3, 3)")):
         ForwardCorrection(torch.eye(4)).step(model, sgd(model), batch())
 
 

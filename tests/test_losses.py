@@ -740,5 +740,7 @@ def test_clamped_probabilities_are_those_of_softmax_between_the_bounds():
 
 
 def test_refuses_targets_of_another_shape():
-    with pytest.raises(ValueError, match=re.escape("`targets` has shape (5, 2); it must be that")):
+    with pytest.raises(
+        ValueError, match=re.escape("`targets` has shape (5, 2); it must have the shape")
+    ):
         losses.early_learning_regulariser(draw_logits(), torch.zeros(5, 2))

@@ -462,5 +462,7 @@ def test_a_label_outside_the_classes_is_refused():
 
 
 def test_soft_labels_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"`label_logits` has shape \(2, 4\); it must be that of"):
+    with pytest.raises(
+        ValueError, match=r"`label_logits` has shape \(2, 4\); it must have the shape of"
+    ):
         losses.soft_label_divergence(torch.zeros(2, 3), torch.zeros(2, 4))
