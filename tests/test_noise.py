@@ -500,7 +500,7 @@ def test_refuses_to_draw_without_a_generator():
 
 
 def test_refuses_a_generator_on_another_device():
-    text = "`generator` lives on cuda:0; it must be a CPU generator"
+    text = "`generator` is on cuda:0; it must be a CPU generator"
     elsewhere = ElsewhereGenerator()
     refused(text, lambda: noise.corrupt(torch.tensor([0]), LOPSIDED, generator=elsewhere))
     refused(text, lambda: noise.one_target(3, 0.4, generator=elsewhere))
@@ -547,7 +547,7 @@ def test_refuses_what_a_kind_of_noise_would_ignore_or_lacks():
         lambda: make("superclass", 4, 0.4, groups=[0, 0, 1]),
     )
     refused(
-        "`num_classes` is 3; CIFAR-10's map is for 10 classes",
+        "`num_classes` is 3; with CIFAR-10's map it must be 10",
         lambda: make("asymmetric-cifar10", 3, 0.4),
     )
 
@@ -556,7 +556,7 @@ def test_refuses_what_a_kind_of_noise_would_ignore_or_lacks():
 def test_refuses_a_class_map_that_leaves_the_classes_or_maps_one_to_itself(class_map):
     ((true, given),) = class_map.items()
     refused(
-        f"`class_map` sends {true} to {given}; it must send a class in 0 to 2 to another one",
+        f"`class_map` maps {true} to {given}; it must map a class in 0 to 2 to another one",
         lambda: noise.asymmetric(3, 0.5, class_map),
     )
 
@@ -635,7 +635,7 @@ def test_refuses_probabilities_that_are_none():
     text = "`probabilities` has row 1 summing to 0.9; every row must sum to 1"
     refused(text, draw(torch.tensor([[1.0, 0.0], [0.5, 0.4]], dtype=torch.float64)))
     refused(
-        "`generator` lives on cuda:0; it must be a CPU generator",
+        "`generator` is on cuda:0; it must be a CPU generator",
         lambda: noise.corrupt_by_probabilities(LOPSIDED, generator=ElsewhereGenerator()),
     )
 

@@ -127,7 +127,7 @@ def test_consecutive_blocks_go_around_five_numbers():
 
 
 def test_refuses_groups_and_blocks_that_do_not_fit():
-    text = "it must name the superclass of each class by an integer"
+    text = "it must hold an integer for each class, its superclass"
     for groups in ([0], [], [0, 1.5], ["a", "b"]):
         refused(f"`groups` is {groups}; {text}", lambda g=groups: noise.superclass(g, 0.4))
     refused("`target` is 'all'", lambda: noise.superclass([0, 0], 0.4, target="all"))

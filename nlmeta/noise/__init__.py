@@ -1,19 +1,19 @@
 """Label noise: matrices, noise that depends on the sample, and labels drawn from both.
 
-The convention, said once for the whole book: ``transition[i, j]`` is the probability that a
-sample whose *true* class is i (the row) is *given* the label j (the column), so every row sums
-to 1. C is the number of classes, n that of samples. Matrices are float64 on the CPU, and so is
-all that is drawn: the same seed and the same table give the same labels on every machine.
+The convention of the whole book: ``transition[i, j]`` is the probability that a sample whose
+*true* class is i (the row) is *given* the label j (the column), so every row sums to 1. C is the
+number of classes, n the number of samples. Matrices and random numbers are float64 on the CPU: the
+same seed and the same table give the same labels on every machine.
 
 `matrices` has noise that depends on the class alone, `instances` noise that depends on the sample;
-`drawing` draws labels and counts them, `names` has every kind by its name and says what it did.
-Chapter 3, *Injecting noise*, builds them one by one.
+`drawing` draws labels and counts them; `names` has every kind of noise by its name and describes
+its effect. Chapter 3, *Injecting noise*, builds them one by one.
 
-What is said to be an array is a tensor, a NumPy array or a pandas frame or column, such as
-`nlmeta.analysis` returns; the last two count as tensors on the CPU.
+An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis` returns;
+the last two count as tensors on the CPU.
 
-Left to others: which samples are corrupted and which stay clean is `nlmeta.data`'s, the error of
-an estimated matrix `nlmeta.metrics`', pictures of one `nlmeta.plots`'.
+`nlmeta.data` decides which samples are corrupted and which stay clean, `nlmeta.metrics` measures
+the error of an estimated matrix, and `nlmeta.plots` draws matrices.
 """
 
 from nlmeta.noise.drawing import corrupt, corrupt_by_probabilities, empirical_transition

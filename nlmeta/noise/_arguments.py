@@ -14,8 +14,8 @@ def check_generator(generator: torch.Generator) -> None:
         raise TypeError(f"`generator` is {generator!r}; it must be a torch.Generator on the CPU")
     if generator.device.type != "cpu":
         raise ValueError(
-            f"`generator` lives on {generator.device}; it must be a CPU generator, so that one "
-            "seed gives the same labels on every machine"
+            f"`generator` is on {generator.device}; it must be a CPU generator, so that one seed "
+            "gives the same labels on every machine"
         )
 
 

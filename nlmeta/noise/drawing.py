@@ -16,7 +16,7 @@ __all__ = ["corrupt", "corrupt_by_probabilities", "empirical_transition"]
 
 
 def corrupt(labels: Array, transition: Array, *, generator: torch.Generator) -> Tensor:
-    """Draw a given label for every true one, each sample for itself.
+    """Draw a given label for every true one, independently for each sample.
 
     One uniform number u per sample picks the first j with
     ``transition[i, 0] + ... + transition[i, j] > u``. The numbers are drawn on the CPU in
@@ -26,21 +26,21 @@ def corrupt(labels: Array, transition: Array, *, generator: torch.Generator) -> 
     Parameters
     ----------
     labels : array
-        (n,), int64, on any device: the true classes. Left as they are.
+        The true classes, (n,), int64, on any device; they are not changed.
     transition : array
-        (C, C): T, rows true and columns given.
+        The matrix T, (C, C); rows: true classes, columns: given labels.
     generator : torch.Generator
-        On the CPU; n numbers are drawn from it.
+        A generator on the CPU; n numbers are drawn from it.
 
     Returns
     -------
     Tensor
-        (n,), int64, on the device of `labels`: the given labels.
+        The given labels, (n,), int64, on the device of `labels`.
 
     Raises
     ------
     ValueError
-        If a label is outside 0 to C-1, `transition` is no transition matrix, or `generator` is
+        If a label is outside 0 to C - 1, `transition` is not a transition matrix, or `generator` is
         not on the CPU.
 
     Examples
@@ -62,25 +62,26 @@ def corrupt(labels: Array, transition: Array, *, generator: torch.Generator) -> 
 def corrupt_by_probabilities(probabilities: Array, *, generator: torch.Generator) -> Tensor:
     """Draw a given label for every sample from probabilities of its own.
 
-    For noise that depends on the sample and not on its class alone, such as `instance_dependent`.
-    With row ``transition[labels[k]]`` for sample k it gives the labels of `corrupt`.
+    This is for noise that depends on the sample and not on its class alone, such as
+    `instance_dependent`. With row ``transition[labels[k]]`` for sample k it returns the labels of
+    `corrupt`.
 
     Parameters
     ----------
     probabilities : array
-        (n, C): row k is the distribution of the given label of sample k; rows sum to 1.
+        A table (n, C); row k is the distribution of the given label of sample k and sums to 1.
     generator : torch.Generator
-        On the CPU; n numbers are drawn from it.
+        A generator on the CPU; n numbers are drawn from it.
 
     Returns
     -------
     Tensor
-        (n,), int64, on the device of `probabilities`: the given labels.
+        The given labels, (n,), int64, on the device of `probabilities`.
 
     Raises
     ------
     ValueError
-        If a row is no distribution or `generator` is not on the CPU.
+        If a row is not a distribution or `generator` is not on the CPU.
 
     Examples
     --------
@@ -102,20 +103,20 @@ def empirical_transition(true_labels: Array, given_labels: Array, num_classes: i
     Parameters
     ----------
     true_labels, given_labels : array
-        (n,), int64: the same samples, in the same order.
+        Labels of the same samples in the same order, (n,), int64.
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
 
     Returns
     -------
     Tensor
-        (C, C), float64, on the CPU. The row of a class without samples is NaN: nothing was
-        seen of it, and any numbers there would be made up.
+        A matrix (C, C), float64, on the CPU. The row of a class without samples is NaN, since
+        nothing is known about it.
 
     Raises
     ------
     ValueError
-        If labels lie outside 0 to C-1 or the two tensors differ in length.
+        If labels lie outside 0 to C - 1 or the two tensors differ in length.
 
     Examples
     --------

@@ -1,12 +1,13 @@
-"""Label noise that depends on the sample: what no matrix can say.
+"""Label noise that depends on the sample, which no matrix can describe.
 
-Two generators. The part-dependent one of Xia et al., "Part-dependent label noise: towards
-instance-dependent label noise" (NeurIPS 2020), draws how likely each sample is to flip, and a
-random projection of its input says where to. The feature-dependent one of Algan & Ulusoy, "Label
-noise types and their effects on deep learning" (2020), which the MSLG paper (ICPR 2020) uses,
-relabels the samples that a given network finds most like another class.
+There are two generators. The part-dependent noise of Xia et al., "Part-dependent label noise:
+towards instance-dependent label noise" (NeurIPS 2020), draws a flip probability for each sample,
+and a random projection of the input decides the wrong label. The feature-dependent noise of Algan &
+Ulusoy, "Label noise types and their effects on deep learning" (2020), which the MSLG paper
+(ICPR 2020) uses, relabels the samples that a given network finds most similar to another class.
 
-Left to others: the network behind such predictions, and readers for published tables.
+`nlmeta.procedures` trains the network behind such predictions, and `nlmeta.data` reads published
+tables.
 """
 
 import math
@@ -34,49 +35,50 @@ def instance_dependent(
     generator: torch.Generator,
     raw: bool = False,
 ) -> Tensor:
-    """Give every sample its own distribution of the given label (Xia et al., part-dependent).
+    """A distribution of the given label for each sample (Xia et al., part-dependent).
 
     Sample k flips with probability q_k, drawn from a normal distribution of mean `rate` and
-    standard deviation 0.1 that is truncated to [0, 1]. Where it flips to is the softmax of
-    x_k W over the other classes; W, standard normal, belongs to the true class. Labels are then
-    drawn by `corrupt_by_probabilities`.
+    standard deviation 0.1 that is truncated to [0, 1]. Its wrong label has the distribution
+    softmax of x_k W over the other classes; W, standard normal, belongs to the true class. Labels
+    are then drawn by `corrupt_by_probabilities`.
 
     The mean of the truncated distribution is not `rate` near the ends: 0.1 gives 0.129, 0.2 gives
     0.206, and from 0.3 to 0.7 it is right within 0.001. The mean of ``1 - P[k, labels[k]]`` is the
     rate to expect.
 
     The softmax is taken over numbers with a spread of about the norm of x, so for images it is
-    nearly one-hot: given that a sample flips, its input says where to. With inputs that are not
-    normalised, the mean image, which all samples share, says it instead, and the noise comes close
-    to one target per class. On CIFAR-10 at rate 0.4 the most frequent target of a class took 62 %
-    of its wrong labels from pixels in [0, 1] and 26 % from normalised ones (mean over the classes,
-    one draw). Hence the check of `x`. It cannot see a pattern that the images of a class share, so
-    look at the matrix too, see `empirical_transition`. The released code of CLID-MU draws from raw
-    pixels of 0 to 255.
+    nearly one-hot: if a sample flips, its input decides the wrong label. If inputs are not
+    normalised, the mean image, which all samples share, decides it instead, and the noise comes
+    close to one target per class. On CIFAR-10 at rate 0.4 the most frequent target of a class took
+    62 % of its wrong labels from pixels in [0, 1] and 26 % from normalised ones (mean over the
+    classes, one draw). For this reason `x` is checked. The check does not find a pattern that the
+    images of a class share, so inspect the matrix too, see `empirical_transition`. The released
+    code of CLID-MU draws from raw pixels of 0 to 255.
 
     Parameters
     ----------
     x : Tensor of float, shape (n, ...)
-        Normalised inputs, on any device. Checked over all entries: the mean must lie within half a
-        standard deviation of 0, and the standard deviation in [0.5, 2]. The bounds are ours.
+        Normalised inputs, on any device. Over all entries, the mean must lie within half a standard
+        deviation of 0, and the standard deviation in [0.5, 2]. The bounds are ours.
     labels : array
-        (n,), int64: the true classes.
+        The true classes, (n,), int64.
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float
-        r, in (0, 1). The ends are refused: at 0 the truncated distribution still has mean 0.08.
+        The rate r, in (0, 1). The ends are refused: at 0 the truncated distribution still has mean
+        0.08.
     generator : torch.Generator
-        On the CPU; draws W of all classes, then the flip rates.
+        A generator on the CPU; W of all classes is drawn first, then the flip rates.
     raw : bool, default False
-        True leaves out the check of `x`, to repeat what others drew from raw pixels.
+        If True, `x` is not checked, so that noise from raw pixels can be repeated.
 
     Returns
     -------
     Tensor
-        (n, C), float64, on the CPU: row k is the distribution of the given label of sample k.
-        Machines and numbers of threads agree on it up to rounding, about 1e-13 for images like
-        CIFAR-10's; a label drawn from it could differ only where its number comes that close to a
-        limit.
+        A table (n, C), float64, on the CPU; row k is the distribution of the given label of sample
+        k. It is the same on all machines and for all numbers of threads up to rounding, about 1e-13
+        for images like CIFAR-10's; a label drawn from it could differ only if its random number
+        comes that close to a limit.
 
     Raises
     ------
@@ -97,10 +99,10 @@ def instance_dependent(
     _checks.check_rate("rate", rate)
     if not 0 < rate < 1:
         raise ValueError(
-            f"`rate` is {rate}; it must lie in (0, 1), as the flip rates vary around it"
+            f"`rate` is {rate}; it must lie in (0, 1), since the flip rates vary around it"
         )
     if not isinstance(x, Tensor):
-        raise TypeError(f"`x` is a {type(x).__name__}; it must be a tensor, (n, ...)")
+        raise TypeError(f"`x` is a {type(x).__name__}; it must be a tensor of shape (n, ...)")
     labels = as_tensor("labels", labels)
     _checks.check_labels("labels", labels, num_classes)
     _checks.check_same_length("x", x, "labels", labels)
@@ -127,40 +129,40 @@ def feature_dependent(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Relabel the samples that a network finds most like another class (Algan & Ulusoy).
+    """Relabel the samples that a network finds most similar to another class (Algan & Ulusoy).
 
-    ``int(n * rate)`` labels change. First in line are the samples whose most probable class is
-    wrong, the surest first: they take that class. After them come the others, in the order of their
-    second largest probability: they take that class. So a higher rate changes the labels that a
-    lower one changes, and more.
+    ``int(n * rate)`` labels change. Samples whose most probable class is wrong change first, those
+    with the largest probability before the others; they take that class. Then the other samples
+    change, in the order of their second largest probability; they take its class. So a higher rate
+    changes the labels that a lower one changes, and more.
 
-    Probabilities can be equal. Without a generator the highest class number wins, as sorting does
-    it in the released code (commit 044183b), and of equal samples the last, which that code leaves
-    open. That is harmless for a few ties and a bias for many. The table that is shipped with MSLG's
-    code passed through softmax twice: the small probabilities of most images are equal there in
+    Probabilities can be equal. Without a generator the highest class number wins, as by sorting in
+    the released code (commit 044183b), and among equal samples the last, which that code leaves
+    open. This is harmless for a few ties and a bias for many. The table that is shipped with MSLG's
+    code went through softmax twice: the small probabilities of most images are equal there in
     float32, and half of the wrong labels at rate 0.8 are the last class.
 
     Parameters
     ----------
     predictions : array
-        (n, C): the network's probabilities; rows sum to 1 within 1e-4.
+        The network's probabilities, (n, C); rows sum to 1 within 1e-4.
     labels : array
-        (n,), int64: the true classes.
+        The true classes, (n,), int64.
     rate : float
-        r, in [0, 1].
+        The rate r, in [0, 1].
     generator : torch.Generator, optional
-        On the CPU; breaks all ties at random (ours). A sample whose other probabilities are all
-        exactly 0 then goes to a random other class, as in the released code.
+        A generator on the CPU that breaks all ties at random (ours). A sample whose other
+        probabilities are all exactly 0 then takes a random other class, as in the released code.
 
     Returns
     -------
     Tensor
-        (n,), int64, on the device of `labels`: the given labels.
+        The given labels, (n,), int64, on the device of `labels`.
 
     Raises
     ------
     ValueError
-        If a row is no distribution or labels do not fit.
+        If a row is not a distribution or labels do not fit.
 
     Warns
     -----
@@ -216,7 +218,7 @@ def _truncated_normal(n: int, mean: float, generator: torch.Generator) -> Tensor
 def _check_normalised(x: Tensor) -> None:
     if len(x) == 0:
         return
-    advice = "pass (x - x.mean()) / x.std(), or `raw=True` to draw from it all the same"
+    advice = "pass (x - x.mean()) / x.std(), or `raw=True` to use it as it is"
     if not x.is_floating_point():
         raise ValueError(f"`x` is {x.dtype}; it must be normalised floating point: {advice}")
     variance, mean = (moment.item() for moment in torch.var_mean(x.detach(), correction=0))
@@ -234,7 +236,7 @@ def _warn_of_second_softmax(p: Tensor) -> None:
     if len(p) and p.max() <= largest + 1e-6:
         warnings.warn(
             f"`predictions` holds no entry above {p.max():.4f}; softmax of probabilities of "
-            f"{num_classes} classes gives none above {largest:.4f}, so softmax was probably "
+            f"{num_classes} classes has none above {largest:.4f}, so softmax was probably "
             "applied twice, which leaves many exact ties",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Label noise as a matrix: row i of T says what becomes of the labels of class i.
+"""Label noise as a matrix: row i of T is the distribution of the labels given to class i.
 
 The matrices are those of Patrini et al., "Making deep neural networks robust to label noise: a
 loss correction approach" (CVPR 2017), Han et al., "Co-teaching" (NeurIPS 2018) and Hendrycks et
@@ -56,25 +56,25 @@ def symmetric(
 ) -> Tensor:
     """Spread the wrong labels evenly over the classes.
 
-    Two conventions share the name, and "50 %" means different noise in them.
+    Two conventions have this name, and "50 %" means different noise in them.
 
     Parameters
     ----------
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float
-        r, in [0, 1].
+        The rate r, in [0, 1].
     convention : {"exclusive", "inclusive"}, default "exclusive"
-        "exclusive": with probability r the label flips to one of the *other* classes, so the
-        actual flip rate is r (Patrini et al., Co-teaching). "inclusive": with probability r the
-        label is redrawn from *all* classes, its own included, so the actual flip rate is only
-        r (C - 1) / C (Hendrycks et al.): 45 % at r = 0.5 and C = 10.
+        Meaning of the rate. "exclusive": with probability r the label flips to one of the *other*
+        classes, so the actual flip rate is r (Patrini et al., Co-teaching). "inclusive": with
+        probability r the label is redrawn from *all* classes, its own included, so the actual flip
+        rate is only r (C - 1) / C (Hendrycks et al.): 45 % at r = 0.5 and C = 10.
 
     Returns
     -------
     Tensor
-        (C, C), float64: ``1 - f`` on the diagonal and ``f / (C - 1)`` elsewhere, where f is the
-        actual flip rate.
+        A matrix (C, C), float64: ``1 - f`` on the diagonal and ``f / (C - 1)`` elsewhere, where f
+        is the actual flip rate.
 
     Raises
     ------
@@ -103,23 +103,23 @@ def symmetric(
 
 
 def asymmetric(num_classes: int, rate: float, class_map: Mapping[int, int]) -> Tensor:
-    """Flip some classes, each to one class that it is mistaken for.
+    """Flip some classes, each to one class that it is confused with.
 
     Parameters
     ----------
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float
-        r, in [0, 1]: the flip rate *of the classes in the map*. The rate over all samples is
-        lower when some classes stay clean; `flip_rate` gives it.
+        The rate r, in [0, 1], *of the classes in the map*. The rate over all samples is lower if
+        some classes stay clean; `flip_rate` computes it.
     class_map : mapping of int to int
-        ``{true: given}``. Classes that are not in it keep their labels. `CIFAR10_MAP` is the usual
-        one for CIFAR-10.
+        A mapping ``{true: given}``. Classes that are not in it keep their labels. `CIFAR10_MAP` is
+        the usual one for CIFAR-10.
 
     Returns
     -------
     Tensor
-        (C, C), float64: in a mapped row ``1 - r`` on the diagonal and r at the target.
+        A matrix (C, C), float64: in a mapped row ``1 - r`` on the diagonal and r at the target.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def asymmetric(num_classes: int, rate: float, class_map: Mapping[int, int]) -> T
     for true, given in class_map.items():
         if not (0 <= true < num_classes and 0 <= given < num_classes and true != given):
             raise ValueError(
-                f"`class_map` sends {true} to {given}; it must send a class in "
+                f"`class_map` maps {true} to {given}; it must map a class in "
                 f"0 to {num_classes - 1} to another one"
             )
         transition[true, true] = 1 - rate
@@ -154,14 +154,15 @@ def pair(num_classes: int, rate: float) -> Tensor:
     Parameters
     ----------
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float
-        r, in [0, 1]; from 0.5 on, the wrong label is at least as frequent as the right one.
+        The rate r, in [0, 1]; from 0.5 on, the wrong label is at least as frequent as the right
+        one.
 
     Returns
     -------
     Tensor
-        (C, C), float64: ``1 - r`` on the diagonal and r to its right.
+        A matrix (C, C), float64: ``1 - r`` on the diagonal and r to its right.
 
     Raises
     ------
@@ -184,22 +185,22 @@ def one_target(num_classes: int, rate: float, *, generator: torch.Generator) -> 
     """Flip every class to one random other class.
 
     The targets are drawn independently, so they need not be a permutation: two classes may
-    share a target, and a class may be nobody's. This is the "flip" noise of Hendrycks et al.
+    share a target, and a class may be no target. This is the "flip" noise of Hendrycks et al.
     and the "flip to one" of the code that comes with MLC (Wang et al., CVPR 2020).
 
     Parameters
     ----------
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float
-        r, in [0, 1]: the actual flip rate of every class.
+        The rate r, in [0, 1]; it is the actual flip rate of every class.
     generator : torch.Generator
-        On the CPU; draws the C targets.
+        A generator on the CPU; the C targets are drawn from it.
 
     Returns
     -------
     Tensor
-        (C, C), float64: ``1 - r`` on the diagonal and r at one other place in each row.
+        A matrix (C, C), float64: ``1 - r`` on the diagonal and r at one other place in each row.
 
     Raises
     ------
@@ -233,20 +234,20 @@ def superclass(
     Parameters
     ----------
     groups : sequence of int or Tensor
-        (C,): the superclass of each class, under any numbers; `CIFAR100_SUPERCLASSES` is
-        CIFAR-100's. C is at least 2.
+        The superclass of each class, (C,), as any integers; `CIFAR100_SUPERCLASSES` has those of
+        CIFAR-100. C is at least 2.
     rate : float
-        r, in [0, 1]: the flip rate of every class that is not alone in its superclass. One that is
+        The rate r, in [0, 1], of every class that is not alone in its superclass. A class that is
         alone stays clean.
     target : {"next", "uniform"}, default "next"
-        "next": to the next class of the superclass, the last to the first: what Patrini et al.
-        describe for CIFAR-100. "uniform": to one of all the others in it, each with the same
+        The new label. "next": the next class of the superclass, and the first for the last
+        (Patrini et al. for CIFAR-100). "uniform": any other class in it, each with the same
         probability (released code of Hendrycks et al., "hierarchical").
 
     Returns
     -------
     Tensor
-        (C, C), float64: ``1 - r`` on the diagonal, and no entry outside a superclass.
+        A matrix (C, C), float64: ``1 - r`` on the diagonal, and zeros outside a superclass.
 
     Raises
     ------
@@ -267,8 +268,8 @@ def superclass(
     of_class = groups.tolist() if isinstance(groups, Tensor) else list(groups)
     if len(of_class) < 2 or not all(isinstance(group, Integral) for group in of_class):
         raise ValueError(
-            f"`groups` is {of_class}; it must name the superclass of each class by an integer, "
-            "for two classes or more"
+            f"`groups` is {of_class}; it must hold an integer for each class, its superclass, and "
+            "at least two classes"
         )
     transition = torch.eye(len(of_class), dtype=torch.float64, device="cpu")
     for group in set(of_class):
@@ -284,23 +285,23 @@ def superclass(
 def consecutive_blocks(num_classes: int, rate: float) -> Tensor:
     """Flip to the next class within blocks of five consecutive class numbers.
 
-    Much public code calls this "asymmetric CIFAR-100" or says that labels stay within their
+    Much public code calls this "asymmetric CIFAR-100" or claims that labels stay within their
     superclass. They do not: CIFAR-100 numbers its classes by the alphabet, and only 6 of the 100
-    classes (6, 19, 42, 63, 86 and 89) are sent to one of their own superclass. It is
-    here to repeat published results; what they mean to do is ``superclass(CIFAR100_SUPERCLASSES,
+    classes (6, 19, 42, 63, 86 and 89) are mapped to one of their own superclass. It is here to
+    repeat published results; the noise that they describe is ``superclass(CIFAR100_SUPERCLASSES,
     rate)``.
 
     Parameters
     ----------
     num_classes : int
-        C, a multiple of 5.
+        C, the number of classes, a multiple of 5.
     rate : float
-        r, in [0, 1]: the actual flip rate of every class.
+        The rate r, in [0, 1]; it is the actual flip rate of every class.
 
     Returns
     -------
     Tensor
-        (C, C), float64: class 5k + 4 is sent to 5k, any other class i to i + 1.
+        A matrix (C, C), float64: class 5k + 4 is mapped to 5k, any other class i to i + 1.
 
     Raises
     ------
@@ -323,14 +324,14 @@ def consecutive_blocks(num_classes: int, rate: float) -> Tensor:
 def flip_rate(
     transition: Array, class_frequencies: Tensor | Sequence[float] | None = None
 ) -> float:
-    """Give the share of samples that end up with a wrong label.
+    """The share of samples that end up with a wrong label.
 
     Parameters
     ----------
     transition : array
-        (C, C): T, rows true and columns given.
+        The matrix T, (C, C); rows: true classes, columns: given labels.
     class_frequencies : Tensor or sequence of float, optional
-        (C,): counts or shares of the true classes, in any scale. Default: all equal.
+        Counts or shares of the true classes, (C,), in any scale. Default: all equal.
 
     Returns
     -------
@@ -340,7 +341,7 @@ def flip_rate(
     Raises
     ------
     ValueError
-        If `transition` is no transition matrix or the frequencies do not fit it.
+        If `transition` is not a transition matrix or the frequencies do not fit it.
 
     Examples
     --------

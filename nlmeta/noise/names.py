@@ -1,8 +1,8 @@
-"""Every kind of noise by its name, and what it did to the labels.
+"""Every kind of noise by its name, and its effect on the labels.
 
-`inject` makes labels noisy, `describe` says what happened to labels that are noisy already. Both
-give a `Corruption`: the labels, which of them changed, the matrix counted from them, and a
-manifest that says which noise this is and what its rate means.
+`inject` makes labels noisy, `describe` describes labels that are noisy already. Both return a
+`Corruption`: the labels, which of them changed, the matrix counted from them, and a manifest with
+the kind of noise and the meaning of its rate.
 """
 
 import hashlib
@@ -80,23 +80,23 @@ _NEEDS = {
 
 @dataclass(frozen=True, eq=False)
 class Corruption:
-    """Noisy labels and what is known of their noise.
+    """Noisy labels and all that is known about their noise.
 
     Attributes
     ----------
     labels : Tensor of int64, shape (n,)
         The given labels.
     changed : Tensor of bool, shape (n,)
-        Which of them differ from the true ones.
+        True where the given label differs from the true one.
     empirical : Tensor of float64, shape (C, C)
-        Counted, see `empirical_transition`; row: true class, column: given label.
+        The counted matrix of `empirical_transition`; row: true class, column: given label.
     transition : Tensor of float64, shape (C, C), or None
-        The matrix that the labels were drawn from; None where there is none.
+        The matrix that the labels were drawn from; None if there is none.
     manifest : mapping of str to str, int, float or None
-        ``kind``, ``convention`` (what its rate means), ``nominal_rate`` (asked for),
-        ``actual_rate`` (the share of wrong labels), ``seed``, ``num_classes``, ``num_samples``,
-        ``digest`` (SHA-256 of the labels as little-endian int64). None: not known or not used. All
-        can be written as JSON.
+        Facts about the noise that can be written as JSON: ``kind``, ``convention`` (the meaning of
+        the rate), ``nominal_rate`` (the requested rate), ``actual_rate`` (the share of wrong
+        labels), ``seed``, ``num_classes``, ``num_samples``, ``digest`` (SHA-256 of the labels as
+        little-endian int64). None means unknown or not used.
     """
 
     labels: Tensor
@@ -125,26 +125,25 @@ def make_transition(
         "one-target", "superclass" (to the next class in it), "superclass-uniform",
         "consecutive-blocks".
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float, default 0
-        r, in [0, 1], as the function of that noise reads it; 0 for "none".
+        The rate r, in [0, 1], with the meaning of the noise's own function; 0 for "none".
     class_map : mapping of int to int, optional
-        ``{true: given}`` for "asymmetric", which alone needs it.
+        A mapping ``{true: given}``; only "asymmetric" needs it.
     groups : sequence of int or Tensor, optional
-        (C,): the superclass of each class, for "superclass" and "superclass-uniform", which alone
-        need it.
+        The superclass of each class, (C,); only "superclass" and "superclass-uniform" need it.
     generator : torch.Generator, optional
-        For "one-target", which alone draws from it.
+        A generator on the CPU; only "one-target" draws from it.
 
     Returns
     -------
     Tensor
-        (C, C), float64.
+        The matrix T, (C, C), float64.
 
     Raises
     ------
     ValueError
-        If `kind` is unknown, lacks what it needs, or would ignore a rate, a map or groups.
+        If `kind` is unknown, lacks an argument, or would ignore a rate, a map or groups.
 
     Examples
     --------
@@ -170,11 +169,11 @@ def make_transition(
         return superclass(groups, rate, target="next" if kind == "superclass" else "uniform")
     if kind == "asymmetric-cifar10":
         if num_classes != 10:
-            raise ValueError(f"`num_classes` is {num_classes}; CIFAR-10's map is for 10 classes")
+            raise ValueError(f"`num_classes` is {num_classes}; with CIFAR-10's map it must be 10")
         return asymmetric(num_classes, rate, CIFAR10_MAP)
     if kind == "one-target":
         if generator is None:
-            raise ValueError("`generator` is None; noise 'one-target' draws its targets from one")
+            raise ValueError("`generator` is None; noise 'one-target' needs one for its targets")
         return one_target(num_classes, rate, generator=generator)
     if kind == "pair":
         return pair(num_classes, rate)
@@ -204,30 +203,31 @@ def inject(
     kind : str
         One of `KINDS`, "instance-dependent" or "feature-dependent".
     labels : array
-        (n,), int64, on any device: the true classes; at least one. Left as they are.
+        The true classes, (n,), int64, on any device; at least one. They are not changed.
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     rate : float, default 0
-        r, in [0, 1]; `CONVENTIONS` says what it means.
+        The rate r, in [0, 1]; `CONVENTIONS` explains its meaning for each kind.
     seed : int
-        Two streams follow from it: "noise map" (targets, projections, ties) and "noise" (labels).
-        The same seed and arguments give the same labels on every machine.
+        Seed of two streams of random numbers: "noise map" (targets, projections, ties) and "noise"
+        (labels). The same seed and arguments give the same labels on every machine.
     class_map, groups : optional
-        As in `make_transition`.
+        The same as in `make_transition`.
     x : Tensor of float, shape (n, ...), optional
-        Normalised inputs, for "instance-dependent", which alone needs them.
+        Normalised inputs; only "instance-dependent" needs them.
     predictions : array, optional
-        (n, C) probabilities, for "feature-dependent", which alone needs them. Ties are broken at
-        random; call `feature_dependent` for the released code's way.
+        Probabilities (n, C); only "feature-dependent" needs them. Ties are broken at random; call
+        `feature_dependent` to break them as in the released code.
 
     Returns
     -------
     Corruption
+        The noisy labels and their description.
 
     Raises
     ------
     ValueError
-        If `kind` is unknown, lacks what it needs or would ignore an argument.
+        If `kind` is unknown, lacks an argument or would ignore one.
 
     Examples
     --------
@@ -275,23 +275,23 @@ def describe(
     seed: int | None = None,
     transition: Array | None = None,
 ) -> Corruption:
-    """Say what noise did to labels, whoever made it.
+    """Describe the noise of given labels, whatever its source.
 
     Parameters
     ----------
     true_labels, given_labels : array
-        (n,), int64: the same samples, in the same order; at least one.
+        Labels of the same samples in the same order, (n,), int64; at least one.
     num_classes : int
-        C, at least 2.
+        C, the number of classes, at least 2.
     kind : str, default "given"
-        A name in `CONVENTIONS`. "human" is for labels that people gave, "given" for any others of
-        which no more is known.
+        A name in `CONVENTIONS`: "human" for labels given by people, "given" for labels about which
+        no more is known.
     rate : float, optional
-        The rate that was asked for.
+        The requested rate.
     seed : int, optional
         The seed that the labels were drawn with.
     transition : array, optional
-        (C, C): the matrix that they were drawn from.
+        The matrix (C, C) that they were drawn from.
 
     Returns
     -------
@@ -301,7 +301,7 @@ def describe(
     Raises
     ------
     ValueError
-        If labels lie outside 0 to C-1, differ in number or are none, or `kind` is unknown.
+        If labels lie outside 0 to C - 1, differ in number or are none, or `kind` is unknown.
 
     Examples
     --------
