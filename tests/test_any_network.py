@@ -806,7 +806,7 @@ def test_a_run_resumed_with_a_network_that_computes_otherwise_is_refused(tmp_pat
     """Nothing but the code of `forward` differs."""
     tanh, relu = Net(2), OtherActivation(2)
     relu.__class__.__name__ = "Net"
-    with pytest.raises(ValueError, match="gives other logits for the same samples"):
+    with pytest.raises(ValueError, match="returns other logits for the same samples"):
         resumed(tanh, relu, tmp_path)
 
 

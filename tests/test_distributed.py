@@ -522,10 +522,10 @@ REFUSALS = {
     "types": "ranks they are (2, 3) of torch.float32, (2, 3) of torch.float64",
     "batch": "`batch_size` is 15; 2 processes need a multiple of 2",
     "meta batch": "`meta_batch_size` is 5; 2 processes need a multiple of 2",
-    "few": "`split` has a part of 1 samples; 2 processes need one each",
+    "few": "`split` has a part of 1 samples; each of 2 processes needs at least one",
     "drawn": "`size` is 3; 2 processes need a multiple of 2",
     "share": "`n` is 3; 2 processes need a multiple of 2",
-    "seeds": "all processes must run the same: `seed` is ",
+    "seeds": "all processes must call `fit` with the same arguments: `seed` is ",
     **{line.name: f"{line.kind.__name__} runs in one process, not in 2" for line in ALONE},
     "not joint": "there are 2 processes, and the networks' outputs are not gathered; take steps "
     "inside `with nlmeta.distributed.joint(model, *method.networks):`",

@@ -139,7 +139,7 @@ def test_settings_are_the_plain_options_with_the_released_defaults():
 
 def test_fit_refuses_targets_for_another_number_of_samples():
     split = data.load("digits", rate=0.5, seed=3)
-    with pytest.raises(ValueError, match="`method` keeps something for each of 9 samples"):
+    with pytest.raises(ValueError, match="`method` is made for 9 training samples, and"):
         fit(ELR(9, 10), MLP(64, 10, (5,), seed=1), split, epochs=1, seed=0, progress=False)
 
 

@@ -264,7 +264,7 @@ def test_logits_that_are_not_finite_are_no_measurement(part):
     model = Table()
     with torch.no_grad():
         model.scale.fill_(math.inf)
-    text = "the network's logits are no longer finite; a smaller learning rate often helps"
+    text = "the network's logits are not finite; a smaller learning rate often helps"
     refused(text, lambda: measure(model, known(), parts=(part,)), FloatingPointError)
 
 
@@ -272,7 +272,7 @@ def test_nor_are_they_a_row_of_a_comparison():
     model = Table()
     with torch.no_grad():
         model.scale.fill_(math.nan)
-    text = "the network's logits are no longer finite"
+    text = "the network's logits are not finite"
     recipes = [lambda *_: {"a": model}]
     refused(text, lambda: compare(recipes, lambda _: known(), [3], jobs=1), FloatingPointError)
 

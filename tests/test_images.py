@@ -459,7 +459,9 @@ def test_a_run_on_images_of_another_scale_or_augmentation_is_not_gone_on_with(ot
     options = {"checkpoint": tmp_path / "run.pt", "resume": True}
     train(made(Darker()), **options)
     assert other().digest == made(Darker()).digest
-    with pytest.raises(ValueError, match=r"is of another run: there `inputs.(train|meta|test)` is"):
+    with pytest.raises(
+        ValueError, match=r"belongs to another run: there `inputs.(train|meta|test)` is"
+    ):
         train(other(), **options)
 
 
@@ -469,7 +471,7 @@ def test_a_whole_meta_set_is_not_decoded_in_every_step(on_disk):
     meta = Samples(images, torch.arange(7) % 3)
     split = dataclasses.replace(split, meta=meta)
     mlc = nlmeta.MLC(3, virtual_lr=0.1, transition_lr=1.0)
-    text = "`meta_batch_size` is None, which takes all 7 meta images in every step"
+    text = "`meta_batch_size` is None, so all 7 meta images would be decoded anew in every step"
     refused(text, lambda: nlmeta.fit(mlc, MLP(3, 3, seed=0), split, epochs=1, seed=0))
 
 

@@ -833,7 +833,7 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path, changed):
     path = tmp_path / "run.pt"
     train_on_digits(digits(), epochs=1, checkpoint=path)
     (option,) = changed
-    with pytest.raises(ValueError, match=f"is of another run: there `method.{option}` is"):
+    with pytest.raises(ValueError, match=f"belongs to another run: there `method.{option}` is"):
         train_on_digits(digits(), epochs=1, checkpoint=path, resume=True, method_options=changed)
 
 

@@ -339,7 +339,7 @@ def test_epochs_of_a_schedule_that_are_none_are_refused():
 def test_soft_labels_for_another_number_of_samples_are_refused(wrap):
     labels = split().train.y[:-1]
     method = wrap(MSLG(labels, 10, virtual_lr=0.1, label_lr=1.0))
-    text = "`method` keeps something for each of 176 samples; the training part has 177"
+    text = "`method` is made for 176 training samples, and the training part has 177"
     refused(text, lambda: run(method))
 
 
@@ -532,7 +532,7 @@ def test_what_on_epoch_remembers_is_in_the_checkpoint(stop, tmp_path):
 def test_refuses_a_checkpoint_without_what_on_epoch_remembers(tmp_path):
     path = tmp_path / "run.pt"
     run(checkpoint=path, on_epoch=stop_at(3, KeyboardInterrupt))
-    text = f"`checkpoint` {str(path)!r} was written without what `on_epoch` keeps"
+    text = f"`checkpoint` {str(path)!r} holds no state of `on_epoch`; it was written by"
     assert_refused_and_untouched(path, text, resume=True, on_epoch=Counting())
     assert run(checkpoint=path, resume=True).finished
 
@@ -679,7 +679,7 @@ def test_refuses_a_truncated_checkpoint_and_leaves_it(share, tmp_path):
     run(checkpoint=path, epochs=1)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    text = f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated or of"
+    text = f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated, or was"
     assert_refused_and_untouched(path, text, resume=True)
 
 
@@ -741,7 +741,7 @@ def test_refuses_the_checkpoint_of_another_run_and_names_the_setting(name, other
     path = tmp_path / "run.pt"
     run(mlc(), checkpoint=path, epochs=4, on_epoch=stop_at(2, KeyboardInterrupt))
     model = mlp()
-    text = f"`checkpoint` {str(path)!r} is of another run: there `{name}` is "
+    text = f"`checkpoint` {str(path)!r} belongs to another run: there `{name}` is "
     assert_refused_and_untouched(path, text, model=model, resume=True, **{"method": mlc(), **other})
     if name != "precision":
         assert_same_weights(model, mlp())
@@ -754,14 +754,15 @@ def test_a_matrix_stands_in_a_checkpoint_as_a_digest(tmp_path):
     settings = torch.load(path, weights_only=True)["settings"]["method"]
     assert re.fullmatch(r"\(10, 10\), SHA-256 [0-9a-f]{64}", settings["initial"])
     other = mlc(initial=torch.eye(10).roll(1, 0))
-    text = f"`checkpoint` {str(path)!r} is of another run: there `method.initial` is '(10, 10), SHA"
+    text = f"`checkpoint` {str(path)!r} belongs to another run: "
+    text += "there `method.initial` is '(10, 10), SHA"
     assert_refused_and_untouched(path, text, method=other, resume=True, epochs=1)
 
 
 def test_refuses_the_checkpoint_of_another_network(tmp_path):
     path = tmp_path / "run.pt"
     run(checkpoint=path)
-    text = f"`checkpoint` {str(path)!r} is of another run: there `network` is 'MLP, "
+    text = f"`checkpoint` {str(path)!r} belongs to another run: there `network` is 'MLP, "
     assert_refused_and_untouched(path, text, model=MLP(64, 10, (9,), seed=1), resume=True)
     assert_refused_and_untouched(path, text, model=cnn(), resume=True)
 
@@ -770,7 +771,7 @@ def test_refuses_the_checkpoint_of_a_network_of_the_same_size_and_other_layers(t
     """As many parameters, so only the layers themselves can tell."""
     path = tmp_path / "run.pt"
     run(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Identity()), checkpoint=path)
-    text = f"`checkpoint` {str(path)!r} is of another run: there `layers.1` is 'Linear("
+    text = f"`checkpoint` {str(path)!r} belongs to another run: there `layers.1` is 'Linear("
     model = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(64, 10))
     assert_refused_and_untouched(path, text, model=model, resume=True)
 
@@ -986,7 +987,7 @@ def test_refuses_a_device_that_this_machine_lacks(device, monkeypatch):
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:x", "", "meta", "cuda:-1"])
 def test_refuses_a_device_that_is_unknown(device):
-    text = f"`device` is {device!r}; it must be 'cpu', 'mps' or 'cuda', or one with a number"
+    text = f"`device` is {device!r}; it must be 'cpu', 'mps', 'cuda' or, with a number"
     refused(text, lambda: choose_device(device))
     refused(text, lambda: run(device=device))
 
@@ -1025,7 +1026,7 @@ def test_refuses_numbers_that_are_no_integers():
 def test_refuses_a_method_that_needs_clean_samples_where_there_are_none():
     sizes = {"meta_size": 0, "validation_size": 0, "test_size": 1600}
     bare = data.load("digits", rate=0.5, seed=3, **sizes)
-    text = "`split` has an empty meta set; MLC needs one"
+    text = "`split` has an empty meta set; MLC needs meta samples"
     refused(text, lambda: run(mlc(), split=bare))
     model = mlp()
     refused("empty meta set; EMA", lambda: run(EMA(mlc(), model, decay=0.5), model, split=bare))
@@ -1040,13 +1041,13 @@ def without_class(c):
 
 
 def test_refuses_a_meta_set_without_a_class_where_its_labels_are_looked_at():
-    text = "`split` has a meta set without class 4; MLC learns from its labels"
+    text = "`split` has a meta set without class 4; MLC learns from the meta labels"
     refused(text, lambda: run(mlc(), split=without_class(4)))
     judged_by_labels = CLIDMU(WeightNet(6, seed=1), head_lr=0.1, objective=LabelCrossEntropy())
-    text = "`split` has a meta set without class 0; CLIDMU learns from its labels"
+    text = "`split` has a meta set without class 0; CLIDMU learns from the meta labels"
     refused(text, lambda: run(judged_by_labels, split=without_class(0)))
     model = mlp()
-    text = "`split` has a meta set without class 9; EMA learns from its labels"
+    text = "`split` has a meta set without class 9; EMA learns from the meta labels"
     refused(text, lambda: run(EMA(mlc(), model, decay=0.5), model, split=without_class(9)))
 
 

@@ -1,8 +1,8 @@
 """`fit`: the one training loop of the book, and `measure`: the one measurement.
 
-`fit` does what every run needs around a method's `step` and nothing of the method itself: batches,
-learning rate, warm-up, evaluation after each epoch, a history, checkpoints that continue to the
-same numbers, and a clean stop on Ctrl-C. A method works without it: its `step` goes into any loop.
+`fit` does everything that a run needs around a method's `step`: batches, learning rate, warm-up,
+evaluation after each epoch, a history, checkpoints from which a run continues to the same numbers,
+and a clean stop on Ctrl-C. A method also works without it: its `step` fits into any loop.
 """
 
 from nlmeta.training.devices import choose_device, resolve_precision

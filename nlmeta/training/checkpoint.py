@@ -22,7 +22,7 @@ CHANGED = 0.01  # of the largest such logit: far above what another machine roun
 
 
 def save(run: Run, path: Path) -> None:
-    """Write the state of a run, whole or not at all. Every process takes part; one writes.
+    """Write the state of a run, whole or not at all. Every process must call it; one writes.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def save(run: Run, path: Path) -> None:
 
 
 def load(run: Run, path: Path) -> None:
-    """Put a run, which has just been made, where the one in the checkpoint was.
+    """Set a new run to the state of the run in the checkpoint.
 
     Raises
     ------
@@ -50,16 +50,16 @@ def load(run: Run, path: Path) -> None:
     state = _read(path)
     for name, there, here in differences(state["settings"], run.settings):
         raise ValueError(
-            f"`checkpoint` {str(path)!r} is of another run: there `{name}` is {there!r}, here "
-            f"{here!r}"
+            f"`checkpoint` {str(path)!r} belongs to another run: there `{name}` is {there!r}, "
+            f"here {here!r}. Continue it with the arguments of that run, or name another file"
         )
     _load_modules(run, state, path)
     keeper: Any = run.on_epoch
     if hasattr(keeper, "load_state_dict"):
         if "on_epoch" not in state:
             raise ValueError(
-                f"`checkpoint` {str(path)!r} was written without what `on_epoch` keeps; "
-                "it can only be continued without it"
+                f"`checkpoint` {str(path)!r} holds no state of `on_epoch`; it was written by a run "
+                "without one, so leave `on_epoch` out"
             )
         keeper.load_state_dict(state["on_epoch"])
     _load_random_state(run, state["random_state"])
@@ -90,10 +90,10 @@ def _state(run: Run) -> dict[str, Any]:
 
 
 def _write(state: Mapping[str, Any], path: Path) -> None:
-    """Write a state through a file of Python's, whose errors say what is wrong with the disk.
+    """Write a state through a Python file, whose errors say what is wrong with the disk.
 
-    PyTorch's own tell of positions in the file. Such an error hides the one behind it, too, if the
-    end of the file does not fit either.
+    Errors of PyTorch only name positions in the file. Such an error also hides the one behind it,
+    if the end of the file does not fit either.
     """
     try:
         with path.open("wb") as file:
@@ -125,12 +125,13 @@ def _read(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a file that is not its own
         reason = str(error).partition("\n")[0]  # further lines advise to trust the file
         raise ValueError(
-            f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated or "
-            f"of another program. Move it away to start anew. PyTorch says: {reason}"
+            f"`checkpoint` {str(path)!r} cannot be read as a checkpoint; it is truncated, or was "
+            f"written by another program. Move it away to start anew. PyTorch says: {reason}"
         ) from error
     if not known:
         raise ValueError(
-            f"`checkpoint` {str(path)!r} is not a checkpoint of this version of `nlmeta.fit`"
+            f"`checkpoint` {str(path)!r} is not a checkpoint of this version of `nlmeta.fit`; "
+            "name another file"
         )
     return state
 
@@ -142,14 +143,16 @@ def _load_modules(run: Run, state: Mapping[str, Any], path: Path) -> None:
         run.method.load_state_dict(state["method"])
         run.optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"`checkpoint` {str(path)!r} is of another network: {error}") from error
+        raise ValueError(
+            f"`checkpoint` {str(path)!r} belongs to another network: {error}"
+        ) from error
     before, now = state["answers"].double(), _answers(run).double()
     if (now - before).abs().max() > CHANGED * before.abs().max():
         raise ValueError(
-            f"`checkpoint` {str(path)!r} is of another network: at the weights that it holds, "
-            "the one here gives other logits for the same samples. What it computes has "
-            "changed, an activation function for example; or it draws random numbers from "
-            "elsewhere than PyTorch"
+            f"`checkpoint` {str(path)!r} belongs to another network: with the stored weights, the "
+            "network here returns other logits for the same samples. Its computation has "
+            "changed, for example an activation function; or it draws random numbers that "
+            "are not from PyTorch"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where and in which numbers a run computes: the device, the precision, autocast."""
+"""The device and the precision of a run, and autocast."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +23,7 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
     Parameters
     ----------
     device : torch.device or str, optional
-        For example ``"cpu"`` or ``"cuda:1"``. Default: CUDA, else MPS, else the CPU.
+        A name such as ``"cpu"`` or ``"cuda:1"``. Default: CUDA, else MPS, else the CPU.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    allowed = "`device` is {!r}; it must be 'cpu', 'mps' or 'cuda', or one with a number, 'cuda:1'"
+    allowed = "`device` is {!r}; it must be 'cpu', 'mps', 'cuda' or, with a number, 'cuda:1'"
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -51,7 +51,9 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
     if chosen.type not in available:
         raise ValueError(allowed.format(str(device)))
     if not available[chosen.type]:
-        raise ValueError(f"`device` is {str(device)!r}; this machine has no such device")
+        raise ValueError(
+            f"`device` is {str(device)!r}; this machine has no such device, leave `device` out"
+        )
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return chosen
@@ -60,19 +62,19 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
 def resolve_precision(
     precision: Literal["float32", "float64", "bfloat16", "auto"], device: torch.device | str
 ) -> Literal["float32", "float64", "bfloat16"]:
-    """The precision in which `nlmeta.fit` computes on a device: what ``"auto"`` comes to.
+    """The precision in which `nlmeta.fit` computes on a device, with ``"auto"`` resolved.
 
     Parameters
     ----------
     precision : {"float32", "float64", "bfloat16", "auto"}
-        As for `nlmeta.fit`.
+        The same as in `nlmeta.fit`.
     device : torch.device or str
         The device of the run, for example from `choose_device`.
 
     Returns
     -------
     {"float32", "float64", "bfloat16"}
-        `precision` itself unless it is ``"auto"``. That is ``"bfloat16"`` on a GPU which computes
+        `precision` itself unless it is ``"auto"``. Then it is ``"bfloat16"`` on a GPU that computes
         in it natively, of compute capability 8 (Ampere) or more, and ``"float32"`` elsewhere.
 
     Raises
@@ -97,8 +99,8 @@ def move_all(
 ) -> Split:
     """Move a method and a network to a device, in place, and return the split moved there.
 
-    All floats become float64 if that is the option ``"precision"``, else float32. Autocast needs
-    no other type: the weights stay in float32.
+    All floats become float64 if the option ``"precision"`` is that, else float32. Under autocast
+    the weights stay in float32.
     """
     dtype = torch.float64 if options["precision"] == "float64" else torch.float32
     split = split.to(device, dtype)
@@ -110,7 +112,7 @@ def move_all(
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """PyTorch's autocast for ``"bfloat16"``; for the other precisions nothing."""
+    """PyTorch's autocast for ``"bfloat16"``; an empty context for the other precisions."""
     if precision != "bfloat16":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -20,19 +20,19 @@ def measure(
     parts: Collection[str] = ("train", "test"),
     batch_size: int | None = None,
 ) -> dict[str, float]:
-    """Measure what a network predicts on some parts of a split.
+    """Measure the predictions of a network on some parts of a split.
 
     Parameters
     ----------
     predictor : nn.Module
-        Maps inputs of shape (n, ...) to logits of shape (n, C). It predicts in evaluation mode, and
-        has its own modes back afterwards.
+        A network that maps inputs of shape (n, ...) to logits of shape (n, C). It predicts in
+        evaluation mode; its own modes are restored afterwards.
     split : Split
-        The data. The parts that are measured are brought to the device and to the floating-point
-        type of the predictor, unless they are there already.
+        The data. The parts that are measured are moved to the device and the floating-point type
+        of the predictor, if necessary.
     parts : collection of str
-        The parts to measure, of ``"train"``, ``"validation"`` and ``"test"``. Default: the training
-        and the test part.
+        Names of the parts to measure: ``"train"``, ``"validation"``, ``"test"``. Default: the
+        training and the test part.
     batch_size : int, optional
         Samples per forward pass. Default: 1,024, or fewer if they are large, see `metrics.predict`.
 
@@ -41,17 +41,17 @@ def measure(
     dict of str to float
         Shares in [0, 1], in this order; a share of no samples is NaN.
 
-        ``"test"`` gives ``accuracy``, the share of clean labels that are predicted, and
-        ``"validation"`` the same as ``validation``. ``"train"`` gives ``train_accuracy``, the share
-        of the *given* labels that are predicted; ``memorised``, see `metrics.memorised`; and
-        ``recovered`` and ``destroyed``, see `metrics.label_recovery`. The last three are NaN if the
-        true labels are unknown. If the training images stay on disk, ``"train"`` gives nothing: all
-        of them would have to be decoded once more.
+        ``"test"`` adds ``accuracy``, the share of clean labels that are predicted, and
+        ``"validation"`` adds the same share as ``validation``. ``"train"`` adds ``train_accuracy``,
+        the share of the *given* labels that are predicted; ``memorised``, see `metrics.memorised`;
+        and ``recovered`` and ``destroyed``, see `metrics.label_recovery`. The last three are NaN if
+        the true labels are unknown. If the training images stay on disk, ``"train"`` adds nothing,
+        since all of them would have to be decoded once more.
 
     Raises
     ------
     FloatingPointError
-        Logits are not finite.
+        A logit is not finite.
     TypeError
         `parts` is a single string.
     ValueError
@@ -91,7 +91,7 @@ def _finite_logits(predictor: nn.Module, samples: Samples, batch_size: int | Non
     logits = metrics.predict(predictor, samples.x, batch_size=batch_size)
     if not torch.isfinite(logits).all():
         raise FloatingPointError(
-            "the network's logits are no longer finite; a smaller learning rate often helps. "
-            "Earlier checkpoints are untouched"
+            "the network's logits are not finite; a smaller learning rate often helps. Earlier "
+            "checkpoints are unchanged"
         )
     return logits

@@ -58,86 +58,92 @@ def fit(
     Parameters
     ----------
     method : Method
-        Takes the steps.
+        The method that takes the steps.
     model : nn.Module
-        Returns logits of shape (n, C). Trained in place, in training mode. Where it comes in that
-        mode with parts in evaluation mode, as frozen norm layers are, these stay in it.
+        A network that returns logits of shape (n, C). It is trained in place, in training mode. If
+        it is already in training mode, parts that are in evaluation mode, such as frozen norm
+        layers, stay so.
     split : Split
-        The data. What is in memory is moved to the device as a whole; images on disk are decoded
-        ahead of each batch. Training images are augmented as `Split.augmented` says.
+        The data. Data in memory are moved to the device as a whole; images on disk are decoded
+        ahead of each batch. Training images are augmented as set by `Split.augmented`.
     epochs : int
-        Passes over the training part, warm-up included. The result is that of the last.
+        Passes over the training part, warm-up included. The result is that of the last epoch.
     seed : int
         Seed for the order of the batches and for dropout. The split and the initial weights are
         seeded where they are made.
     warmup_epochs : int
-        First epochs, with plain cross-entropy. Default 0.
+        Number of first epochs with plain cross-entropy. Default 0.
     batch_size : int
-        Default 64. With several processes that of the joint batch, a multiple of their number.
+        Number of training samples in a batch. Default 64. With several processes it is the size of
+        the joint batch, a multiple of their number.
     meta_batch_size : int, optional
-        Clean samples a step, drawn anew each time. Default: the whole meta set. With several
-        processes a multiple of their number; the whole set is cut to one. Images on disk need a
-        number.
+        Number of clean samples in a step, drawn anew each time. Default: the whole meta set. With
+        several processes it must be a multiple of their number; the whole set is cut to such a
+        multiple. If meta images stay on disk, the number must be given.
     lr, momentum, weight_decay : float
-        Of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
+        Options of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
     schedule : {"cosine", "constant"} or sequence of int
-        ``"cosine"`` (default) takes the learning rate from `lr` to zero over all steps. Epochs,
-        counted from 1: from each of them on the rate is a tenth of what it was before.
+        Course of the learning rate. ``"cosine"`` (default) takes it from `lr` to zero over all
+        steps. A sequence holds epochs, counted from 1; from each of them on, the rate is a tenth
+        of the rate before.
     device : torch.device or str, optional
-        Default: CUDA if there is one, then Apple's MPS, then the CPU.
+        The device of the run. Default: CUDA if there is one, then Apple's MPS, then the CPU.
     precision : {"float32", "float64", "bfloat16", "auto"}
-        ``"bfloat16"`` means autocast, with weights in float32. ``"auto"`` is that on a GPU which
-        computes in it natively (since Ampere), and ``"float32"`` elsewhere, on a T4 for example.
-        Default ``"float32"``.
+        Precision of the run. ``"bfloat16"`` means autocast, with weights in float32. ``"auto"`` is
+        ``"bfloat16"`` on a GPU that computes in it natively (since Ampere), and ``"float32"``
+        elsewhere, for example on a T4. Default ``"float32"``.
     channels_last : bool
-        Lay images and the weights of convolutions out with the channels last, which many devices
-        prefer. Numbers change by rounding. Default False.
+        If True, images and the weights of convolutions are stored with the channels last, which is
+        faster on many devices. Numbers change by rounding. Default False.
     compile : bool or str
-        Compile the network's passes with `torch.compile`; a string names one of its backends.
-        Numbers change by rounding. Tangents and evaluation stay as they are. Not for
-        ``mode="exact"`` nor MLNT's second order: a compiled network cannot be differentiated twice.
-        Default False.
+        If True, the network's passes are compiled with `torch.compile`; a string is the name of one
+        of its backends. Numbers change by rounding. Tangents and evaluation are not compiled. It
+        cannot be used with ``mode="exact"`` or MLNT's second order, since a compiled network cannot
+        be differentiated twice. Default False.
     checkpoint : path, optional
-        File that is written after each epoch, whole or not at all. Without `resume` it must not
+        A file that is written after each epoch, whole or not at all. Without `resume` it must not
         exist yet.
     resume : bool
-        Continue from `checkpoint` if it is there. The run then ends at the same numbers as an
-        uninterrupted one, bit for bit on the CPU. Default False.
+        If True, the run continues from `checkpoint` if that file exists, and ends at the same
+        numbers as an uninterrupted run, bit for bit on the CPU. Default False.
     evaluate_every : int
-        Evaluate after every so many epochs, and after the last. Default 1. The history holds no
-        number where nothing was evaluated.
+        Number of epochs from one evaluation to the next; the last epoch is always evaluated.
+        Default 1. The history holds NaN for epochs without an evaluation.
     on_epoch : callable, optional
-        ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
-        history. What it draws from PyTorch's generators comes from a stream of its own for each
-        epoch, so it does not change the run. Modes that it sets are put back, `requires_grad`
-        stays. If it has `state_dict` and `load_state_dict`, its state is in the checkpoint.
+        A function called as ``on_epoch(epoch, model, method)`` after each epoch; the numbers that
+        it returns are added to the history. It draws from a stream of PyTorch's generators of its
+        own for each epoch, so it does not change the run. Modes that it sets are restored,
+        `requires_grad` is not. If it has `state_dict` and `load_state_dict`, its state is in the
+        checkpoint.
     stop_after : float, optional
         Seconds after which the run stops at the end of an epoch, as by Ctrl-C. At least one epoch
-        is trained. Default: never.
+        is trained. Default: no limit.
     progress : bool, optional
-        Show a progress bar. Default: unless the environment variable ``NLMETA_PROGRESS`` is 0.
+        Whether a progress bar is shown. Default: True, unless the environment variable
+        ``NLMETA_PROGRESS`` is 0.
 
     Returns
     -------
     Result
+        The trained network, the method and the history.
 
     Raises
     ------
     ValueError
-        An argument is out of range, or the checkpoint is not one of this run.
+        An argument is out of range, or the checkpoint belongs to another run.
     FloatingPointError
-        A loss, another diagnostic or a logit stopped being finite. The last checkpoint stays.
+        A loss, another diagnostic or a logit is not finite. The last checkpoint stays.
     OSError
         The checkpoint cannot be written, for example because the disk is full. The last one stays,
         and the message says which epoch it holds.
 
     Notes
     -----
-    Under ``torchrun``, after `nlmeta.distributed.start`, all processes train the one network
-    together: each on its part of every batch, and all call `fit` with the same arguments. The
-    network starts from the weights of process 0. That process alone shows progress and writes the
-    checkpoint, and all read it, with the same number of processes as before. Each evaluates, and
-    calls `on_epoch`.
+    Under ``torchrun``, after `nlmeta.distributed.start`, all processes train one network together:
+    each on its part of every batch, and all call `fit` with the same arguments. The network starts
+    from the weights of process 0. Only that process shows progress and writes the checkpoint. All
+    processes read it, and their number must be the same as before. Each process evaluates and calls
+    `on_epoch`.
     """
     options = plain(
         {
@@ -160,7 +166,7 @@ def fit(
     if stop_after is not None:
         check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
-        raise ValueError("`resume` is True without a `checkpoint` to continue from")
+        raise ValueError("`resume` is True and `checkpoint` is None; name the file of the run")
     check_split(split, method, meta_batch_size)
     check_initialised("model", model)
     device = choose_device(device)
@@ -213,7 +219,7 @@ def _late(begun: float, stop_after: float | None) -> bool:
 
 
 def _say_stopped(run: Run, path: Path | None) -> None:
-    """Tell, once for all processes, how far the run came and where it can be continued."""
+    """Print, once for all processes, how far the run came and how it can be continued."""
     text = f"stopped after {len(run.rows)} of {run.settings['epochs']} epochs"
     if path is not None:
         text += f"; resume=True continues from {str(path)!r}"

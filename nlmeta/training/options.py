@@ -1,4 +1,4 @@
-"""What `fit` requires of its options and of the data, before anything is moved or trained."""
+"""Checks of `fit` on its options and on the data, before anything is moved or trained."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ SCHEDULES = ("cosine", "constant")
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Require options of `fit` in their ranges; ``"precision"`` is not looked at."""
+    """Require options of `fit` in their ranges; ``"precision"`` is not checked."""
     epochs, warmup_epochs = options["epochs"], options["warmup_epochs"]
     check_count("epochs", epochs)
     check_seed("seed", options["seed"])
@@ -47,32 +47,36 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_split(split: Split, method: Method, meta_batch_size: int | None) -> None:
-    """Require what a method needs of the data."""
+    """Require data that the method can be trained on."""
     if len(split.train) == 0:
         raise ValueError("`split` has an empty training part; there is nothing to train on")
     if method.needs_meta and len(split.meta) == 0:
-        raise ValueError(f"`split` has an empty meta set; {type(method).__name__} needs one")
+        raise ValueError(
+            f"`split` has an empty meta set; {type(method).__name__} needs meta samples, so load "
+            "the data with `meta_size`"
+        )
     processes = distributed.world_size()
     fewest = min(len(split.train), len(split.meta)) if method.needs_meta else len(split.train)
     if fewest < processes:
         raise ValueError(
-            f"`split` has a part of {fewest} samples; {processes} processes need one each"
+            f"`split` has a part of {fewest} samples; each of {processes} processes needs at least "
+            "one"
         )
     on_disk = isinstance(split.meta.x, Images) and split.meta.x.on_disk
     if method.needs_meta and on_disk and meta_batch_size is None:
         raise ValueError(
-            f"`meta_batch_size` is None, which takes all {len(split.meta)} meta images in every "
-            "step, and these would be decoded anew each time; name a number"
+            f"`meta_batch_size` is None, so all {len(split.meta)} meta images would be decoded "
+            "anew in every step; pass a number"
         )
     if method.num_samples not in (None, len(split.train)):
         raise ValueError(
-            f"`method` keeps something for each of {method.num_samples} samples; "
-            f"the training part has {len(split.train)}"
+            f"`method` is made for {method.num_samples} training samples, and the training part "
+            f"has {len(split.train)}; both must be equal"
         )
     if method.needs_meta_labels:
         missing = sorted(set(range(split.num_classes)) - set(split.meta.y.tolist()))
         if missing:
             raise ValueError(
                 f"`split` has a meta set without class {missing[0]}; {type(method).__name__} "
-                "learns from its labels and needs every class there"
+                "learns from the meta labels and needs samples of every class"
             )

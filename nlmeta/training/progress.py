@@ -1,4 +1,4 @@
-"""Progress bars: whether one is wanted, and that of `nlmeta.fit`."""
+"""Progress bars: whether to show them, and the bar of `nlmeta.fit`."""
 
 import os
 from collections.abc import Iterator
@@ -18,19 +18,20 @@ def progress_wanted(progress: bool | None = None) -> bool:
     Parameters
     ----------
     progress : bool, optional
-        The answer, if there is one already. Default: True, unless the environment variable
-        ``NLMETA_PROGRESS`` is 0.
+        The value to return. Default: True, unless the environment variable ``NLMETA_PROGRESS`` is
+        0.
 
     Returns
     -------
     bool
+        Whether to show progress bars.
     """
     return os.environ.get("NLMETA_PROGRESS", "1") != "0" if progress is None else progress
 
 
 @contextmanager
 def epoch_bar(epochs: int, done: int, title: str, progress: bool | None) -> Iterator[Any]:
-    """A bar over the epochs of a run, in process 0 alone, of which some may be done already."""
+    """A bar over the epochs of a run, some of which may be done already; only in process 0."""
     with tqdm(
         total=epochs,
         initial=done,

@@ -1,4 +1,4 @@
-"""What a training run leaves behind."""
+"""The result of a training run."""
 
 from dataclasses import dataclass
 
@@ -12,25 +12,26 @@ __all__ = ["Result"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run leaves behind.
+    """The result of a training run.
 
     Attributes
     ----------
     model : nn.Module
         The trained network.
     method : Method
-        The method, with whatever it learned beside the network.
+        The method, with all that it learned beside the network.
     history : pandas.DataFrame
-        A row an epoch: ``epoch``; ``lr``, the learning rate of the last step; the method's
-        diagnostics (``loss``, ...) as means over the epoch's steps; ``test_accuracy``, NaN without
-        a test part; ``train_accuracy``, the share of the *given* training labels that are
-        predicted; ``memorised``, the share of the wrongly labelled training samples whose wrong
-        label is predicted, NaN if no label is wrong or if the true labels are unknown; what
-        `on_epoch` returned; ``seconds``. If the training images stay on disk, ``train_accuracy``
-        and ``memorised`` are left out, since all of them would have to be decoded once more.
+        One row per epoch, with the columns ``epoch``; ``lr``, the learning rate of the last step;
+        the method's diagnostics (``loss``, ...) as means over the epoch's steps; ``test_accuracy``,
+        NaN without a test part; ``train_accuracy``, the share of the *given* training labels that
+        are predicted; ``memorised``, the share of the wrongly labelled training samples whose wrong
+        label is predicted, NaN if no label is wrong or if the true labels are unknown; the numbers
+        returned by `on_epoch`; ``seconds``. If the training images stay on disk, ``train_accuracy``
+        and ``memorised`` are left out, since all images would have to be decoded once more.
     finished : bool
-        False if the run was stopped by Ctrl-C. The network is then as it was at that moment, maybe
-        inside an epoch; the checkpoint holds the last whole epoch, and continues from there.
+        False if the run was stopped by Ctrl-C or by `stop_after`. The network is then in the state
+        of that moment, perhaps inside an epoch. The checkpoint holds the last whole epoch, and a
+        run continues from there.
     """
 
     model: nn.Module
@@ -45,10 +46,12 @@ class Result:
 
     @property
     def accuracy(self) -> float:
-        """Clean test accuracy after the last epoch. Never that of the best one.
+        """Clean test accuracy after the last epoch, not that of the best epoch.
 
-        It is not a number where the split has no test part.
+        It is NaN if the split has no test part.
         """
         if "test_accuracy" not in self.history:
-            raise ValueError("the run was stopped before anything was evaluated")
+            raise ValueError(
+                "the run was stopped before its first evaluation, so there is no accuracy"
+            )
         return float(self.history["test_accuracy"].iloc[-1])

@@ -1,4 +1,4 @@
-"""A run in progress: its state, its steps, and what is measured after an epoch."""
+"""A run in progress: its state, its steps, and the measurements after an epoch."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -30,25 +30,25 @@ COLUMNS = {
 
 
 class Run:
-    """All that a run must keep to go on as if nothing had happened.
+    """Everything that a run must keep so that it can be continued exactly.
 
     Parameters
     ----------
     method, model, split
-        As for `fit`, on the device of the run.
+        The arguments of `fit`, on the device of the run.
     settings : mapping
-        From `settings_of`.
+        The settings of the run, from `settings_of`.
     device : torch.device
         The device of the run.
     on_epoch : callable, optional
-        As for `fit`.
+        The function that `fit` calls after each epoch.
 
     Attributes
     ----------
     optimizer : torch.optim.SGD
-        Over the parameters of the network.
+        The optimiser of the network's parameters.
     rows : list of dict
-        The history: a row for each epoch that has ended.
+        The history: one row for each epoch that has ended.
     saved : int
         The number of epochs that the checkpoint holds.
     generators : dict of str to torch.Generator
@@ -81,7 +81,7 @@ class Run:
         )
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training part; the first entries of the epoch's row."""
+        """Take one pass over the training part; return the first entries of the epoch's row."""
         methods = [part for part in self.method.modules() if isinstance(part, Method)]
         networks = [self.model, *chain.from_iterable(part.networks for part in methods)]
         for part, mode in self.modes:  # `train` would wake up layers that the caller had frozen
@@ -92,9 +92,9 @@ class Run:
         return row
 
     def finish_epoch(self, epoch: int, *, evaluate: bool) -> dict[str, float]:
-        """Measure and call `on_epoch`; further entries of the epoch's row.
+        """Measure and call `on_epoch`; return further entries of the epoch's row.
 
-        With a stream of its own for each epoch: what is drawn here moves no dropout of the run.
+        Each epoch has a stream of its own here, so these draws do not change the run's dropout.
         """
         row: dict[str, float] = {}
         with seeded(self.settings["seed"], own_stream(f"after epoch {epoch}"), self.device):
@@ -120,7 +120,7 @@ class Run:
         return {"epoch": epoch, "lr": lr, **means}
 
     def _meta_batches(self, epoch: int, steps: int) -> Iterator[Batch | None]:
-        """One for each step, or None where there is nothing to do with it."""
+        """A meta batch for each step, or None for steps that do not use one."""
         if epoch <= self.settings["warmup_epochs"] or not self.method.needs_meta:
             return repeat(None, steps)
         size, order = self.settings["meta_batch_size"], self.generators["meta batches"]
@@ -146,16 +146,16 @@ def own_stream(purpose: str) -> str:
 
 
 def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
-    """What the learning rate is multiplied with, `position` running from 0 to 1 over the run."""
+    """The factor of the learning rate; `position` runs from 0 to 1 over the run."""
     if isinstance(schedule, list):
         return 0.1 ** sum(epoch >= drop for drop in schedule)
     return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
 
 
 def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dict[str, float]:
-    """Means over an epoch's steps, or over those that had the number.
+    """Means over an epoch's steps, or over the steps that returned the number.
 
-    The device is waited for here, once, and not in each step.
+    The CPU waits for the device once here, and not in each step.
     """
     means = {}
     for name in dict.fromkeys(chain.from_iterable(diagnostics)):
@@ -165,7 +165,7 @@ def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dic
             first = int((~values.isfinite()).nonzero()[0])
             raise FloatingPointError(
                 f"{method}: `{name}` is {values[first]} at step {steps[first]} of epoch {epoch}; "
-                "a smaller learning rate often helps. Earlier checkpoints are untouched"
+                "a smaller learning rate often helps. Earlier checkpoints are unchanged"
             )
         means[name] = values.mean().item()
     return means

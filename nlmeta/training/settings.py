@@ -1,7 +1,7 @@
-"""What a run is, as names, numbers and digests: runs with equal settings end at equal numbers.
+"""The settings of a run as names, numbers and digests; equal settings give equal results.
 
-A checkpoint holds the settings of its run, and is read only into a run with the same ones. All
-processes of one run must have the same ones as well.
+A checkpoint holds the settings of its run, and is read only into a run with the same settings. All
+processes of one run must have the same settings as well.
 """
 
 import hashlib
@@ -32,16 +32,16 @@ def settings_of(
     Parameters
     ----------
     method, model, split
-        As for `fit`, where the run computes.
+        The arguments of `fit`, on the device of the run.
     options : mapping
         The arguments of `fit` that decide what is computed.
     whole : bool
-        Whether a digest of all inputs is among them. It takes a look at every number.
+        Whether to include a digest of all inputs, which reads every number.
 
     Returns
     -------
     dict
-        What `torch.load` reads with ``weights_only=True``.
+        The settings, in types that `torch.load` reads with ``weights_only=True``.
     """
     settings = {
         "method": method.settings,
@@ -57,13 +57,13 @@ def settings_of(
 
 
 def plain(value: Any) -> Any:
-    """The same without NumPy's numbers, which a checkpoint read with `weights_only` may not hold.
+    """The value without NumPy's numbers, which a checkpoint read by `weights_only` may not hold.
 
     Parameters
     ----------
     value : object
-        A number, an array, anything else, or a mapping or list of such values. An array becomes a
-        list.
+        Any value, or a mapping or list of values. NumPy's numbers become Python's, and arrays
+        become lists.
     """
     if isinstance(value, Mapping):
         return {name: plain(inner) for name, inner in value.items()}
@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two mappings differ, level by level: the place, and what each has there."""
+    """The differences of two mappings, level by level: the place and the two values."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for key in dict.fromkeys(chain(ours, theirs)):
             place = f"{name}.{key}" if name else str(key)
@@ -87,15 +87,15 @@ def check_alike(settings: Mapping[str, Any]) -> None:
     for number, theirs in enumerate(distributed.gather_objects(settings)):
         for name, there, here in differences(theirs, settings):
             raise ValueError(
-                f"all processes must run the same: `{name}` is {there!r} in process {number}, "
-                f"{here!r} in process {distributed.rank()}"
+                f"all processes must call `fit` with the same arguments: `{name}` is {there!r} in "
+                f"process {number} and {here!r} in process {distributed.rank()}"
             )
 
 
 def _inputs(samples: Samples, *, whole: bool) -> str:
-    """What inputs are beside their rows and labels, which the digest has: size, scale, change.
+    """Size, scale and augmentation of inputs; the split's digest has their rows and labels.
 
-    As a whole: and the numbers themselves, or, of images on disk, the names of their files.
+    With `whole` also a digest of the numbers or, for images on disk, of the names of their files.
     """
     x = samples.x
     said = x.description if isinstance(x, Images) else str(tuple(x.shape))
@@ -110,7 +110,7 @@ def _inputs(samples: Samples, *, whole: bool) -> str:
 
 
 def _layers(model: nn.Module) -> dict[str, str]:
-    """Of each module what its weights do not tell: rates, activation functions, what is frozen."""
+    """For each module the facts that are not in its weights: rates, activations, frozen parts."""
     told = float | str | FunctionType | BuiltinFunctionType
     layers = {}
     for name, module in model.named_modules():
@@ -128,7 +128,7 @@ def _layers(model: nn.Module) -> dict[str, str]:
 
 
 def _parameters(kind: type[nn.Module]) -> Container[str]:
-    """The names of what its constructor takes; none of one that is not written in Python."""
+    """The names of the constructor's arguments; none if it is not written in Python."""
     try:
         return signature(kind).parameters
     except ValueError:
