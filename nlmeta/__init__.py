@@ -4,8 +4,7 @@ The four methods share one idea, a gradient through a gradient step; it lives in
 The methods themselves are in `nlmeta.methods`, noise in `nlmeta.noise`, data in `nlmeta.data`, and
 `nlmeta.fit` is the training loop. Figures are in `nlmeta.plots` and `nlmeta.widgets`.
 
-Each of these names is imported when it is first used (PEP 562), so that nobody waits for what goes
-unused.
+Each of these names is imported when it is first used (PEP 562), so that unused parts take no time.
 """
 
 from importlib import import_module
@@ -82,5 +81,5 @@ else:  # there, any attribute would be known
         return value
 
     def __dir__():
-        """What completion offers."""
+        """The public names, for completion."""
         return sorted({*globals(), *__all__})

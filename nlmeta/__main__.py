@@ -1,4 +1,4 @@
-"""The command line: `data` looks at a dataset; `list`, `run`, `status`, `report`: experiments."""
+"""The command line: `data` is for datasets; `list`, `run`, `status`, `report` for experiments."""
 
 import argparse
 import sys
@@ -12,17 +12,18 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if all is well, 1 with a message if not.
+    """Run a command.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Default: those of the command line.
+        The command and its options. Default: those of the command line.
 
     Returns
     -------
     int
-        130 if it was stopped by Ctrl-C.
+        0 if the command succeeded, 1 after an error, whose message is printed, and 130 if it was
+        stopped by Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m nlmeta", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -37,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`data NAME`, its options, and what runs it."""
-    data = commands.add_parser("data", help="say what a dataset holds, and check its files")
+    """Add the command `data NAME` and its options."""
+    data = commands.add_parser("data", help="print what a dataset holds, and check its files")
     data.add_argument("name", choices=DATASETS)
-    data.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
-    data.add_argument("--download", action="store_true", help="get what is not there, if allowed")
+    data.add_argument("--data", help="folder of the datasets (default: $NLMETA_DATA)")
+    data.add_argument("--download", action="store_true", help="download missing files, if allowed")
     data.add_argument(
         "--all-images",
         action="store_true",
@@ -56,7 +57,7 @@ def run_data(given: argparse.Namespace) -> None:
     print(summary(source))
     for part, count in source.check(every=1 if given.all_images else None).items():
         print(f"{count:,} images of the {part} part decode")
-    print("nothing is missing, and nothing that was looked at is damaged")
+    print("no file is missing, and no file that was checked is damaged")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Arrays of three libraries: what one function returns as a frame, another one takes.
+"""Arrays of three libraries, so that the frame of one function is an argument of another.
 
 An array is a tensor, a NumPy array, or a frame or column of pandas. The last two count as tensors
-on the CPU. Anything else, a list too, is refused by name.
+on the CPU. Anything else, also a list, is refused by name.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ __all__ = ["Array", "Table", "as_tensor", "described"]
 
 @runtime_checkable
 class Table(Protocol):
-    """A frame or a column: what it takes of pandas, which need not be imported for it."""
+    """A frame or a column: the part of pandas that is used, so that it need not be imported."""
 
     def to_numpy(self) -> np.ndarray:
-        """Its entries."""
+        """The entries."""
 
 
 Array = Tensor | np.ndarray | Table
@@ -33,19 +33,19 @@ def as_tensor(name: str, values: Array) -> Tensor:
     Parameters
     ----------
     name : str
-        The argument, for the message.
+        The argument's name, for the message.
     values : Tensor, numpy.ndarray, or pandas.DataFrame or Series
         Numbers of any one type.
 
     Returns
     -------
     Tensor
-        A tensor as it came; of all else a copy in its own type, on the CPU.
+        The given tensor itself; for the others a copy in the same type, on the CPU.
 
     Raises
     ------
     TypeError
-        It is something else, or holds something else.
+        `values` is of another kind, or does not hold numbers.
     """
     if isinstance(values, Tensor):
         return values
@@ -64,16 +64,16 @@ def as_tensor(name: str, values: Array) -> Tensor:
 
 
 def described(tensor: Tensor) -> str:
-    """A tensor in a line of text: its shape, and a digest that tells it from others.
+    """A tensor in a line of text: its shape, and a digest of its numbers.
 
     Parameters
     ----------
     tensor : Tensor
-        Of any shape and type. The same numbers in another type have another digest.
+        A tensor of any shape and type. The same numbers in another type have another digest.
 
     Returns
     -------
     str
-        ``"(10, 10), SHA-256 "`` and 64 digits, for example.
+        A text such as ``"(10, 10), SHA-256 "`` followed by 64 digits.
     """
     return f"{tuple(tensor.shape)}, SHA-256 {hashlib.sha256(bytes_of(tensor)).hexdigest()}"

@@ -72,7 +72,7 @@ def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
 
 
 def check_labels(name: str, labels: Tensor, num_classes: int) -> None:
-    """Require class indices: an int64 tensor of shape (n,) with entries in 0 to C-1."""
+    """Require class indices: an int64 tensor of shape (n,) with entries in 0 to C - 1."""
     check_class_indices(name, labels)
     outside = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(outside):
@@ -84,17 +84,17 @@ def check_labels(name: str, labels: Tensor, num_classes: int) -> None:
 
 
 def check_class_indices(name: str, labels: Tensor) -> None:
-    """Require an int64 tensor of shape (n,), without a look at its entries."""
+    """Require an int64 tensor of shape (n,); its entries are not checked."""
     _check_tensor(name, labels, "int64 class indices of shape (n,)")
     if labels.dtype != torch.int64 or labels.ndim != 1:
         raise ValueError(
             f"`{name}` is {labels.dtype} of shape {tuple(labels.shape)}; "
-            "labels are torch.int64 of shape (n,)"
+            "labels must be torch.int64 of shape (n,)"
         )
 
 
 def check_labels_in_step(name: str, labels: Tensor, num_classes: int) -> None:
-    """`check_labels`, but a device is asked to assert it, so that no training step waits for it."""
+    """`check_labels` by an assertion on the device, so that no training step waits for it."""
     check_class_indices(name, labels)
     if is_wrapped_by_vmap(labels):
         return
@@ -106,7 +106,7 @@ def check_labels_in_step(name: str, labels: Tensor, num_classes: int) -> None:
 
 
 def check_same_length(first: str, a: Sized, second: str, b: Sized) -> None:
-    """Require two tensors that speak of the same samples."""
+    """Require two tensors of the same number of samples."""
     if len(a) != len(b):
         raise ValueError(
             f"`{first}` holds {len(a)} samples and `{second}` {len(b)}; they must be the same ones"

@@ -1,6 +1,6 @@
 """Files that are written whole or not at all.
 
-Left to others: what stands in a file, and what is said when it could not be written.
+The callers decide on the content of a file, and on the message if it cannot be written.
 """
 
 import os
@@ -12,18 +12,18 @@ __all__ = ["write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file in one go: whatever breaks it off, the file at `path` is the old or the new one.
+    """Write a file in one go: after any interruption, `path` holds the old or the new content.
 
-    The new content goes into a file of its own, the name followed by ``.part``. It takes the place
-    of the old one when the disk has all of it. If anything is raised on the way, Ctrl-C and a full
-    disk included, the unfinished file is removed and the old one stays as it was.
+    The new content is written to a file of its own, the name followed by ``.part``, which replaces
+    the old file once the disk has all of it. If an error is raised before, also by Ctrl-C or a full
+    disk, the unfinished file is removed and the old one stays as it was.
 
     Parameters
     ----------
     path : Path
-        The file. Folders on the way to it are made.
+        The file. Missing folders are created.
     write : callable
-        ``write(unfinished)`` writes all of the content to the path that it is given, and closes it.
+        A function ``write(unfinished)`` that writes all content to the given path and closes it.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """From the CPU to a device: numbers that Python makes anew for every step, most of them random.
 
 They are drawn on the CPU, so that a seed gives the same numbers on every device. A step that is
-replayed from a recording does not run its Python again (`methods.Captured`). So what a step takes
-from Python passes through `from_host`. While a `Tape` runs, the step is lent a tensor that stays in
-its place, and before each replay the tape puts new numbers there.
+replayed from a recording does not run its Python code again (`methods.Captured`), so numbers from
+Python go through `from_host`. While a step is recorded, `from_host` returns a tensor at a fixed
+address. Before each replay the `Tape` writes fresh numbers to that address.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ _running: "list[Tape]" = []
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A copy that does not wait until the device has done what was asked of it before.
+    """A copy that does not wait for earlier work of the device.
 
-    Not on MPS: there PyTorch reads the source later, when it may be gone (pytorch issue 189690).
-    Nor is there float64 on MPS, so such numbers arrive in float32.
+    On MPS it does wait, since PyTorch there reads the source later, when it may be gone (pytorch
+    issue 189690). MPS has no float64 either, so such numbers arrive in float32.
     """
     if torch.device(device).type == "mps":
         return tensor.to(device, torch.float32 if tensor.dtype == torch.float64 else tensor.dtype)
@@ -29,25 +29,26 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 def from_host(make: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """What `make` returns, on a device.
+    """The tensor that `make` returns, moved to a device.
 
     Parameters
     ----------
     make : callable
-        Takes nothing, returns a tensor on the CPU. What it changes, such as a count of steps, it
-        changes in replayed steps as well.
+        A function without arguments that returns a tensor on the CPU. It is called in replayed
+        steps as well, so a count of steps that it changes stays right.
     device : torch.device
-        Where the tensor goes.
+        The device to move the tensor to.
 
     Returns
     -------
     Tensor
+        The tensor on the device.
     """
     return _running[-1].lend(make, device) if _running else to_device(make(), device)
 
 
 class Tape:
-    """What one step took from Python, in order, and where it lies."""
+    """The tensors that one step took from Python, in order, and the functions that make them."""
 
     def __init__(self) -> None:
         self._places: list[tuple[Callable[[], Tensor], Tensor]] = []
@@ -55,7 +56,7 @@ class Tape:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """A step that runs as usual; what it takes is noted."""
+        """Run a step as usual, and note the tensors that it takes."""
         _running.append(self)
         try:
             yield
@@ -64,22 +65,23 @@ class Tape:
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """The same step once more: it is lent the places, and nothing is made."""
+        """Run the same step once more with the noted tensors; no new ones are made."""
         self._lent = 0
         with self.noting():
             yield
         if self._lent != len(self._places):
             raise RuntimeError(
-                f"the step took {self._lent} tensors from Python and {len(self._places)} before"
+                f"the step took {self._lent} tensors from Python, and {len(self._places)} before; "
+                "a recorded step must always take the same ones. Leave Captured out"
             )
 
     def refill(self) -> None:
-        """Make everything anew, in the order in which the step took it."""
+        """Make all numbers anew, in the order in which the step took them."""
         for make, place in self._places:
             place.copy_(to_device(make(), place.device))
 
     def lend(self, make: Callable[[], Tensor], device: torch.device) -> Tensor:
-        """See `from_host`."""
+        """The tensor for one call of `from_host`."""
         if self._lent is None:
             place = to_device(make(), device)
             self._places.append((make, place))

@@ -1,8 +1,7 @@
-"""What PyTorch keeps private or has renamed, and this package uses all the same.
+"""Private and renamed parts of PyTorch that this package uses.
 
-Nothing else in the package touches such a name. Each entry says why there is no public way, and
-``tests/test_private_torch.py`` fails where PyTorch changes what is relied on. Left to others:
-what the package does with these.
+No other file of the package uses such a name. Each entry says why there is no public way, and
+``tests/test_private_torch.py`` fails if PyTorch changes one of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,41 +40,42 @@ __all__ = [
 def all_gather_rows(every: Tensor, rows: Tensor) -> None:
     """Fill `every` with the rows of all processes.
 
-    `all_gather_single` is what PyTorch 2.14 calls `all_gather_into_tensor`, of which it warns.
+    PyTorch 2.14 has renamed `all_gather_into_tensor` to `all_gather_single`, and warns of the old
+    name.
     """
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
     gather(every, rows)
 
 
 def assert_on_device(condition: Tensor, message: str) -> None:
-    """Let a device assert a condition, shape (), for which no step has to wait.
+    """Assert a condition, shape (), on the device, so that no step waits for it.
 
-    The public `torch._check` family looks at the value, and so waits for the device.
+    The public `torch._check` family reads the value, and so waits for the device.
     """
     torch._assert_async(condition, message)
 
 
 def is_wrapped_by_vmap(tensor: Tensor) -> bool:
-    """Whether `torch.func` stands between here and the numbers, so that nobody can look at them.
+    """Whether `torch.func` has wrapped the tensor, so that its numbers cannot be read.
 
-    PyTorch tells so only by the error that a look raises.
+    PyTorch has no public test for that; reading the numbers raises an error.
     """
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def keep_donated_buffers() -> AbstractContextManager[Any]:
-    """Let compiled passes go backward twice.
+    """Let compiled passes be differentiated twice.
 
-    A graph that serves the virtual and the ordinary step does so; by default a compiled one gives
-    its buffers away in the first pass backward, and no public setting says otherwise.
+    A graph that serves the virtual and the ordinary step needs this. By default a compiled graph
+    frees its buffers in the first backward pass, and no public setting changes that.
     """
     return functorch_config.patch(donated_buffer=False)
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether it, or a part of it, went through `model.compile()` or `torch.compile(model)`.
+    """Whether the model or a part of it was compiled, by `compile()` or `torch.compile(model)`.
 
-    No public function tells.
+    There is no public function for this test.
     """
     return any(
         getattr(part, "_compiled_call_impl", None) is not None or "_orig_mod" in part._modules
@@ -85,9 +85,10 @@ def is_compiled(model: nn.Module) -> bool:
 
 @contextmanager
 def compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
-    """The network compiled by a backend, and afterwards as it was; with False as it is.
+    """Compile the network by a backend inside the block; with False, leave it as it is.
 
-    It stays the same object with its names. `nn.Module.compile` has no public counterpart.
+    It stays the same object with the same names. PyTorch has no public way to undo
+    `nn.Module.compile`.
     """
     if backend is False:
         yield
@@ -103,11 +104,11 @@ def compiled(model: nn.Module, backend: bool | str) -> Iterator[None]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Without TensorFloat-32, which keeps ten bits, in convolutions, recurrent layers and products.
+    """Switch off TensorFloat-32, of ten bits, in convolutions, recurrent layers and products.
 
-    PyTorch has an older switch, `allow_tf32`, and refuses to read it while the newer one says
-    something else. So the older one is never touched here, and inside the block nothing may read
-    it; afterwards it reads as before.
+    PyTorch has an older switch, `allow_tf32`, and refuses to read it while the newer one differs
+    from it. The older one is therefore never used here, and no code may read it inside the block;
+    afterwards it has its former value.
     """
     cudnn: Any = torch.backends.cudnn  # its types do not know of these
     kinds = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
@@ -122,15 +123,15 @@ def full_float32() -> Iterator[None]:
 
 
 def bytes_of(tensor: Tensor) -> Any:
-    """The bytes of a tensor's numbers, for a digest: a view of them, in types too that NumPy lacks.
+    """A view of the bytes of a tensor's numbers, for a digest, also in types that NumPy lacks.
 
-    NumPy knows no bfloat16, and PyTorch shows no buffer of its own.
+    NumPy has no bfloat16, and a tensor of PyTorch has no public buffer.
     """
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def update_averages(averages: list[Tensor], values: list[Tensor], share: float | Tensor) -> None:
-    """Move each average by a share of the way to its value, with few kernels.
+    """Move each average by a share of its distance to the value, with few kernels.
 
     The public `torch.lerp` launches one kernel for each tensor, or two.
     """
@@ -142,23 +143,23 @@ def update_averages(averages: list[Tensor], values: list[Tensor], share: float |
 
 
 def no_capture_warning(optimizer: torch.optim.Optimizer) -> None:
-    """Let Adam, told to count on a GPU, take steps outside a graph too without a warning.
+    """Silence the warning of an Adam that counts its steps on a GPU, outside a graph.
 
-    A rehearsal of a step that is to be captured is no capture.
+    The step is run as usual before it is captured, and there is no public setting for that.
     """
     vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
 
 
 def version(tensor: Tensor) -> int:
-    """How often the tensor was changed in place, which PyTorch documents and names privately."""
+    """How often the tensor was changed in place; PyTorch documents this under a private name."""
     return tensor._version
 
 
 def move(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Move a module to a device, its floats to a type, and complex numbers to that of two such.
+    """Move a module to a device and its floats to a type; complex numbers to the complex type.
 
-    ``module.to(device, dtype)`` would cut complex numbers down to their real part, so where there
-    are some it is done by what `to` goes through.
+    ``module.to(device, dtype)`` would reduce complex numbers to their real part, so for a module
+    that has some, the private function behind `to` is used.
     """
     if not any(t.is_complex() for t in (*module.parameters(), *module.buffers())):
         module.to(device, dtype)
@@ -173,27 +174,27 @@ def move(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
 
 
 class HookedModule(nn.Module):
-    """A module that takes note when it is moved, saved or loaded.
+    """A module with hooks for being moved, saved and loaded.
 
-    What `.to`, `.cuda` and `.double` go through is `_apply`, and PyTorch has no hook there. Its
-    public hooks for saving and loading belong to one object and stay with it when it is copied.
+    `.to`, `.cuda` and `.double` all call `_apply`, for which PyTorch has no hook. Its public hooks
+    for saving and loading belong to one object, and a copy of the object would call the first one.
 
     Attributes
     ----------
     stays : bool
-        True: it is not moved. Default False.
+        If True, the module is not moved. Default False.
     """
 
     stays: bool = False
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Called after it was moved, with the function that has moved each tensor."""
+        """Called after a move, with the function that has moved each tensor."""
 
     def saving(self, state: dict[str, Any], prefix: str) -> None:
-        """Called with the `state_dict` that has its entries, whose names begin with the prefix."""
+        """Called with the `state_dict`; names of the module's entries begin with the prefix."""
 
     def loading(self, state: dict[str, Any], prefix: str) -> dict[str, Any]:
-        """Called before its entries are loaded; returns the `state_dict` to load them from."""
+        """Called before the entries are loaded; returns the `state_dict` to load them from."""
         return state
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HookedModule":

@@ -1,9 +1,9 @@
 """Several processes, each with its own rows of one joint batch, started by `torchrun`.
 
-A process runs the network on its own rows alone, and then gathers what it gave for all rows, an
-(n, C) array. So each evaluates the loss of the *joint* batch, and no loss need know of processes:
-weights that are divided by their sum, graphs and neighbours over the batch are right as they stand.
-Of the gathered rows only the own ones carry a gradient. With J_r the derivative of process r's
+A process runs the network on its own rows alone, and then gathers the outputs of all processes into
+an (n, C) array. So each process evaluates the loss of the *joint* batch, and losses need no change:
+weights that are divided by their sum, graphs and neighbours over the batch stay right. Of the
+gathered rows only the process's own ones carry a gradient. With J_r the derivative of process r's
 rows of the logits z by the network's parameters theta,
 
     dL/dtheta = sum over r of J_r^T (dL/dz)_r
@@ -13,24 +13,25 @@ gradients by meta-parameters, (4.4), come from gathered logits and tangents, are
 process, and are not summed.
 
 A script for ``torchrun --nproc-per-node=2 script.py`` calls `start` first, before anything is made,
-and then `nlmeta.fit` as always, with the same arguments in every process. Around a loop of your
-own, first `broadcast` the network and the method, unless their first weights come from the same
-seed, and take the steps inside ``with joint(model, *method.networks):``. Draw the same batches in
-every process; each holds the own rows of the inputs, ``x[share(n)]``, with all n labels and ids.
-`torch.nn.parallel.DistributedDataParallel` is not needed, and may not be around the network.
+and then `nlmeta.fit` as always, with the same arguments in every process. In a loop of your own,
+first `broadcast` the network and the method, unless their initial weights come from the same seed,
+and take the steps inside ``with joint(model, *method.networks):``. Draw the same batches in every
+process; each has its own rows of the inputs, ``x[share(n)]``, with all n labels and ids.
+`torch.nn.parallel.DistributedDataParallel` is not needed and must not wrap the network.
 
-Dropout draws differ between processes. So do BatchNorm's statistics: a process normalises by those
-of its own n / W rows, as if the batch were smaller. The gradients are exact for that network, but
-it is another one, and results depend on the number W of processes. Running statistics are made
-those of process 0 after each epoch of `fit`. GroupNorm looks at one sample at a time, and nothing
-of this applies. `torch.nn.SyncBatchNorm` has no forward-mode derivative, so it is no way out.
+Dropout draws differ between processes. BatchNorm's statistics differ too: a process normalises by
+those of its own n / W rows, as if the batch were smaller. The gradients are exact for that network,
+but it differs from a network with one process, so results depend on the number W of processes.
+After each epoch of `fit`, the running statistics are set to those of process 0. None of this holds
+for GroupNorm, which normalises each sample by itself. `torch.nn.SyncBatchNorm` does not help, since
+it has no forward-mode derivative.
 
-A plain step sums one array of the size of theta, a step with lookahead three, MLNT's first order
-2 M + 1 for M sets of labels, M + 2 where all are tried at once, and its second 4 M + 1. All else
-that is sent has n rows.
+A plain step sums one array of the size of theta, a step with a virtual step three, MLNT's first
+order 2 M + 1 for M sets of labels, M + 2 if all are tried at once, and its second order 4 M + 1.
+All other messages have n rows.
 
-With one process every function here does nothing. Left to others: which rows are whose is
-`nlmeta.data`'s, labels kept per sample are `LabelMemory`'s.
+With one process the functions here change nothing. `nlmeta.data` decides which rows belong to which
+process, and `LabelMemory` keeps labels per sample.
 """
 
 import os
@@ -71,14 +72,14 @@ _joined: list[bool] = []  # an entry for each block of `joint` around what runs 
 def start(*, timeout_s: float = 120.0) -> None:
     """Join the processes that `torchrun` started; without it, do nothing.
 
-    On CUDA each process gets a GPU of its own, which is then the default of `nlmeta.fit`. A script
-    may end with `torch.distributed.destroy_process_group`; PyTorch asks for it there.
+    On CUDA each process uses a GPU of its own, which is then the default of `nlmeta.fit`. A script
+    should end with `torch.distributed.destroy_process_group`; PyTorch recommends it.
 
     Parameters
     ----------
     timeout_s : float
         Seconds that a process waits for the others before it ends with an error. Default 120, ours.
-        Where one has ended, the others usually learn of it at once.
+        If another process has ended, the error usually comes at once.
 
     Raises
     ------
@@ -91,8 +92,8 @@ def start(*, timeout_s: float = 120.0) -> None:
     missing = [name for name in FROM_TORCHRUN if name not in os.environ]
     if missing:
         raise RuntimeError(
-            f"the environment variable {missing[0]} is not set, though others of torchrun's are; "
-            "start the script with torchrun, or with none of them"
+            f"the environment variable {missing[0]} is not set, but other variables of torchrun "
+            "are; start the script with torchrun, or with none of these variables"
         )
     backend = "gloo"
     if torch.cuda.is_available():
@@ -100,7 +101,8 @@ def start(*, timeout_s: float = 120.0) -> None:
         if local >= there:
             raise RuntimeError(
                 f"process {local} of this machine has no GPU of its own, there are {there}; start "
-                f"torchrun with --nproc-per-node={there}, or hide the GPUs to train on the CPU"
+                f"torchrun with --nproc-per-node={there}, or set CUDA_VISIBLE_DEVICES to an empty "
+                "string to train on the CPU"
             )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"  # gloo for shapes, which no GPU should be waited for
@@ -108,12 +110,12 @@ def start(*, timeout_s: float = 120.0) -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0; 0 where there is only one."""
+    """The number of this process, counted from 0; 0 if there is only one."""
     return dist.get_rank() if _started() else 0
 
 
 def world_size() -> int:
-    """W, the number of processes; 1 before `start`."""
+    """The number of processes W; 1 before `start`."""
     return dist.get_world_size() if _started() else 1
 
 
@@ -123,29 +125,29 @@ def check_divisible(name: str, size: int) -> None:
     Parameters
     ----------
     name : str
-        Of the argument, for the message.
+        The argument's name, for the message.
     size : int
-        A multiple of W.
+        The number of samples, which must be a multiple of W.
     """
     if size % world_size():
         raise ValueError(
             f"`{name}` is {size}; {world_size()} processes need a multiple of {world_size()}, "
-            "since each takes as many samples of the joint batch"
+            "since each takes the same number of samples of the joint batch"
         )
 
 
 def share(n: int) -> slice:
-    """Which rows of a joint batch are this process's.
+    """The rows of a joint batch that belong to this process.
 
     Parameters
     ----------
     n : int
-        Samples in the joint batch; a multiple of W.
+        Number of samples in the joint batch; a multiple of W.
 
     Returns
     -------
     slice
-        Of n / W rows.
+        A slice of n / W rows.
     """
     check_divisible("n", n)
     size = n // world_size()
@@ -153,18 +155,18 @@ def share(n: int) -> slice:
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks. Every process takes part.
+    """The rows of all processes, in the order of their ranks. Every process must call it.
 
     Parameters
     ----------
     rows : Tensor, shape (n / W, ...)
-        The own rows, as many in every process. They may be dual numbers.
+        The rows of this process, as many as in every other. They may be dual numbers.
 
     Returns
     -------
     Tensor, shape (n, ...)
-        The own rows are attached to `rows`, in all orders of differentiation; a derivative by what
-        lies behind them is to be summed over processes. The others' rows are constants here.
+        All rows. The process's own rows are attached to `rows`, in all orders of differentiation; a
+        derivative by their inputs must be summed over processes. The others' rows are constants.
 
     Raises
     ------
@@ -180,24 +182,24 @@ def gather(rows: Tensor) -> Tensor:
         all_gather_rows(codes, code)
     if (codes != code).any():  # so in every process, and all come here
         raise ValueError(
-            "`rows` must have the same shape and type in every process; in the order of their "
+            "`rows` must have the same shape and type in every process; in the order of the "
             f"ranks they are {', '.join(gather_objects(kind))}"
         )
     return _Gather.apply(rows)
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """What each process holds here, in the order of their ranks. Every process takes part.
+    """The values of all processes, in the order of their ranks. Every process must call it.
 
     Parameters
     ----------
     value : object
-        Anything that can be pickled; small, as it goes through the CPU.
+        Any object that can be pickled; it should be small, since it goes through the CPU.
 
     Returns
     -------
     list
-        Of length W.
+        A list of length W.
     """
     if world_size() == 1:
         return [value]
@@ -208,19 +210,19 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Sums over all processes, by one reduction for the whole sequence. Every process takes part.
+    """Sums over all processes, by one reduction for the whole sequence. Every process must call it.
 
     Parameters
     ----------
     tensors : sequence of Tensor
-        The same shapes in every process.
+        Tensors of the same shapes in every process.
 
     Returns
     -------
     tuple of Tensor
-        New ones, of the same shapes, types and memory formats; for one process the given ones. They
-        may be differentiated: the gradient by a term is the sum of all processes' gradients by the
-        sum.
+        New tensors of the same shapes, types and memory formats; with one process the given ones.
+        They can be differentiated: the gradient by a term is the sum of all processes' gradients by
+        the sum.
     """
     if world_size() == 1 or not tensors:
         return tuple(tensors)
@@ -228,21 +230,21 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def split(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """Take gathered rows apart where several batches went through the network in one pass.
+    """Split the gathered rows of one pass into the batches that went through the network together.
 
-    The rows of such a pass lie process by process. So the first of them are not the first batch.
+    The rows of such a pass are sorted by process, so the first rows are not the first batch.
 
     Parameters
     ----------
     rows : Tensor, shape (n + m + ..., C)
-        For example the logits of ``torch.cat([train.x, meta.x])``.
+        Gathered rows, for example the logits of ``torch.cat([train.x, meta.x])``.
     sizes : sequence of int
-        n, m, ...: samples of each joint batch.
+        Numbers n, m, ... of samples of the joint batches.
 
     Returns
     -------
     tuple of Tensor
-        Of shapes (n, C), (m, C), ...
+        The batches, of shapes (n, C), (m, C), ...
     """
     for size in sizes:
         check_divisible("sizes", size)
@@ -253,12 +255,13 @@ def split(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
 
 
 def broadcast(*modules: nn.Module) -> None:
-    """Give every process the parameters and buffers of process 0. Every process takes part.
+    """Copy the parameters and buffers of process 0 to all processes. Every process must call it.
 
     Parameters
     ----------
     modules : nn.Module
-        Alike in every process. Parts with an attribute ``sharded`` that is True keep their own.
+        Modules of the same structure in every process. Parts whose attribute ``sharded`` is True
+        keep their own values.
     """
     if world_size() == 1:
         return
@@ -273,13 +276,13 @@ def broadcast(*modules: nn.Module) -> None:
 
 
 def check_joint() -> None:
-    """Require `joint` where there are several processes.
+    """Require `joint` if there are several processes.
 
     Raises
     ------
     RuntimeError
-        A process would take a loss of its own rows alone, and the sum of such gradients is not the
-        joint batch's.
+        The loss of each process would be that of its own rows alone, and the sum of such gradients
+        is not the gradient of the joint batch.
     """
     if world_size() > 1 and not _joined:
         raise RuntimeError(
@@ -290,14 +293,14 @@ def check_joint() -> None:
 
 @contextmanager
 def joint(*networks: nn.Module) -> Iterator[None]:
-    """Inside the block the outputs of these networks are gathered, see `gather`.
+    """Gather the outputs of these networks inside the block, see `gather`.
 
     Parameters
     ----------
     networks : nn.Module
-        Each returns a tensor or a tuple of tensors, with a row for each sample. Their parameters'
-        names stay as they are, and `bilevel.forward_pass` and `bilevel.with_parameters` of them
-        gather as well.
+        Networks that return a tensor or a tuple of tensors, with a row for each sample. The names
+        of their parameters stay as they are, and their `bilevel.forward_pass` and
+        `bilevel.with_parameters` gather as well.
     """
     if world_size() == 1:
         yield
@@ -314,7 +317,7 @@ def joint(*networks: nn.Module) -> Iterator[None]:
 
 
 class _Gather(torch.autograd.Function):
-    """All rows. Its derivative by the own rows takes their part of the gradient: `_Own`."""
+    """All rows. The derivative by the process's own rows is their part of the gradient: `_Own`."""
 
     @staticmethod
     def forward(rows: Tensor) -> Tensor:
@@ -325,7 +328,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept; `torch.func.vmap` asks for this form."""
+        """Nothing is kept; `torch.func.vmap` needs this form."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -341,7 +344,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Own(torch.autograd.Function):
-    """The own rows of an array that is the same in every process, and which all rows enter."""
+    """This process's rows of an array that is the same in every process."""
 
     @staticmethod
     def forward(every: Tensor) -> Tensor:
@@ -361,7 +364,7 @@ class _Own(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """Sums over processes, forward and backward: every process's outcome depends on all terms."""
+    """Sums over processes, forward and backward: every result depends on the terms of all."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -390,14 +393,14 @@ def _gather_output(network: nn.Module, inputs: Any, output: Any) -> Any:
 
 @contextmanager
 def _all_here() -> Iterator[None]:
-    """Around what waits for the other processes."""
+    """Explain errors of code that waits for the other processes."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise RuntimeError(
-            "another process has ended, or did not come within the time that `start` allows; its "
-            f"own output says why. PyTorch says: {reason}"
+            "another process has ended, or did not arrive within `timeout_s` of `start`; see its "
+            f"own output for the reason. PyTorch says: {reason}"
         ) from error
 
 

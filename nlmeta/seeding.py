@@ -1,8 +1,8 @@
-"""Randomness that is asked for by name: one seed, one independent stream for each purpose.
+"""Streams of random numbers with names: one seed gives an independent stream for each purpose.
 
-The split of a dataset, its label noise, a network's first weights and the order of the batches each
-draw from a stream of their own. So changing the noise rate leaves the split as it was, and a longer
-training does not change the labels. Nothing here leaves a trace in PyTorch's global generator.
+The split of a dataset, its label noise, a network's initial weights and the order of the batches
+each have a stream of their own. So changing the noise rate leaves the split as it was, and longer
+training does not change the labels. PyTorch's global generator is not changed.
 """
 
 import zlib
@@ -31,32 +31,33 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     Parameters
     ----------
     seed : int
-        Not negative. The same seed and purpose give the same numbers on every machine.
+        The seed, not negative. The same seed and purpose give the same numbers on every machine.
     purpose : str
-        Names the stream, for example ``"noise"``. Streams of different names are independent.
+        Name of the stream, for example ``"noise"``. Streams of different names are independent.
 
     Returns
     -------
     torch.Generator
-        On the CPU.
+        A generator on the CPU.
     """
     return torch.Generator().manual_seed(_stream(seed, purpose))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str, device: torch.device | None = None) -> Iterator[None]:
-    """Seed PyTorch's global generator inside the block and put its old state back afterwards.
+    """Seed PyTorch's global generator inside the block and restore its old state afterwards.
 
-    For code that cannot be handed a generator: the initialisation of layers, and dropout.
+    It is for code that has no argument for a generator: the initialisation of layers, and dropout.
 
     Parameters
     ----------
     seed : int
-        Not negative.
+        The seed, not negative.
     purpose : str
-        Names the stream, as for `generator`.
+        Name of the stream, as in `generator`.
     device : torch.device, optional
-        A CUDA device whose global generator is seeded and put back too. Default: the CPU's only.
+        A CUDA device whose global generator is seeded and restored as well. Default: only the
+        CPU's.
     """
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -70,19 +71,19 @@ def seeded(seed: int, purpose: str, device: torch.device | None = None) -> Itera
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """Where PyTorch's global generators stand: the CPU's, and that of a device.
+    """The state of PyTorch's global generators: the CPU's, and that of a device.
 
-    While a CUDA graph is recorded, the GPU's cannot be asked and is left out.
+    While a CUDA graph is recorded, the state of the GPU cannot be read and is left out.
 
     Parameters
     ----------
     device : torch.device
-        Any; what is on no GPU draws from the CPU's alone.
+        Any device; for one that is not a GPU, only the CPU's generator counts.
 
     Returns
     -------
     tuple of Tensor
-        For `set_random_state`.
+        The states, as an argument of `set_random_state`.
     """
     state = (torch.get_rng_state(),)
     if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
@@ -91,14 +92,14 @@ def random_state(device: torch.device) -> tuple[Tensor, ...]:
 
 
 def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
-    """Put the global generators back to where they stood.
+    """Restore the state of the global generators.
 
     Parameters
     ----------
     state : tuple of Tensor
-        From `random_state`.
+        The states, from `random_state`.
     device : torch.device
-        The same as there.
+        The device that `random_state` was called with.
     """
     torch.set_rng_state(state[0])
     for own in state[1:]:

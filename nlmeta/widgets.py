@@ -1,12 +1,12 @@
 """Figures with a slider that also work in a printed page: every frame is drawn beforehand.
 
-A page of the book has no kernel behind it, so a slider there can only choose among pictures that
-are already in the page. `frames` draws them, at most 12 of about 10 kB each, and shows them with
-a plain HTML slider: offline, by keyboard, on a phone, in light and dark pages, with any number
-of such figures on a page. Where HTML is not shown (print, a PDF) the start frame stands alone.
+A page of the book has no kernel, so a slider there can only choose among pictures that are already
+in the page. `frames` draws them, at most 12 of about 10 kB each, and shows them with a plain HTML
+slider, which works offline, by keyboard, on a phone, in light and dark pages, and with any number
+of such figures on a page. Where HTML is not shown (print, a PDF), only the start frame appears.
 
-Used in chapters 3 (noise rate) and 4 (step size). Left to others: what is drawn is the caller's,
-mostly through `nlmeta.plots`.
+Chapters 3 (noise rate) and 4 (step size) use them. The caller draws the pictures, mostly by
+`nlmeta.plots`.
 """
 
 import base64
@@ -55,18 +55,18 @@ _ROW = "display:flex;align-items:center;gap:10px;margin-top:6px;color:#1a1a1a"
 
 @dataclass(frozen=True)
 class Frames:
-    """Drawn frames and what the slider over them says; a notebook shows it as a figure.
+    """Drawn frames and the texts of their slider; a notebook shows the object as a figure.
 
     Attributes
     ----------
     pngs : tuple of bytes
         The frames.
     texts : tuple of str
-        The value that each frame shows, as written beside the slider.
+        The value of each frame, as written beside the slider.
     start : int
-        Index of the frame that is shown first, and alone where there is no HTML.
+        Index of the frame that is shown first; without HTML it is the only one.
     label, alt, caption : str
-        As given to `frames`.
+        The arguments of `frames`.
     width : int
         Largest width of the figure in the page, in CSS pixels.
     """
@@ -145,34 +145,35 @@ def frames(
     Parameters
     ----------
     draw : callable
-        ``draw(value)`` draws the figure of one value and returns it or its axes. Called once
-        for each value; figures that it opens are closed again. All of one size look best.
+        A function ``draw(value)`` that draws the figure of one value and returns it or its axes. It
+        is called once for each value; figures that it opens are closed again. All figures should
+        have the same size.
     values : sequence
-        2 to 12 values, in the slider's order.
+        2 to 12 values, in the order of the slider.
     label : str
-        What the slider changes, such as "noise rate".
+        Name of the quantity that the slider changes, such as "noise rate".
     alt : str
-        What the figure shows, as a sentence, for those who cannot see it.
+        A sentence that describes the figure for readers who cannot see it.
     start : optional
         The value shown first, one of `values`. Default: the first.
     caption : str, default ""
         A sentence under the slider.
     format_value : callable, default ``str.format``'s
-        Writes a value beside the slider, such as ``"{:.0%}".format``.
+        A function that turns a value into the text beside the slider, such as ``"{:.0%}".format``.
     width : int, default 560
-        Largest width in the page, in CSS pixels; narrow screens get less.
+        Largest width in the page, in CSS pixels; on narrow screens the figure is smaller.
     dpi : int, default 100
         Resolution of the frames: a figure 5 inches wide has 500 pixels.
     interactive : bool, default False
-        With a live kernel: an ipywidgets slider (version 7.7 or newer) that draws a value when
-        it is chosen, so any number of values will do. No stored notebook sets it, as nothing
-        would move in a page.
+        If True, the result is an ipywidgets slider (version 7.7 or newer) for a live kernel. It
+        draws a value when it is chosen, so any number of values is allowed. Stored notebooks do not
+        use it, since a page has no kernel.
 
     Returns
     -------
     Frames or ipywidgets.VBox
-        To be the last line of a cell. The same call gives the same HTML, byte for byte, on the
-        same versions of matplotlib and Pillow.
+        The figure, which should be the last line of a cell. The same call gives the same HTML, byte
+        for byte, on the same versions of matplotlib and Pillow.
 
     Raises
     ------
@@ -180,16 +181,14 @@ def frames(
         If there are too few or too many values, `start` is not among them, or the frames
         together would add more than 300 kB to the page.
     TypeError
-        If `draw` returns no figure.
+        If `draw` does not return a figure.
     ImportError
         If `interactive` is set and ipywidgets is missing.
     """
     _checks.check_count("width", width)
     _checks.check_count("dpi", dpi)
     if len(values) < 2 or (len(values) > _MOST_FRAMES and not interactive):
-        raise ValueError(
-            f"`values` holds {len(values)} values; frames are drawn for 2 to {_MOST_FRAMES}"
-        )
+        raise ValueError(f"`values` holds {len(values)} values; it must hold 2 to {_MOST_FRAMES}")
     if start is not None:
         _checks.check_choice("start", start, values)
     first = 0 if start is None else list(values).index(start)
@@ -201,7 +200,7 @@ def frames(
     if size > _MOST_BYTES:
         raise ValueError(
             f"the {len(pngs)} frames of `draw` add {size // 1000} kB to the page; "
-            f"at most {_MOST_BYTES // 1000} kB are allowed: draw fewer or plainer ones, "
+            f"at most {_MOST_BYTES // 1000} kB are allowed: draw fewer or simpler frames, "
             "or lower `dpi`"
         )
     return Frames(pngs, texts, first, label, alt, caption, width)
@@ -236,10 +235,10 @@ def _live(
 
 
 def _png(draw: Callable[[Value], Figure | Artist], value: Value, dpi: int) -> bytes:
-    """Draw one frame: a PNG of 128 colours takes half of the usual one or less.
+    """Draw one frame as a PNG of 128 colours, which has at most half of the usual size.
 
-    They are chosen to cover all colours evenly. Pillow's default follows the frequent ones, and
-    rare greys of one heat map may turn red beside a red heat map.
+    The colours are chosen to cover all colours evenly. Pillow's default prefers frequent ones, and
+    rare greys of one heat map may then turn red beside a red heat map.
     """
     with _closing_new_figures():
         drawn = draw(value)

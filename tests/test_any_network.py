@@ -651,7 +651,7 @@ def test_labels_that_are_no_class_numbers_are_refused_in_a_step(name):
     train, meta = batches()
     for labels in (train.y.int(), train.y[:, None]):
         net = Net()
-        with pytest.raises(ValueError, match=r"labels are torch.int64 of shape \(n,\)|samples"):
+        with pytest.raises(ValueError, match=r"labels must be torch.int64 of shape \(n,\)|samples"):
             METHODS[name](net).step(net, sgd(net), train._replace(y=labels), meta)
     skipped = train.y.clone()
     skipped[3] = -100

@@ -382,7 +382,7 @@ def test_a_step_that_takes_less_from_python_than_before_is_refused():
     with tape.noting():
         from_host(lambda: torch.zeros(1), CPU)
     with (
-        pytest.raises(RuntimeError, match="took 0 tensors from Python and 1 before"),
+        pytest.raises(RuntimeError, match="took 0 tensors from Python, and 1 before"),
         tape.lending(),
     ):
         pass

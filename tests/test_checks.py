@@ -104,7 +104,7 @@ def test_refuses_labels_outside_the_classes_and_says_where_the_first_is():
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        (torch.zeros(2), "`y` is torch.float32 of shape (2,); labels are torch.int64 of shape"),
+        (torch.zeros(2), "`y` is torch.float32 of shape (2,); labels must be torch.int64 of shape"),
         (torch.zeros(2, dtype=torch.int32), "`y` is torch.int32 of shape (2,)"),
         (torch.zeros(2, 1, dtype=torch.int64), "`y` is torch.int64 of shape (2, 1)"),
     ],

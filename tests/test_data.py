@@ -567,9 +567,9 @@ def test_samples_have_labels_of_int64(dtype):
     """PyTorch stops at some of the others inside a step, and takes uint8 here and not there."""
     y = torch.tensor([0, 1])
     assert torch.equal(Samples(torch.zeros(2, 3), y).y, y)
-    text = f"`y` is {dtype} of shape (2,); labels are torch.int64 of shape (n,)"
+    text = f"`y` is {dtype} of shape (2,); labels must be torch.int64 of shape (n,)"
     refused(text, lambda: Samples(torch.zeros(2, 3), y.to(dtype)))
-    text = "`y` is torch.int64 of shape (2, 1); labels are torch.int64 of shape (n,)"
+    text = "`y` is torch.int64 of shape (2, 1); labels must be torch.int64 of shape (n,)"
     refused(text, lambda: Samples(torch.zeros(2, 3), y[:, None]))
 
 

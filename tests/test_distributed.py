@@ -517,7 +517,7 @@ def test_labels_are_sharded_by_id(both):
 
 
 REFUSALS = {
-    "rows": "`rows` must have the same shape and type in every process; in the order of their "
+    "rows": "`rows` must have the same shape and type in every process; in the order of the "
     "ranks they are (2, 3) of torch.float32, (3, 3) of torch.float32",
     "types": "ranks they are (2, 3) of torch.float32, (2, 3) of torch.float64",
     "batch": "`batch_size` is 15; 2 processes need a multiple of 2",
@@ -545,7 +545,7 @@ def test_a_process_that_stays_away_ends_the_other_with_an_error(both, what, seco
     """One that is late, after the stated time; one that has ended, at once. Not 60 seconds."""
     found = both[1][what]
     assert found["steps"] == 3
-    assert "another process has ended, or did not come within the time" in found["error"]
+    assert "another process has ended, or did not arrive within `timeout_s`" in found["error"]
     assert seconds - 1 < found["seconds"] < seconds + 20  # on a machine that is busy
 
 

@@ -31,7 +31,7 @@ def test_the_command_sums_up_the_digits(capsys):
     printed = capsys.readouterr().out
     assert "digits: 10 classes (0, 1, 2" in printed
     assert "1,797 samples, numbers of 1 x 8 x 8; 174 to 183 of a class" in printed
-    assert "nothing is missing, and nothing that was looked at is damaged" in printed
+    assert "no file is missing, and no file that was checked is damaged" in printed
 
 
 def test_what_is_missing_is_said_without_a_traceback(tmp_path):

@@ -571,7 +571,7 @@ def test_refuses_labels_outside_the_classes():
         lambda: noise.empirical_transition(torch.tensor([0, 1]), torch.tensor([0, -1]), 3),
     )
     refused(
-        "`labels` is torch.float32 of shape (2,); labels are torch.int64 of shape (n,)",
+        "`labels` is torch.float32 of shape (2,); labels must be torch.int64 of shape (n,)",
         lambda: noise.corrupt(torch.zeros(2), LOPSIDED, generator=seeded(0)),
     )
 

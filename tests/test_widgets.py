@@ -191,7 +191,7 @@ def test_a_grey_heat_map_stays_grey_beside_a_red_one():
 
 
 def test_refuses_too_many_or_too_few_values():
-    text = "`values` holds {} values; frames are drawn for 2 to 12"
+    text = "`values` holds {} values; it must hold 2 to 12"
     for count in (1, 13):
         with pytest.raises(ValueError, match=re.escape(text.format(count))):
             make(values=list(range(count)), start=None)
