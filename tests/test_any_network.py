@@ -559,7 +559,7 @@ def test_a_copy_has_the_numbers_of_what_is_kept_and_shares_nothing():
 def test_what_cannot_be_copied_is_named_by_module_and_attribute():
     net = Net()
     net.a.lock = threading.Lock()
-    with pytest.raises(TypeError, match="`lock` of Linear 'a' is a lock, which cannot be"):
+    with pytest.raises(TypeError, match="`lock` of Linear 'a' is a lock, which Python cannot copy"):
         EMA(CrossEntropy(), net, decay=0.9)
 
 
@@ -626,7 +626,9 @@ def test_an_output_that_is_no_tensor_is_refused_with_the_way_out(name):
 def test_predicting_refuses_an_output_that_is_no_tensor_or_of_another_shape():
     with pytest.raises(TypeError, match="returned a Output"):
         metrics.predict(Wrapped(), features())
-    with pytest.raises(ValueError, match=r"returned a tensor of shape \(94, 4, 2\); logits have"):
+    with pytest.raises(
+        ValueError, match=r"returned a tensor of shape \(94, 4, 2\); it must be \(n, C\)"
+    ):
         metrics.predict(nn.Unflatten(1, (4, 2)), features())
 
 
@@ -634,7 +636,7 @@ def test_predicting_refuses_an_output_that_is_no_tensor_or_of_another_shape():
 def test_inputs_that_are_no_tensor_are_refused(name):
     train, meta = batches()
     net = Net()
-    with pytest.raises(TypeError, match="`x` is a dict; the inputs of a batch are one tensor"):
+    with pytest.raises(TypeError, match="`x` is a dict; the inputs of a batch must be one tensor"):
         METHODS[name](net).step(net, sgd(net), train._replace(x={"words": train.x}), meta)
 
 

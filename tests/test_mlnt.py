@@ -964,7 +964,7 @@ def test_a_batch_with_too_few_neighbours_is_refused_with_a_way_out():
 def test_a_mentor_without_features_is_refused_with_a_way_out():
     model = network()
     method = MLNT(model, network("smooth"), trial_lr=0.5, meta_weight=1.0, neighbours=4, seed=0)
-    with pytest.raises(TypeError, match="cannot hand out its features; its `forward` must take"):
+    with pytest.raises(TypeError, match="cannot return its features; its `forward` must take"):
         method.step(model, sgd(model), batch())
 
 

@@ -91,9 +91,7 @@ class Odd(torch.nn.Module):
     ids=["does not know the word", "logits alone", "three things", "features as images"],
 )
 def test_refuses_a_network_that_does_not_hand_out_its_features(model):
-    refused(
-        "`model` cannot hand out its features", lambda: with_features(model, inputs()), TypeError
-    )
+    refused("`model` cannot return its features", lambda: with_features(model, inputs()), TypeError)
 
 
 def test_an_error_inside_a_network_is_shown_as_it_is():
@@ -188,7 +186,10 @@ def test_batch_norm_is_there_exactly_when_asked_for():
     [
         (lambda: MLP(0, 3, seed=0), "`in_features` is 0; it must be at least 1"),
         (lambda: MLP(64, 0, seed=0), "`num_classes` is 0; it must be at least 1"),
-        (lambda: MLP(64, 3, (), seed=0), "`hidden` is empty; it must name at least one"),
+        (
+            lambda: MLP(64, 3, (), seed=0),
+            "`hidden` is empty; it must hold the width of at least one",
+        ),
         (lambda: MLP(64, 3, seed=-1), "`seed` is -1; it must be at least 0"),
         (lambda: SmallCNN(0, 3, seed=0), "`in_channels` is 0; it must be at least 1"),
         (lambda: SmallCNN(1, 0, seed=0), "`num_classes` is 0; it must be at least 1"),

@@ -579,7 +579,7 @@ def test_a_text_network_has_glcs_sizes_by_default():
         (lambda: TextMLP(40, 3, hidden=(), seed=0), "`hidden` is empty"),
         (
             lambda: TextMLP(torch.zeros(40), 3, seed=0),
-            "`words` is torch.float32 of shape (40,); given vectors are floating-point numbers",
+            "`words` is torch.float32 of shape (40,); given vectors must be floating-point numbers",
         ),
         (
             lambda: TextMLP(torch.zeros(40, 4, dtype=torch.int64), 3, seed=0),
@@ -587,7 +587,7 @@ def test_a_text_network_has_glcs_sizes_by_default():
         ),
         (
             lambda: TextMLP(torch.zeros(40, 4), 3, dimension=4, seed=0),
-            "`dimension` is given with vectors, which have one already",
+            "`dimension` is given, and `words` are vectors, which have one; leave it out",
         ),
     ],
 )
@@ -602,7 +602,7 @@ def test_refuses_sizes_and_options_that_do_not_exist(make, text):
 )
 def test_a_text_network_refuses_what_are_no_windows(x):
     model = TextMLP(40, 3, seed=0)
-    refused(f"`x` is {x.dtype} of shape {tuple(x.shape)}; word indices are", lambda: model(x))
+    refused(f"`x` is {x.dtype} of shape {tuple(x.shape)}; word indices must be", lambda: model(x))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_network_without_features_is_refused_where_they_are_needed():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
     train, meta = problem()
     method = methods(CrossLayerDivergence())["mlc"].double()
-    with pytest.raises(TypeError, match="`model` cannot hand out its features"):
+    with pytest.raises(TypeError, match="`model` cannot return its features"):
         gradients(method, model, train, meta)
     assert gradients(methods(PredictionEntropy())["mlc"].double(), model, train, meta).norm > 0
 

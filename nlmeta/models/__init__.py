@@ -1,8 +1,8 @@
-"""Networks. Each returns logits, and its penultimate features when asked for them.
+"""Networks. Each returns logits and, with ``return_features=True``, also its last features.
 
-Their first weights come from a seed; building one leaves PyTorch's global generator as it was. The
-papers' networks start from He's normal weights in their convolutions (`models.base.he_weights`),
-and from PyTorch's own in their linear layers.
+Their initial weights are drawn from a seed; building a network does not change PyTorch's global
+generator. The papers' networks have He's normal weights in their convolutions
+(`models.base.he_weights`) and PyTorch's own in their linear layers.
 """
 
 from nlmeta.models.base import Network

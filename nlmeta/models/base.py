@@ -1,4 +1,4 @@
-"""What the networks share: how they hand out features, their norm layers, their first weights."""
+"""The common parts of the networks: features, norm layers and initial weights."""
 
 from torch import Tensor, nn
 
@@ -8,34 +8,36 @@ __all__ = ["Network", "he_weights", "normalisation"]
 
 
 class Network(nn.Module):
-    """A body that gives features and a linear layer that gives logits.
+    """A body that computes features and a linear layer that computes logits.
 
     Attributes
     ----------
     body : nn.Module
-        From a batch of inputs to features of shape (n, D).
+        The layers that map a batch of inputs to features of shape (n, D).
     classifier : nn.Linear
-        From features to logits of shape (n, C); every network calls its last layer so.
+        The layer that maps features to logits of shape (n, C). The last layer of every network has
+        this name.
     """
 
     body: nn.Module
     classifier: nn.Linear
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits of a batch, and with them the features that the last linear layer saw.
+        """Logits of a batch and, on request, the features that enter the last linear layer.
 
         Parameters
         ----------
         x : Tensor, shape (n, ...)
             Batch of inputs.
         return_features : bool
-            Default False.
+            If True, the features are returned as well. Default False.
 
         Returns
         -------
         logits : Tensor, shape (n, C)
+            The logits.
         features : Tensor, shape (n, D)
-            Only with `return_features`.
+            The features; only with `return_features`.
         """
         features = self.body(x)  # (n, D)
         logits = self.classifier(features)  # (n, C)
@@ -48,11 +50,11 @@ def normalisation(norm: str, channels: int) -> nn.Module:
     Parameters
     ----------
     norm : {"batch", "group"}
-        BatchNorm, or GroupNorm (Wu and He, ECCV 2018) for training on several GPUs: it looks at one
-        image at a time, so how a batch is divided does not matter. Its groups have 16 channels, or
-        the next smaller number that divides `channels`.
+        BatchNorm, or GroupNorm (Wu and He, ECCV 2018) for training on several GPUs: it normalises
+        each image by itself, so the way in which a batch is divided does not matter. Its groups
+        have 16 channels, or the next smaller number that divides `channels`.
     channels : int
-        Channels of the images.
+        Number of channels of the images.
     """
     check_choice("norm", norm, ("batch", "group"))
     if norm == "batch":
@@ -62,15 +64,15 @@ def normalisation(norm: str, channels: int) -> nn.Module:
 
 
 def he_weights(network: nn.Module) -> None:
-    """Draw each convolution's first weights anew, in place, from PyTorch's global generator.
+    """Draw each convolution's initial weights anew, in place, from PyTorch's global generator.
 
     They are normal with mean 0 and variance 2 / (kernel height * kernel width * channels out), so
-    that ReLU neither swells nor starves the gradient (He et al., ICCV 2015); biases are 0.
+    that ReLU makes the gradient neither grow nor shrink (He et al., ICCV 2015); biases are 0.
 
     Parameters
     ----------
     network : nn.Module
-        Its linear and norm layers keep PyTorch's first weights.
+        A network; its linear and norm layers keep PyTorch's initial weights.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

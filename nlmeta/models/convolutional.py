@@ -15,15 +15,16 @@ class CNN8(Network):
     Parameters
     ----------
     num_classes : int
-        C.
+        C, the number of classes.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
 
     Notes
     -----
-    Made for images of 32 pixels; smaller ones work from 8 pixels on. Features have width D = 256.
+    The network is made for images of 32 pixels; it also works for smaller ones, from 8 pixels on.
+    Features have width D = 256.
     """
 
     def __init__(self, num_classes: int, *, in_channels: int = 3, seed: int) -> None:
@@ -60,20 +61,20 @@ class VGG19BN(Network):
     Parameters
     ----------
     num_classes : int
-        C.
+        C, the number of classes.
     width : int
         Channels of the first stage; the later ones have 2, 4, 8 and 8 times as many. Default 64, so
         that the features have width D = 512.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
 
     Notes
     -----
     Images must have at least 32 pixels a side, because each of five stages halves them. CLID-MU's
-    code for Animal-10N puts two linear layers of 512 with dropout between features and logits, and
-    its divergence looks at the features in front of them.
+    code for Animal-10N has two more linear layers of 512 with dropout between features and logits,
+    and its divergence uses the features before these layers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Copies of networks, of those too that keep what they computed."""
+"""Copies of networks, also of networks that store an activation."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -13,25 +13,25 @@ __all__ = ["check_initialised", "copy_of"]
 def copy_of(network: nn.Module) -> nn.Module:
     """A copy of a network that shares nothing with it.
 
-    Many networks keep an activation in an attribute, or in a list, tuple, set or dictionary there.
-    It hangs on a graph, and PyTorch copies no such tensor; the copy gets its numbers without the
-    graph.
+    Many networks store an activation in an attribute, or in a list, tuple, set or dictionary there.
+    Such a tensor belongs to a graph, and PyTorch does not copy it; the copy has its numbers without
+    the graph.
 
     Parameters
     ----------
     network : nn.Module
-        Any.
+        Any network.
 
     Returns
     -------
     nn.Module
-        With the same weights, buffers and modes.
+        A network with the same weights, buffers and modes.
 
     Raises
     ------
     TypeError
-        Something in the network cannot be copied, or is a view of a weight, which would not follow
-        the weight of the copy; the message names module and attribute.
+        An attribute cannot be copied, or is a view of a weight, which would not change with the
+        weight of the copy. The message names module and attribute.
     ValueError
         A lazy layer has no weights yet.
     """
@@ -46,8 +46,8 @@ def copy_of(network: nn.Module) -> nn.Module:
                 if tensor.untyped_storage().data_ptr() in weights:
                     raise TypeError(
                         f"`model` cannot be copied: `{attribute}` of {_place(name, module)} is a "
-                        "view of a weight and would not follow that of the copy; take it in "
-                        "`forward`"
+                        "view of a weight and would not change with the weight of the copy; make "
+                        "the view in `forward`"
                     )
                 kept[id(tensor)] = tensor.detach().clone()
     try:
@@ -58,19 +58,19 @@ def copy_of(network: nn.Module) -> nn.Module:
                 if attribute not in ("_parameters", "_buffers", "_modules") and not _copies(value):
                     raise TypeError(
                         f"`model` cannot be copied: `{attribute}` of {_place(name, module)} is a "
-                        f"{type(value).__name__}, which cannot be; set it anew in `forward` or "
-                        f"leave it out. Python says: {error}"
+                        f"{type(value).__name__}, which Python cannot copy; set it anew in "
+                        f"`forward` or leave it out. Python says: {error}"
                     ) from error
         raise
 
 
 def check_initialised(name: str, network: nn.Module) -> None:
-    """Require that every weight is there; a lazy layer makes its own in the first pass."""
+    """Require that every weight exists; a lazy layer makes its weights in the first pass."""
     for weight, tensor in (*network.named_parameters(), *network.named_buffers()):
         if is_lazy(tensor):
             raise ValueError(
                 f"`{name}` has a lazy layer without weights, {weight.rpartition('.')[0]!r}; run it "
-                "once on a batch before"
+                "on one batch first"
             )
 
 
@@ -79,7 +79,7 @@ def _place(name: str, module: nn.Module) -> str:
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
-    """The tensors in a value, and in the lists, tuples, sets and dictionaries that it is."""
+    """The tensors in a value, also inside lists, tuples, sets and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:

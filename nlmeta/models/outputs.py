@@ -1,7 +1,7 @@
 """The one way in which the package runs a network: on a copy of the batch, for logits and features.
 
-A network may write into its input. The same batch goes through several passes of a step, and a
-slice of a tensor shares its numbers with the tensor, so each pass gets a copy.
+A network may write into its input. A step uses the same batch in several passes, and a slice of a
+tensor shares its numbers with the tensor. So each pass runs on a copy.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,14 @@ def logits_of(network: Callable[..., Any], x: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (n, C)
+        The logits.
 
     Raises
     ------
     TypeError
-        The batch is no tensor, or the network returns something else than logits.
+        The batch is not a tensor, or the network does not return a tensor.
     ValueError
-        What the network returns is not of shape (n, C).
+        The network's output is not of shape (n, C).
     """
     logits = network(_own(network, x))
     if not isinstance(logits, Tensor):
@@ -41,34 +42,36 @@ def logits_of(network: Callable[..., Any], x: Tensor) -> Tensor:
         )
     if logits.ndim != 2:
         raise ValueError(
-            f"`model` returned a tensor of shape {tuple(logits.shape)}; logits have shape (n, C)"
+            f"`model` returned a tensor of shape {tuple(logits.shape)}; it must be (n, C)"
         )
     return logits
 
 
 def with_features(network: Callable[..., Any], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of a batch and the features that the last linear layer saw.
+    """Logits of a batch and the features that enter the last linear layer.
 
     Parameters
     ----------
     network : callable
-        A network, or `bilevel.with_parameters` of one, that takes ``return_features=True`` as all
-        of `nlmeta.models` do.
+        A network, or `bilevel.with_parameters` of one, with an argument ``return_features`` like
+        the networks of `nlmeta.models`.
     x : Tensor, shape (n, ...)
         Batch of inputs. A network that changes its input in place changes a copy.
 
     Returns
     -------
     logits : Tensor, shape (n, C)
+        The logits.
     features : Tensor, shape (n, D)
+        The features.
 
     Raises
     ------
     TypeError
-        The network cannot hand out its features.
+        The network cannot return its features.
     """
     asked = (
-        "`model` cannot hand out its features; its `forward` must take `return_features=True` and "
+        "`model` cannot return its features; its `forward` must take `return_features=True` and "
         "then return (logits, features), of shapes (n, C) and (n, D), as the networks in "
         "nlmeta.models do"
     )
@@ -91,8 +94,8 @@ def check_inputs(x: object) -> None:
     """Require that the inputs of a batch are one tensor."""
     if not isinstance(x, Tensor):
         raise TypeError(
-            f"`x` is a {type(x).__name__}; the inputs of a batch are one tensor of shape (n, ...). "
-            "Put several into one tensor, which the network takes apart"
+            f"`x` is a {type(x).__name__}; the inputs of a batch must be one tensor of shape "
+            "(n, ...). Join several tensors into one, and split it in the network"
         )
 
 
@@ -105,4 +108,4 @@ def _own(network: Callable[..., Any], x: Tensor) -> Tensor:
 def _way_out(output: Any) -> str:
     if hasattr(output, "logits") or (isinstance(output, dict) and "logits" in output):
         return "Wrap it in a module whose `forward` returns its `logits`"
-    return "Wrap it in a module whose `forward` returns them alone"
+    return "Wrap it in a module whose `forward` returns only the logits"

@@ -29,21 +29,21 @@ class CIFARResNet(Network):
     Parameters
     ----------
     depth : {18, 32, 34}
-        18 and 34 have the four stages of ImageNet's ResNets, and 1x1 convolutions with norm as
-        shortcuts between stages. 32 is the three-stage network that He et al. (CVPR 2016, section
-        4.2) made for CIFAR, whose shortcuts pad with zeros and have no weights.
+        Number of layers. 18 and 34 have the four stages of ImageNet's ResNets, and 1x1 convolutions
+        with norm as shortcuts between stages. 32 is the three-stage network of He et al. (CVPR
+        2016, section 4.2) for CIFAR, whose shortcuts pad with zeros and have no weights.
     num_classes : int
-        C.
+        C, the number of classes.
     width : int, optional
-        Channels of the first stage; each later stage has twice as many. Default as published: 64
+        Channels of the first stage; each later stage has twice as many. Default, as published: 64
         for depths 18 and 34, 16 for 32. So the features have width D = 512, or 64.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     norm : {"batch", "group"}
-        BatchNorm (default), or GroupNorm with at most 16 channels a group, for which it does not
-        matter how a batch is divided among GPUs.
+        BatchNorm (default), or GroupNorm with at most 16 channels in a group, which does not depend
+        on the division of a batch among GPUs.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
     """
 
     def __init__(
@@ -83,27 +83,28 @@ class PreActResNet(Network):
     Parameters
     ----------
     depth : {18, 32}
-        18 has four stages, as in CLID-MU (and DivideMix before it); 32 has three, as in MLNT.
+        Number of layers. 18 has four stages, as in CLID-MU (and DivideMix before it); 32 has three,
+        as in MLNT.
     num_classes : int
-        C.
+        C, the number of classes.
     width : int, optional
         Channels of the first stage; each later stage has twice as many. Default 64 for depth 18
         (released code of CLID-MU), 32 for depth 32 (a port of MLNT to CIFAR). So the features have
         width D = 512, or 128.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     final_norm : bool
-        Norm and ReLU before the average over the image, as published and as in MLNT's port. Default
-        True. CLID-MU's code has neither, so its features can be negative.
+        If True (default, as published and as in MLNT's port), norm and ReLU come before the average
+        over the image. CLID-MU's code has neither, so its features can be negative.
     activated : {"projections", "none", "all"}
-        Which shortcuts start behind the block's first norm and ReLU: those with a 1x1 convolution
-        (default, the usual form), none (MLNT's port), or all (CLID-MU's code: then nothing passes a
-        block unchanged).
+        The shortcuts that start behind the block's first norm and ReLU: those with a 1x1
+        convolution (default, the usual form), none (MLNT's port), or all (CLID-MU's code; then no
+        signal passes a block unchanged).
     norm : {"batch", "group"}
-        BatchNorm (default), or GroupNorm with at most 16 channels a group, for which it does not
-        matter how a batch is divided among GPUs.
+        BatchNorm (default), or GroupNorm with at most 16 channels in a group, which does not depend
+        on the division of a batch among GPUs.
     seed : int
-        Draws the first weights. CLID-MU's code and MLNT's port keep PyTorch's own instead of He's.
+        Seed of the initial weights. CLID-MU's code and MLNT's port have PyTorch's instead of He's.
     """
 
     def __init__(
@@ -146,18 +147,18 @@ def resnet50(num_classes: int, *, weights: str | None = None, seed: int) -> Netw
     Parameters
     ----------
     num_classes : int
-        C.
+        C, the number of classes.
     weights : {None, "IMAGENET1K_V1", "IMAGENET1K_V2"}
-        Weights trained on ImageNet, which torchvision downloads once, or none (default). They
-        expect images standardised with ImageNet's mean and deviation. On Clothing1M the papers
-        start from ImageNet: CLID-MU's code names V2, MLNT and MSLG are older than V2.
+        Weights trained on ImageNet, which torchvision downloads once, or none (default). They are
+        for images standardised with ImageNet's mean and deviation. On Clothing1M the papers start
+        from ImageNet: CLID-MU's code names V2, MLNT and MSLG are older than V2.
     seed : int
-        Draws the first weights of the last layer, and of all others without `weights`.
+        Seed of the initial weights of the last layer and, without `weights`, of all others.
 
     Returns
     -------
     Network
-        Features have width D = 2048.
+        The network; its features have width D = 2048.
     """
     from torchvision.models import resnet50 as build  # half a second that no other network needs
 
@@ -180,13 +181,13 @@ class PreActBlock(nn.Module):
     before, after : int
         Channels of the input, of shape (n, before, height, width), and of the output.
     stride : int
-        Of the first convolution.
+        Stride of the first convolution.
     norm : {"batch", "group"}
-        See `normalisation`.
+        Kind of the norm layers, as in `normalisation`.
     activated : {"projections", "none", "all"}
-        See `PreActResNet`.
+        The shortcuts that start behind the first norm and activation, as in `PreActResNet`.
     negative_slope : float
-        Of the activation. Default 0, which is ReLU.
+        Negative slope of the activation. Default 0, which is ReLU.
     dropout : float
         Rate in [0, 1] at which inputs of the second convolution are dropped. Default 0.
     """
@@ -268,13 +269,14 @@ def stages(
     Parameters
     ----------
     block : callable
-        Takes channels before and after it and the stride, returns the block.
+        A function of the channels before the block, the channels after it and the stride; it
+        returns the block.
     blocks : sequence of int
-        How many blocks each stage has.
+        Number of blocks in each stage.
     before : int
-        Channels in front of the first stage.
+        Number of channels before the first stage.
     width : int
-        Channels of the first stage.
+        Number of channels of the first stage.
     """
     layers = []
     for stage, count in enumerate(blocks):

@@ -19,11 +19,11 @@ class MLP(Network):
     in_features : int
         Numbers per sample; 64 for the digits.
     num_classes : int
-        C.
+        C, the number of classes.
     hidden : sequence of int
         Widths of the hidden layers; the last is the width D of the features. Default (256, 256).
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MLP(Network):
         for name, width in (("in_features", in_features), ("num_classes", num_classes)):
             check_count(name, width)
         if not hidden:
-            raise ValueError("`hidden` is empty; it must name at least one layer's width")
+            raise ValueError("`hidden` is empty; it must hold the width of at least one layer")
         for width in hidden:
             check_count("hidden", width)
         with seeded(seed, "weights"):
@@ -50,17 +50,17 @@ class SmallCNN(Network):
     Parameters
     ----------
     in_channels : int
-        1 for the digits.
+        Number of channels of the images; 1 for the digits.
     num_classes : int
-        C.
+        C, the number of classes.
     width : int
         Channels of the first two convolutions; the third has twice as many. Default 32.
     hidden : int
         Width D of the features. Default 128.
     batch_norm : bool
-        Default True.
+        Whether the network has BatchNorm. Default True.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
     """
 
     def __init__(

@@ -13,28 +13,28 @@ __all__ = ["TextMLP"]
 
 
 class TextMLP(MLP):
-    """Word vectors of a window, one after the other, into a fully connected network with ReLU.
+    """A fully connected network with ReLU on the joined word vectors of a window.
 
     Parameters
     ----------
     words : int or Tensor, shape (V, E)
-        How many words there are, whose vectors are then learned with the network; or given vectors,
-        which stay as they are (GLC's Twitter experiment).
+        Number of words V, whose vectors are then learned with the network; or given vectors, which
+        do not change (GLC's Twitter experiment).
     num_classes : int
-        C.
+        C, the number of classes.
     window : int
-        Words per sample. Default 3: a word and its two neighbours (GLC's code).
+        Number of words in a sample. Default 3: a word and its two neighbours (GLC's code).
     dimension : int, optional
-        E, with a number of words only. Default 50 (GLC's code).
+        E, the length of a word vector, if `words` is a number. Default 50 (GLC's code).
     hidden : sequence of int
         Widths of the hidden layers; the last is the width D of the features. Default (256, 256)
         (GLC's code).
     seed : int
-        Draws the first weights, and learned word vectors.
+        Seed of the initial weights and of learned word vectors.
 
     Notes
     -----
-    Inputs are word indices: int64 of shape (n, window), from 0 to V-1.
+    Inputs are word indices: int64 of shape (n, window), from 0 to V - 1.
     """
 
     def __init__(
@@ -51,11 +51,13 @@ class TextMLP(MLP):
         if isinstance(words, Tensor):
             if words.ndim != 2 or not words.is_floating_point():
                 raise ValueError(
-                    f"`words` is {words.dtype} of shape {tuple(words.shape)}; given vectors are "
-                    "floating-point numbers of shape (V, E)"
+                    f"`words` is {words.dtype} of shape {tuple(words.shape)}; given vectors must "
+                    "be floating-point numbers of shape (V, E)"
                 )
             if dimension is not None:
-                raise ValueError("`dimension` is given with vectors, which have one already")
+                raise ValueError(
+                    "`dimension` is given, and `words` are vectors, which have one; leave it out"
+                )
             vectors = nn.Embedding.from_pretrained(words.detach().clone(), freeze=True)
         else:
             dimension = 50 if dimension is None else dimension
@@ -68,10 +70,10 @@ class TextMLP(MLP):
         self.body = nn.Sequential(vectors, self.body)
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """As `Network.forward`, for word indices of shape (n, window)."""
+        """`Network.forward` for word indices of shape (n, window)."""
         if x.dtype != torch.int64 or x.ndim != 2 or x.shape[1] != self.window:
             raise ValueError(
-                f"`x` is {x.dtype} of shape {tuple(x.shape)}; word indices are torch.int64 of "
+                f"`x` is {x.dtype} of shape {tuple(x.shape)}; word indices must be torch.int64 of "
                 f"shape (n, {self.window})"
             )
         return super().forward(x, return_features)

@@ -19,32 +19,32 @@ class WideResNet(Network):
     Parameters
     ----------
     depth : int
-        6 k + 4 for k blocks a stage: 40 and 28 in the papers.
+        Number of layers, 6 k + 4 for k blocks in a stage: 40 and 28 in the papers.
     widen_factor : int
-        The stages have 16, 32 and 64 times as many channels: 2 and 10 in the papers. So the
-        features have width D = 64 * `widen_factor`.
+        Factor of the channels: the stages have 16, 32 and 64 times as many. 2 and 10 in the papers.
+        So the features have width D = 64 * `widen_factor`.
     num_classes : int
-        C.
+        C, the number of classes.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     dropout : float
-        Rate between the two convolutions of a block. Default 0, as in MLC's code.
+        Rate of dropout between the two convolutions of a block. Default 0, as in MLC's code.
     negative_slope : float
-        Of LeakyReLU: 0.01 in MLC's code, 0.1 in CLID-MU's with FixMatch. Default 0, which is ReLU,
-        as published.
+        Negative slope of LeakyReLU: 0.01 in MLC's code, 0.1 in CLID-MU's with FixMatch. Default 0,
+        which is ReLU, as published.
     norm : {"batch", "group"}
-        BatchNorm (default), or GroupNorm with at most 16 channels a group, for which it does not
-        matter how a batch is divided among GPUs.
+        BatchNorm (default), or GroupNorm with at most 16 channels in a group, which does not depend
+        on the division of a batch among GPUs.
     seed : int
-        Draws the first weights.
+        Seed of the initial weights.
 
     Notes
     -----
-    The code of the papers differs in more than the slope. MLC's: all shortcuts start in front of
+    The code of the papers differs in more than the slope. In MLC's code all shortcuts start before
     norm and activation, the second convolution of a block has the stride, and the running
-    statistics of the last norm move with momentum 0.9. CLID-MU's with FixMatch: those of all norms
-    move with momentum 0.001, and their epsilon is 0.001. Both give convolutions a bias, which the
-    norms behind take away again.
+    statistics of the last norm move with momentum 0.9. In CLID-MU's code with FixMatch the running
+    statistics of all norms move with momentum 0.001, and their epsilon is 0.001. In both codes the
+    convolutions have a bias, which the following norms remove.
     """
 
     def __init__(
