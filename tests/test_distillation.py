@@ -196,7 +196,7 @@ def test_wrong_labels_are_refused_before_any_training():
     teacher, student = networks()
     before = [p.clone() for p in teacher.parameters()]
     refused(
-        "wrong labels in its training part; the teacher needs clean ones",
+        "wrong labels in its training part; the teacher needs clean labels",
         lambda: distilled_predictions(teacher, student, split(0.4), epochs=1, seed=0, **QUIET),
     )
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
@@ -208,7 +208,7 @@ def test_wrong_labels_are_refused_before_any_training():
         ({"temperature": 0.0}, "`temperature` is 0.0; it must be a finite number above 0"),
         ({"label_weight": 1.5}, "`label_weight` is 1.5; it must lie in [0, 1]"),
         ({"trained_share": 2.0}, "`trained_share` is 2.0; it must lie in [0, 1]"),
-        ({"trained_share": 0.0}, "`trained_share` is 0.0; of 397 samples that leaves none"),
+        ({"trained_share": 0.0}, "`trained_share` is 0.0; that is none of 397 samples"),
         ({"epochs": 0}, "`epochs` is 0; it must be at least 1"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_preset_of_the_digits_is_ours_and_no_other_is():
     ("wrong", "text"),
     [
         ({"certainty": "read"}, "`certainty` is 'read'; it must be one of 'published'"),
-        ({"source": ""}, "`source` is empty; it must say what was read or how values were found"),
+        ({"source": ""}, "`source` is empty; it must name what was read or how the values"),
         (
             {"remarks": {"training.rate": "No."}},
             "`remarks` has the key 'training.rate'; this",
@@ -112,8 +112,8 @@ def test_a_preset_of_the_digits_is_ours_and_no_other_is():
         ({"remarks": {"method": "No."}}, "`remarks` has the key 'method'; this preset has no such"),
         ({"remarks": {"lr": "No."}}, "`remarks` has the key 'lr'; this preset has no such value"),
         ({"remarks": {"source": "No."}}, "`remarks` has the key 'source'; this preset has no such"),
-        ({"commit": "709fe1c"}, "`commit` is '709fe1c' and `date` is None; each needs the other"),
-        ({"date": "2020-10-06"}, "`commit` is None and `date` is '2020-10-06'; each needs the oth"),
+        ({"commit": "709fe1c"}, "`commit` is '709fe1c' and `date` is None; give both of them or"),
+        ({"date": "2020-10-06"}, "`commit` is None and `date` is '2020-10-06'; give both of"),
         (
             {"commit": "709FE1C", "date": "2020-10-06"},
             "`commit` is '709FE1C'; it must be 7 hexadecimal digits",

@@ -259,9 +259,10 @@ def test_differences_vary_less_than_accuracies_when_seeds_are_hard_or_easy():
 def test_refuses_a_method_that_is_not_in_the_table():
     table = scores([("a", 3, 0.75), ("b", 3, 0.25)])
     refused(
-        "`method` is 'MLC'; the table has ['a', 'b']", lambda: paired_difference(table, "MLC", "a")
+        "`method` is 'MLC'; it must be one of ['a', 'b']",
+        lambda: paired_difference(table, "MLC", "a"),
     )
-    refused("`reference` is 'CE'; the table has", lambda: paired_difference(table, "a", "CE"))
+    refused("`reference` is 'CE'; it must be one of", lambda: paired_difference(table, "a", "CE"))
 
 
 def test_refuses_methods_that_were_not_run_on_the_same_seeds():

@@ -75,7 +75,7 @@ def test_a_network_that_knows_nothing_has_a_score_of_about_log_b():
 
 
 def test_refuses_a_score_of_less_than_one_batch():
-    text = "`x` holds 25 samples; one batch needs `batch_size` 26"
+    text = "`x` holds 25 samples; it must hold at least `batch_size` 26"
     refused(text, lambda: divergence_score(mlp(), inputs(), batch_size=26, seed=0))
     refused("`batch_size` is 0", lambda: divergence_score(mlp(), inputs(), batch_size=0, seed=0))
     text = "`temperature` is 0; it must be above 0"
@@ -284,7 +284,7 @@ def test_refuses_a_name_that_is_no_score_and_asks_for_a_run_first():
 
 def test_refuses_to_serve_two_runs():
     keeper, _, _ = kept_of(WORTH)
-    text = "`epoch` is 1 after 6; a run needs a KeepEpochs of its own"
+    text = "`epoch` is 1 after 6; make a new KeepEpochs for each run"
     refused(text, lambda: keeper(1, mlp(), CrossEntropy()))
 
 

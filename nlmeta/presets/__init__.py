@@ -1,16 +1,16 @@
-"""Settings as data: one frozen `Preset` for each published or released setting, its source with it.
+"""Settings as data: one frozen `Preset`, with its source, for each published or released setting.
 
-Every preset says how sure its values are: ``published`` (printed in the paper), ``code`` (read in
-the authors' release), ``port`` (read in somebody else's re-implementation that follows the paper,
-where the authors released none) or ``ours`` (found here, on what data and by what rule).
+Every preset says how certain its values are: ``published`` (printed in the paper), ``code`` (read
+in the authors' release), ``port`` (read in a re-implementation by others that follows the paper, if
+the authors released none) or ``ours`` (found here; the source names the data and the rule).
 
-A preset has up to four parts. `method` goes into the method as it is,
-``MLC(10, **presets.MLC_DIGITS.method)``, `training` into `nlmeta.fit`, and `data` into
-`nlmeta.data.load` where the release has a habit of its own, such as a meta set of test images.
-`protocol` tells what none of them decides: network, augmentation, what the authors select by.
+A preset has up to four parts. `method` holds arguments of the method,
+``MLC(10, **presets.MLC_DIGITS.method)``, and `training` arguments of `nlmeta.fit`. `data` holds
+arguments of `nlmeta.data.load` if the release has something unusual, such as a meta set of test
+images. `protocol` describes the rest: network, augmentation, the authors' selection rule.
 
-What no source gives is not here: MLC's settings for MNIST, CIFAR-100, Clothing1M and Twitter were
-never released.
+Settings that no source has are missing: those of MLC for MNIST, CIFAR-100, Clothing1M and Twitter
+were never released.
 """
 
 from collections.abc import Mapping
@@ -66,13 +66,13 @@ ALL: Mapping[str, Preset] = MappingProxyType(
 
 
 def table() -> pd.DataFrame:
-    """What each preset holds and where it is from.
+    """The values and the source of each preset.
 
     Returns
     -------
     DataFrame
-        A row per preset with the columns `name`, `certainty`, `source`, `commit`, `date` (missing
-        where no commit was read) and `values`, a text such as "method: virtual_lr=0.1".
+        One row per preset with the columns `name`, `certainty`, `source`, `commit`, `date` (missing
+        if no commit was read) and `values`, a text such as "method: virtual_lr=0.1".
     """
     columns = ("certainty", "source", "commit", "date")
     rows = [

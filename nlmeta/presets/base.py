@@ -1,4 +1,4 @@
-"""A preset: settings with their source, frozen, as fields that a program can walk."""
+"""A preset: settings with their source, as the fields of a frozen dataclass."""
 
 import re
 from collections.abc import Mapping
@@ -23,10 +23,11 @@ class Preset:
     Attributes
     ----------
     certainty : {"published", "code", "port", "ours"}
-        Who printed, released or found the values.
+        Origin of the values: printed in the paper, read in the authors' code, read in the code of
+        others, or found here.
     source : str
-        What was read (a paper with its table or section, or a repository), or how the values were
-        found.
+        The paper with its table or section, or the repository, that was read; for own values, the
+        way in which they were found.
     method : mapping, default empty
         Arguments of the method.
     training : mapping, default empty
@@ -34,21 +35,21 @@ class Preset:
     data : mapping, default empty
         Arguments of `nlmeta.data.load`.
     protocol : mapping, default empty
-        What none of the three decides, for readers.
+        Facts that are no arguments of these three, for readers.
     commit : str, optional
-        Of the repository that was read, 7 hexadecimal digits.
+        The commit of the repository that was read, 7 hexadecimal digits.
     date : str, optional
-        Of that commit, as in "2020-10-06".
+        The date of that commit, such as "2020-10-06".
     remarks : mapping of str to str, default empty
-        A sentence on a part (key "training") or on a single value (key "training.lr"). A value of
-        another certainty than its preset has a remark that says so.
+        Sentences about a part (key "training") or about a single value (key "training.lr"). If a
+        value has another certainty than its preset, a remark says so.
 
     Raises
     ------
     ValueError
-        If the certainty is unknown, the source is empty, a remark is on a value that is not there,
-        the commit is not 7 hexadecimal digits, the date is no ISO date, or one of these two comes
-        without the other.
+        If the certainty is unknown, the source is empty, a remark is about a value that does not
+        exist, the commit is not 7 hexadecimal digits, the date is not an ISO date, or only one of
+        the last two is given.
     """
 
     certainty: Certainty
@@ -67,7 +68,7 @@ class Preset:
             raise ValueError(f"`certainty` is {self.certainty!r}; it must be one of {words}")
         if not self.source:
             raise ValueError(
-                "`source` is empty; it must say what was read or how values were found"
+                "`source` is empty; it must name what was read or how the values were found"
             )
         _check_commit(self.commit, self.date)
         there = {part: getattr(self, part) for part in PARTS if getattr(self, part)}
@@ -81,7 +82,9 @@ class Preset:
 
 def _check_commit(commit: str | None, day: str | None) -> None:
     if (commit is None) != (day is None):
-        raise ValueError(f"`commit` is {commit!r} and `date` is {day!r}; each needs the other")
+        raise ValueError(
+            f"`commit` is {commit!r} and `date` is {day!r}; give both of them or neither"
+        )
     if commit is None or day is None:
         return
     if not re.fullmatch("[0-9a-f]{7}", commit):

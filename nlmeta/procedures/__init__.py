@@ -1,6 +1,8 @@
-"""What needs more than one training run, or several epochs of one: baselines on the meta set,
-comparisons over seeds, MLNT's iterations with a mentor, the choice of epochs without labels,
-estimates of the transition matrix, the distilled network behind feature-dependent noise.
+"""Procedures that need more than one training run, or several epochs of one.
+
+They are: baselines on the meta set, comparisons over seeds, MLNT's iterations with a mentor, the
+choice of epochs without labels, estimates of the transition matrix, and the distilled network
+behind feature-dependent noise.
 """
 
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set

@@ -1,6 +1,6 @@
-"""What the clean meta set is worth without any meta-learning: train on it, or fine-tune on it.
+"""Baselines that use the clean meta set without meta-learning: train on it, or fine-tune on it.
 
-A method that is given clean samples must be compared with their plain use (chapter 5).
+A method that uses clean samples must be compared with their plain use (chapter 5).
 """
 
 from typing import Any
@@ -22,19 +22,20 @@ def train_on_meta_set(
     Parameters
     ----------
     model : nn.Module
-        A new network, trained in place.
+        A new network, which is trained in place.
     split : Split
-        Its meta set is trained on, its test part evaluated.
+        The data: the network is trained on the meta set and evaluated on the test part.
     epochs : int
         Passes over the meta set, each one step with all of it. Default 200, ours.
     seed : int
-        As for `nlmeta.fit`.
+        Seed of the run, as in `nlmeta.fit`.
     **options
         Further arguments of `nlmeta.fit`.
 
     Returns
     -------
     Result
+        The result of the run.
     """
     options = {"batch_size": max(len(split.meta), 1), "evaluate_every": epochs, **options}
     return fit(CrossEntropy(), model, split.on_meta_set(), epochs=epochs, seed=seed, **options)
@@ -49,25 +50,29 @@ def fine_tune(
     seed: int,
     **options: Any,
 ) -> Result:
-    """Go on training a network with cross-entropy on the clean meta set, at a small learning rate.
+    """Continue to train a network, on the clean meta set, at a small learning rate.
+
+    The loss is cross-entropy.
 
     Parameters
     ----------
     model : nn.Module
-        A network that has been trained on the noisy labels, best stopped early. Trained in place.
+        A network that was trained on the noisy labels, preferably stopped early. It is trained in
+        place.
     split : Split
-        Its meta set is trained on, its test part evaluated.
+        The data: the network is trained on the meta set and evaluated on the test part.
     epochs : int
         Passes over the meta set, each one step with all of it. Default 100, ours.
     lr : float
-        Default 0.01, ours.
+        Learning rate. Default 0.01, ours.
     seed : int
-        As for `nlmeta.fit`.
+        Seed of the run, as in `nlmeta.fit`.
     **options
         Further arguments of `nlmeta.fit`.
 
     Returns
     -------
     Result
+        The result of the run.
     """
     return train_on_meta_set(model, split, epochs=epochs, lr=lr, seed=seed, **options)

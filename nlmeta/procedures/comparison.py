@@ -1,4 +1,4 @@
-"""Several methods on the same seeds: a tidy table, and differences taken pair by pair."""
+"""Several methods on the same seeds: a tidy table, and differences seed by seed."""
 
 import functools
 import math
@@ -31,25 +31,27 @@ def compare(
     Parameters
     ----------
     recipes : iterable of callable
-        ``recipe(split, seed)`` trains and returns networks to predict with, by name; with a network
-        may come a mapping of further numbers for the table. One recipe may return several networks
-        that share a training run, such as a network and the average of its weights.
+        Functions ``recipe(split, seed)`` that train and return the networks to predict with, by
+        name. The value of a name is a network, or a network and a mapping of further numbers for
+        the table. One recipe may return several networks of one training run, such as a network
+        and the average of its weights.
     load_split : callable
-        ``load_split(seed)`` gives the data; with one job called once a seed, else for each run.
+        A function ``load_split(seed)`` that returns the data. With one job it is called once per
+        seed, else once per run.
     seeds : iterable of int
-        One run of every recipe for each.
+        The seeds; every recipe is run once for each.
     jobs : int, optional
-        Runs at the same time, each in a process of its own. Default: as many as there are
-        processors, or 1 where there is a GPU.
+        Number of runs at the same time, each in a process of its own. Default: the number of
+        processors, or 1 if there is a GPU.
     progress : bool, optional
-        As for `nlmeta.fit`.
+        Whether a progress bar is shown, as in `nlmeta.fit`.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each network: ``method``, ``seed``, ``accuracy`` (clean test), ``memorised``
-        (share of the wrong labels that it predicts; NaN where the training images stay on disk),
-        and the further numbers.
+        One row for each network: ``method``, ``seed``, ``accuracy`` (clean test), ``memorised``
+        (share of the wrong labels that it predicts; NaN if the training images stay on disk), and
+        the further numbers.
 
     Raises
     ------
@@ -95,13 +97,14 @@ def _run(recipe: Recipe, load_split: Callable[[int], Split], seed: int) -> list[
 def paired_difference(table: pd.DataFrame, method: str, reference: str) -> pd.Series:
     """Accuracy of one method minus that of another, seed by seed.
 
-    Seeds differ in split and noise far more than methods do on one seed, so the spread of these
-    differences, and not that of the accuracies, says whether two methods differ.
+    Results differ far more between seeds, because of split and noise, than between methods on one
+    seed. So the spread of these differences, and not that of the accuracies, shows whether two
+    methods differ.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        From `compare`; each pair of method and seed once.
+        A table from `compare`, with each pair of method and seed once.
     method, reference : str
         Names in the column ``method``.
 
@@ -118,13 +121,18 @@ def paired_difference(table: pd.DataFrame, method: str, reference: str) -> pd.Se
     twice = table[table.duplicated(["method", "seed"])]
     if len(twice):
         name, seed = twice.iloc[0][["method", "seed"]]
-        raise ValueError(f"`table` holds {name!r} twice for seed {seed}; it needs each pair once")
+        raise ValueError(f"`table` holds {name!r} twice for seed {seed}; each pair must occur once")
     accuracy = table.pivot(index="seed", columns="method", values="accuracy")
     for argument, name in (("method", method), ("reference", reference)):
         if name not in accuracy:
-            raise ValueError(f"`{argument}` is {name!r}; the table has {list(accuracy.columns)}")
+            raise ValueError(
+                f"`{argument}` is {name!r}; it must be one of {list(accuracy.columns)}"
+            )
     difference = accuracy[method] - accuracy[reference]
     if difference.isna().any():
         missing = list(difference.index[difference.isna()])
-        raise ValueError(f"`table` lacks a run of {method!r} or {reference!r} for seeds {missing}")
+        raise ValueError(
+            f"`table` lacks a run of {method!r} or {reference!r} for seeds {missing}; run both on "
+            "the same seeds"
+        )
     return difference.rename(f"{method} - {reference}")

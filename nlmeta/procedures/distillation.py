@@ -1,12 +1,12 @@
-"""The network behind feature-dependent noise: a student that says what an image looks like.
+"""The network behind feature-dependent noise: a distilled student that predicts similar classes.
 
 Algan & Ulusoy, "Label noise types and their effects on deep learning" (2020), relabel the images
-that a network finds most like another class. A network trained on the labels alone is sure of
-nearly everything. So a teacher is trained first, on clean labels, and the network that is asked is
-its student, distilled (Hinton, Vinyals & Dean, 2015) from the teacher's softened predictions.
-Chapter 3, *Injecting noise*, uses it.
+that a network finds most similar to another class. A network trained on the labels alone predicts
+nearly every label with a high probability. So a teacher is trained first, on clean labels, and the
+predictions come from its student, distilled (Hinton, Vinyals & Dean, 2015) from the teacher's
+softened predictions. Chapter 3, *Injecting noise*, uses it.
 
-Left to others: `noise.inject` with "feature-dependent" turns the table into labels.
+`noise.inject` with "feature-dependent" turns the table into labels.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ def distillation_loss(
 ) -> Tensor:
     r"""Cross-entropy of the labels, and of a teacher's predictions at a temperature.
 
-    With z the student's logits, z' the teacher's, omega the weight and tau the temperature it is
+    With z the student's logits, z' the teacher's, omega the weight and tau the temperature, it is
     the mean over the batch of
 
     omega H(y, softmax(z)) + (1 - omega) tau^2 H(softmax(z' / tau), softmax(z / tau)),
@@ -52,19 +52,20 @@ def distillation_loss(
     Parameters
     ----------
     logits : Tensor, shape (n, C)
-        z.
+        The student's logits z.
     labels : Tensor of int64, shape (n,)
-        y.
+        The labels y.
     teacher_logits : Tensor, shape (n, C)
-        z'; no gradient goes there.
+        The teacher's logits z', held fixed.
     temperature : float
-        tau, positive. The higher it is, the more the small probabilities count.
+        The temperature tau, positive. The higher it is, the more the small probabilities count.
     label_weight : float
-        omega, in [0, 1].
+        The weight omega, in [0, 1].
 
     Returns
     -------
     Tensor, shape ()
+        The loss.
     """
     check_positive("temperature", temperature)
     check_rate("label_weight", label_weight)
@@ -85,43 +86,44 @@ def distilled_predictions(
     seed: int,
     **options: Any,
 ) -> Tensor:
-    """Train a teacher, distil a student from it, and ask the student about the training samples.
+    """Train a teacher, distil a student from it, and predict the training samples by the student.
 
-    Both networks see only a share of the samples, so that the student has not learned the labels of
-    the others by heart. The table holds its predictions for all of them, softmax applied once, at
-    temperature 1. (The table that is shipped with MSLG's code passed through softmax twice, see
-    `noise.feature_dependent`.)
+    Both networks are trained on only a share of the samples, so the student has not memorised the
+    labels of the others. The table holds its predictions for all samples, with softmax applied
+    once, at temperature 1. (The table that is shipped with MSLG's code went through softmax twice,
+    see `noise.feature_dependent`.)
 
-    Defaults are those of the released code (commit 044183b), which trains two networks of the same
-    shape, with dropout and shifted images. It lists tau = 2 and a = 0.3 for CIFAR-10 too, which its
-    main script does not read. That code divides the teacher's softened predictions by their sum
-    over the whole table instead of each row, so its student learns from the labels nearly alone.
-    Ours does not.
+    The defaults are those of the released code (commit 044183b), which trains two networks of the
+    same shape, with dropout and shifted images. It also lists tau = 2 and a = 0.3 for CIFAR-10,
+    which its main script does not read. That code divides the teacher's softened predictions by
+    their sum over the whole table instead of each row, so its student learns almost only from the
+    labels. Ours divides by the sum of each row.
 
     Parameters
     ----------
     teacher, student : nn.Module
-        New networks that return logits of shape (n, C). Trained in place.
+        New networks that return logits of shape (n, C). They are trained in place.
     split : Split
-        With clean training labels: ``noise="none"``. Meta and validation part are not used, the
-        test part is evaluated as `nlmeta.fit` does it.
+        Data with clean training labels: ``noise="none"``. Meta and validation part are not used;
+        the test part is evaluated as in `nlmeta.fit`.
     temperature, label_weight
         tau and omega of `distillation_loss`. Defaults 16 and 0.1, released.
     trained_share : float
         Share of the training samples, in (0, 1], that the networks are trained on. Default 0.5,
-        released. With 1 the student is asked about labels that it has learned by heart.
+        released. With 1 the student has memorised the labels of all samples that it predicts.
     epochs : int
-        Of the teacher. The student is trained for twice as many, released.
+        Epochs of the teacher. The student is trained for twice as many, released.
     seed : int
-        Draws which samples are trained on, and the batches. The networks have their own.
+        Seed of the choice of samples and of the batches. The networks are seeded where they are
+        made.
     **options
-        Further arguments of `nlmeta.fit`, for both. By default both are evaluated at their end
-        alone.
+        Further arguments of `nlmeta.fit`, for both. By default both are evaluated only at their
+        end.
 
     Returns
     -------
     Tensor of float64, shape (N, C)
-        On the CPU; row i is the student's prediction for training sample i. Rows sum to one.
+        A table on the CPU; row i is the student's prediction for training sample i and sums to one.
 
     Raises
     ------
@@ -135,7 +137,7 @@ def distilled_predictions(
     if split.true_labels is not None and split.wrong.any():
         raise ValueError(
             f"`split` has {int(split.wrong.sum())} wrong labels in its training part; the teacher "
-            "needs clean ones, noise 'none'"
+            "needs clean labels, so load the data with noise 'none'"
         )
     n = len(split.train)
     order = torch.randperm(n, generator=generator(seed, "distillation"), device="cpu")
@@ -143,7 +145,7 @@ def distilled_predictions(
     trained[order[: round(trained_share * n)]] = True
     if not trained.any():
         raise ValueError(
-            f"`trained_share` is {trained_share}; of {n} samples that leaves none to train on"
+            f"`trained_share` is {trained_share}; that is none of {n} samples, choose a larger one"
         )
     part = split.keep(trained.to(split.train.y.device))
 
@@ -174,7 +176,7 @@ class _Distillation(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """One step; the meta batch is not looked at. See `Method.step`."""
+        """One step; the meta batch is not used. See `Method.step`."""
         loss = distillation_loss(
             logits_of(model, train.x),
             train.y,

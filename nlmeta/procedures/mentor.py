@@ -1,9 +1,10 @@
-"""MLNT's further iterations: the best network so far names the samples to train on, and advises.
+"""MLNT's further iterations: the best network so far selects samples and joins the target.
 
 Li et al., CVPR 2019 (chapter 7). A first iteration trains on all samples. The better of its student
-and teacher becomes the mentor: samples whose given label it finds unlikely are left out, and a new
-network is trained on the rest with the mentor's advice. The released code does not reach so far, so
-the threshold and the mentor's share are the reader's to choose; look at `label_confidence` first.
+and teacher becomes the mentor: samples with a low probability of the given label are left out, and
+a new network is trained on the rest, with the mentor's predictions in its target. The released code
+does not contain these iterations, so the reader must choose the threshold and the mentor's share;
+inspect `label_confidence` first.
 """
 
 from collections.abc import Callable
@@ -31,13 +32,13 @@ class Iteration:
     result : Result
         The run.
     kept : Tensor of bool, shape (N,)
-        Which samples of the whole training part it was trained on.
+        True for the samples of the whole training part that were used.
     mentor : nn.Module
-        The better of student and teacher by clean validation data; advises the next iteration.
+        The better of student and teacher by clean validation data, for the next iteration.
     mentor_is_teacher : bool
-        Which of them that is.
+        Whether the mentor is the teacher; else it is the student.
     validation_accuracy : float
-        The mentor's, after the last epoch.
+        The mentor's accuracy on the validation part after the last epoch.
     """
 
     result: Result
@@ -48,50 +49,51 @@ class Iteration:
 
     @property
     def kept_share(self) -> float:
-        """Share of the whole training part."""
+        """Share of the whole training part that was used."""
         return float(self.kept.double().mean())
 
 
 def label_confidence(mentor: nn.Module, split: Split) -> Tensor:
-    """The probability that a network gives to each given training label.
+    """A network's probability of each given training label.
 
     Parameters
     ----------
     mentor : nn.Module
-        Returns logits.
+        A network that returns logits.
     split : Split
-        Its training part, with the given labels.
+        The data; its training part with the given labels is used.
 
     Returns
     -------
     Tensor of float, shape (N,)
+        The probabilities.
     """
     p = metrics.predict(mentor, split.train.x).softmax(1)  # (N, C)
     return p.gather(1, split.train.y[:, None]).squeeze(1)
 
 
 def kept_by_mentor(mentor: nn.Module, split: Split, threshold: float) -> Tensor:
-    """Which training samples stay: those whose given label the mentor finds likely enough.
+    """The training samples to keep: the mentor's probability of their given label is high enough.
 
     Parameters
     ----------
     mentor : nn.Module
-        Returns logits.
+        A network that returns logits.
     split : Split
-        Its training part, with the given labels.
+        The data; its training part with the given labels is used.
     threshold : float
-        tau; a sample stays if its `label_confidence` is at least that. A network trained against
-        noise is seldom sure, so the same value may keep everything or nothing.
+        tau; a sample is kept if its `label_confidence` is at least tau. A network trained against
+        noise seldom has high probabilities, so one value may keep everything or nothing.
 
     Returns
     -------
     Tensor of bool, shape (N,)
-        For `Split.keep`.
+        True for the samples to keep, as an argument of `Split.keep`.
 
     Raises
     ------
     ValueError
-        A class that was there would lose all its samples.
+        A class would lose all its samples.
     """
     check_rate("threshold", threshold)
     confidence = label_confidence(mentor, split)
@@ -118,33 +120,33 @@ def mlnt_iterations(
     mentor_epochs: int = 10,
     **options: Any,
 ) -> list[Iteration]:
-    """Train again and again from scratch, each time on what the last mentor leaves.
+    """Train several times from scratch, each time on the samples that the last mentor keeps.
 
-    Every iteration filters the whole training part, so a sample once left out may come back. The
-    mentor is chosen by the accuracy on clean validation images after the last epoch. That is a use
-    of clean data, though not in training.
+    Every iteration filters the whole training part, so a sample that was left out may come back.
+    The mentor is chosen by the accuracy on clean validation images after the last epoch. So clean
+    data are used, though not for training.
 
     Parameters
     ----------
     make_model : callable
-        Returns a new network.
+        A function that returns a new network.
     make_method : callable
-        ``make_method(model, mentor, iteration)`` returns the method for iteration 1, 2, ... The
-        first mentor is trained by plain cross-entropy. For MLNT::
+        A function ``make_method(model, mentor, iteration)`` that returns the method for iteration
+        1, 2, ... The first mentor is trained by plain cross-entropy. For MLNT::
 
             lambda model, mentor, i: MLNT(
                 model, mentor, teacher_share=1.0 if i == 1 else 0.5, trial_lr=1.0, ...
             )
     split : Split
-        With a validation part.
+        Data with a validation part.
     threshold : float
-        As for `kept_by_mentor`.
+        The threshold of `kept_by_mentor`.
     epochs : int
-        Of each iteration.
+        Epochs of each iteration.
     seed : int
-        As for `nlmeta.fit`, in each iteration.
+        Seed of each run, as in `nlmeta.fit`.
     iterations : int
-        Default 3, the paper's from second hand.
+        Number of iterations. Default 3, reported of the paper by others.
     mentor_epochs : int
         Epochs of plain cross-entropy on all samples for the first mentor. Default 10.
     **options
@@ -153,11 +155,14 @@ def mlnt_iterations(
     Returns
     -------
     list of Iteration
-        Fewer than `iterations` if the training was stopped.
+        One entry per iteration; fewer than `iterations` if the training was stopped.
     """
     check_count("iterations", iterations)
     if len(split.validation) == 0:
-        raise ValueError("`split` has an empty validation part; the mentor is chosen by it")
+        raise ValueError(
+            "`split` has an empty validation part, by which the mentor is chosen; load the data "
+            "with `validation_size`"
+        )
     if "checkpoint" in options:
         raise ValueError("`checkpoint` names one file, and there are several runs; leave it out")
     plain = fit(CrossEntropy(), make_model(), split, epochs=mentor_epochs, seed=seed, **options)
@@ -176,7 +181,7 @@ def mlnt_iterations(
 
 
 def _judged(result: Result, kept: Tensor, split: Split) -> Iteration:
-    """The run with its better network by clean validation data; the teacher where both are even."""
+    """The run with its better network by clean validation data; the teacher if both are equal."""
     student, teacher = (
         metrics.evaluate(network, split.validation.x, split.validation.y)
         for network in (result.model, result.predictor)

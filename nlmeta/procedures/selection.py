@@ -1,9 +1,9 @@
-"""Which epoch's network to keep, judged without any label (chapter 8).
+"""The choice of an epoch's network without any label (chapter 8).
 
 CLID-MU chooses its networks by the divergence that it trains with: the epochs with the lowest
-values are kept, and their logits are added up. A score is any function of a network, so its rivals
-(the entropy of the predictions, the accuracy on noisy validation labels) fit in the same place.
-Nothing here looks at the test part, and `Result.accuracy` stays that of the last epoch.
+values are kept, and their logits are added. A score is any function of a network, so rival scores
+(the entropy of the predictions, the accuracy on noisy validation labels) can take its place. The
+test part is not used here, and `Result.accuracy` stays that of the last epoch.
 """
 
 import math
@@ -36,32 +36,33 @@ def divergence_score(
 ) -> float:
     """CLID of a trained network, a mean over batches; low is good, and no label is needed.
 
-    The network is in evaluation mode meanwhile. A value belongs to its batch size and temperature,
-    so a last batch that would be smaller is left out, and one seed puts the same samples together
-    each time. The batches of the released code are drawn anew and augmented, so its values jitter.
+    The network runs in evaluation mode. Values are comparable only for the same batch size and
+    temperature. A smaller last batch is therefore dropped, and the same seed always forms the same
+    batches. In the released code the batches are drawn anew and augmented, so its values vary.
 
     Parameters
     ----------
     network : nn.Module
-        Hands out its features, see `models.with_features`.
+        A network that returns its features, see `models.with_features`.
     x : Tensor or Images, shape (N, ...)
         Inputs, at least one batch of them.
     batch_size : int
-        B. Default 100, released.
+        Batch size B. Default 100, released.
     temperature, one_hot
-        See `losses.cross_layer_divergence`. Defaults 0.5, released, and False.
+        Options of `losses.cross_layer_divergence`. Defaults 0.5, released, and False.
     seed : int
-        Draws the order of the inputs.
+        Seed of the order of the inputs.
 
     Returns
     -------
     float
+        The mean divergence.
     """
     check_count("batch_size", batch_size)
     if len(x) < batch_size:
         raise ValueError(
-            f"`x` holds {len(x)} samples; one batch needs `batch_size` {batch_size}, and values of "
-            "another size cannot be compared"
+            f"`x` holds {len(x)} samples; it must hold at least `batch_size` {batch_size}, since "
+            "values for another batch size cannot be compared"
         )
     order = torch.randperm(len(x), generator=generator(seed, "divergence"), device="cpu")
     whole = order[: len(x) // batch_size * batch_size].to(x.device)
@@ -71,7 +72,7 @@ def divergence_score(
 
 
 class _Divergence(nn.Module):
-    """A network that answers a batch with one number, so that `metrics.predict` can ask it."""
+    """A network that returns one number for a batch, so that `metrics.predict` can run it."""
 
     def __init__(self, network: nn.Module, **options: Any) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     members : iterable of nn.Module
-        At least one; each maps (n, ...) to logits (n, C).
+        The networks, at least one; each maps (n, ...) to logits (n, C).
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -98,15 +99,15 @@ class Ensemble(nn.Module):
             raise ValueError("`members` is empty; an ensemble needs at least one network")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, C)."""
+        """The sum of the members' logits, (n, C)."""
         return torch.stack([logits_of(member, x) for member in self.members]).sum(0)
 
 
 class KeepEpochs:
     """Keeps the networks of the epochs with the lowest scores, and those of the last epochs.
 
-    Made for `on_epoch` of `nlmeta.fit`: it scores the network to predict with after each epoch, the
-    scores join the history, and a checkpoint holds what is kept. ::
+    It is an argument for `on_epoch` of `nlmeta.fit`: after each epoch it scores the network to
+    predict with, the scores are added to the history, and a checkpoint holds the kept networks. ::
 
         kept = KeepEpochs(model, {"clid": lambda network: divergence_score(network, x, seed=0)})
         fit(method, model, split, on_epoch=kept, ...)
@@ -115,13 +116,15 @@ class KeepEpochs:
     Parameters
     ----------
     model : nn.Module
-        The network of the run; what is handed out has its shape.
+        The network of the run; the returned networks have its shape.
     scores : mapping of str to callable
-        ``score(network)`` gives a number, by its name in the history. Low is good.
+        Functions ``score(network)`` that return a number, by their names in the history. A low
+        score is good.
     keep : int
-        Epochs kept for each score. Default 5, released.
+        Number of epochs kept for each score. Default 5, released.
     last : int
-        Last epochs kept, whatever their scores: what an ensemble gains without a choice. Default 5.
+        Number of last epochs kept, whatever their scores, to measure the gain of an ensemble
+        without a choice. Default 5.
     """
 
     def __init__(
@@ -141,13 +144,15 @@ class KeepEpochs:
         """Score the network after an epoch, and keep it if it is among the best or the last."""
         if self._epochs and epoch <= self._epochs[-1]:
             raise ValueError(
-                f"`epoch` is {epoch} after {self._epochs[-1]}; a run needs a KeepEpochs of its own"
+                f"`epoch` is {epoch} after {self._epochs[-1]}; make a new KeepEpochs for each run"
             )
         network = method.predictor(model)
         found = {name: float(score(network)) for name, score in self.scores.items()}
         for name, value in found.items():
             if not math.isfinite(value):
-                raise FloatingPointError(f"the score {name!r} is {value} after epoch {epoch}")
+                raise FloatingPointError(
+                    f"the score {name!r} is {value} after epoch {epoch}; it must be finite"
+                )
         self._epochs.append(epoch)
         for name, value in found.items():
             self.values[name][epoch] = value
@@ -157,7 +162,7 @@ class KeepEpochs:
         return found
 
     def epochs(self, name: str) -> list[int]:
-        """The epochs kept for a score, best first; of equal ones the earlier."""
+        """The epochs kept for a score, best first; among equal scores, the earlier epoch."""
         if name not in self.scores:
             raise ValueError(f"`name` is {name!r}; it must be one of {list(self.scores)}")
         values = self.values[name]
@@ -176,7 +181,7 @@ class KeepEpochs:
         return Ensemble(self._networks(self._epochs[-self.last :]))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         return {
             "keep": self.keep,
             "last": self.last,
@@ -186,12 +191,13 @@ class KeepEpochs:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         theirs = (list(state["values"]), state["keep"], state["last"])
         ours = (list(self.scores), self.keep, self.last)
         if theirs != ours:
             raise ValueError(
-                f"`state` has scores, `keep` and `last` {theirs}; it must have those here, {ours}"
+                f"`state` has scores, `keep` and `last` {theirs}; they must be the same as here, "
+                f"{ours}"
             )
         self.values = {name: dict(values) for name, values in state["values"].items()}
         self._epochs = list(state["epochs"])
@@ -199,7 +205,7 @@ class KeepEpochs:
 
     def _networks(self, epochs: list[int]) -> list[nn.Module]:
         if not epochs:
-            raise ValueError("no epoch was scored yet; hand this object to `fit` as `on_epoch`")
+            raise ValueError("no epoch was scored yet; pass this object to `fit` as `on_epoch`")
         networks = []
         for epoch in epochs:
             network = copy_of(self._shape).eval()

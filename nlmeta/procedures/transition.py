@@ -1,9 +1,9 @@
 """Estimates of the transition matrix from a network that was trained on the noisy labels.
 
-Such a network predicts *given* labels. Where the true class is known, its prediction is a row of T.
-Patrini et al. (CVPR 2017) look for such samples among the noisy ones, Hendrycks et al.
-(NeurIPS 2018) have trusted samples for it. A network that has memorised the noise predicts nothing
-of it any more, so it is best stopped early.
+Such a network predicts *given* labels. If the true class of a sample is known, the prediction is a
+row of T. Patrini et al. (CVPR 2017) search such samples among the noisy ones; Hendrycks et al.
+(NeurIPS 2018) use trusted samples. The predictions of a network that has memorised the noise no
+longer show the noise, so training should be stopped early.
 """
 
 import torch
@@ -19,27 +19,28 @@ __all__ = ["transition_from_anchors", "transition_from_clean"]
 def transition_from_anchors(
     network: nn.Module, x: metrics.Inputs, *, percentile: float = 100.0
 ) -> Tensor:
-    """T from the samples that the network is surest about, one anchor for each class.
+    """T from the samples with the highest predicted probabilities, one anchor for each class.
 
-    Row i is the prediction for the anchor of class i. It is right if the anchor's true class is i
-    beyond doubt, and the network's probabilities are those of the noisy labels. No label is used.
+    Row i is the prediction for the anchor of class i. It is right if the anchor is certainly of
+    class i and the network's probabilities are those of the noisy labels. No label is used.
 
     Parameters
     ----------
     network : nn.Module
-        Returns logits of shape (n, C); trained on the noisy labels.
+        A network trained on the noisy labels that returns logits of shape (n, C).
     x : Tensor or nlmeta.data.Images, shape (N, ...)
-        Samples to choose from; the noisy training samples do.
+        Samples to choose from; the noisy training samples are suitable.
     percentile : float
-        In [0, 100]. The anchor of a class is the sample at this percentile of its predicted
-        probability, of two neighbours the lower. Default 100, published: the highest. Released code
-        (commits 09f21ac and acfb9ab): the highest for CIFAR-100 alone, else the highest below the
-        97th, which leaves outliers out. 97 is that, but for sizes N with 0.97 (N - 1) whole.
+        Percentile in [0, 100]. The anchor of a class is the sample at this percentile of the
+        predicted probability of the class; between two samples, the lower is taken. Default 100,
+        published: the highest. Released code (commits 09f21ac and acfb9ab): the highest for
+        CIFAR-100 only, else the highest below the 97th, which leaves outliers out. 97 gives the
+        same, except for sizes N with 0.97 (N - 1) whole.
 
     Returns
     -------
     Tensor of float64, shape (C, C)
-        On the CPU; row: true class, column: given label. Rows sum to one.
+        The matrix T on the CPU; row: true class, column: given label. Rows sum to one.
     """
     if not 0 <= percentile <= 100:  # written so that NaN fails too
         raise ValueError(f"`percentile` is {percentile}; it must lie in [0, 100]")
@@ -51,19 +52,20 @@ def transition_from_anchors(
 
 
 def transition_from_clean(network: nn.Module, clean: Samples) -> Tensor:
-    """T from trusted samples: row i is the mean prediction for those of class i.
+    """T from trusted samples: row i is the mean prediction for the samples of class i.
 
     Parameters
     ----------
     network : nn.Module
-        Returns logits of shape (n, C); trained on the noisy labels, and not on these samples.
+        A network trained on the noisy labels, and not on these samples, that returns logits of
+        shape (n, C).
     clean : Samples
-        Inputs with true labels, for example the meta set. Every class must be there.
+        Inputs with true labels, for example the meta set. Every class must have a sample.
 
     Returns
     -------
     Tensor of float64, shape (C, C)
-        On the CPU; row: true class, column: given label. Rows sum to one.
+        The matrix T on the CPU; row: true class, column: given label. Rows sum to one.
     """
     if len(clean) == 0:
         raise ValueError("`clean` is empty; every class needs at least one trusted sample")
@@ -80,5 +82,5 @@ def transition_from_clean(network: nn.Module, clean: Samples) -> Tensor:
 
 
 def _predictions(network: nn.Module, x: metrics.Inputs) -> Tensor:
-    """Probabilities of all samples, float64 so that rows sum to one as exactly as can be."""
+    """Probabilities of all samples, in float64, so that rows sum to one as exactly as possible."""
     return metrics.predict(network, x).cpu().double().softmax(1)
