@@ -257,7 +257,7 @@ def test_posterior_is_the_prediction_where_the_given_label_is_impossible():
 def test_other_forms_of_mlc_have_no_posterior(split, switch):
     run = run_of(MLC(3, virtual_lr=0.1, transition_lr=1.0, **switch))
     assert set(analysis.corrected_labels(run, split)["rule"]) == {"prediction"}
-    with pytest.raises(ValueError, match="`rule` is 'posterior'; `run` must be of a method whose"):
+    with pytest.raises(ValueError, match="`rule` is 'posterior'; `run` must have a method whose"):
         analysis.corrected_labels(run, split, rule="posterior")
 
 
@@ -471,7 +471,7 @@ def test_frames_come_back_from_csv_with_their_ids(split, tmp_path):
 def test_refuses_what_is_no_run_and_scores_it_has_not(split):
     suspects = analysis.suspects
     refused(
-        "`run` is a CrossEntropy; it must be what `fit` returned",
+        "`run` is a CrossEntropy; it must be the result of `fit`",
         lambda: suspects(CrossEntropy(), split),
         TypeError,
     )
@@ -481,7 +481,7 @@ def test_refuses_what_is_no_run_and_scores_it_has_not(split):
         lambda: suspects(run_of(CrossEntropy()), split, by="soft_label"),
     )
     refused(
-        "`run` predicts logits of shape (6, 2); a training part of 6 samples in 3 classes needs",
+        "`run` predicts logits of shape (6, 2); for a training part of 6 samples in 3 classes",
         lambda: suspects(nn.Linear(3, 2).double(), split),
     )
     refused(
@@ -494,22 +494,22 @@ def test_refuses_probabilities_that_are_none(split):
     def suspects(probabilities):
         return lambda: analysis.suspects(None, split, probabilities=probabilities)
 
-    refused("`probabilities` has shape (5, 3); a training part of 6 samples", suspects(P[1:]))
+    refused("`probabilities` has shape (5, 3); for a training part of 6 samples", suspects(P[1:]))
     refused("`probabilities` has row 0 summing to 2", suspects(2 * P))
-    refused("`probabilities` holds an entry that is not in [0, 1]", suspects(P - 0.1))
+    refused("`probabilities` holds an entry outside of [0, 1], or NaN", suspects(P - 0.1))
 
 
 def test_refuses_what_a_method_has_not_learned(split):
     refused(
-        "`run` is of CrossEntropy; it learns no transition matrix, as MLC does",
+        "`run` is of CrossEntropy, which learns no transition matrix; pass",
         lambda: analysis.learned_transition(run_of(CrossEntropy()), split),
     )
     refused(
-        "`run` is of ForwardCorrection; it learns no transition matrix",
+        "`run` is of ForwardCorrection, which learns no transition matrix",
         lambda: analysis.learned_transition(ForwardCorrection(T), split),
     )
     refused(
-        "`run` is of EMA; it learns no soft labels, as MSLG and ELR do",
+        "`run` is of EMA, which learns no soft labels; pass a run of a method",
         lambda: analysis.learned_soft_labels(
             EMA(CrossEntropy(), nn.Linear(2, 2), decay=0.5), split
         ),
@@ -517,16 +517,16 @@ def test_refuses_what_a_method_has_not_learned(split):
     heads = LogitMultiplier(4, 3, seed=0), WeightNet(seed=0)
     multiplied, weighted = (run_of(CLIDMU(head, head_lr=0.1)) for head in heads)
     refused(
-        "`run` is of CLIDMU; it learns no weights",
+        "`run` is of CLIDMU, which learns no weights",
         lambda: analysis.learned_weights(multiplied, split),
     )
     assert len(analysis.learned_weights(weighted, split)) == 6
     refused(
-        "`run` is of a network alone; it learns no weights",
+        "`run` is of a network alone, which learns no weights",
         lambda: analysis.learned_weights(nn.Identity(), split),
     )
     refused(
-        "`rule` is 'soft label'; `run` must be of a method that learns them, as MSLG and ELR do",
+        "`rule` is 'soft label'; `run` must have a method that learns soft labels, such as",
         lambda: analysis.corrected_labels(nn.Identity(), split, rule="soft label"),
     )
 
@@ -534,12 +534,12 @@ def test_refuses_what_a_method_has_not_learned(split):
 def test_refuses_the_split_of_another_run(split):
     other = split_of(P.log()[1:], GIVEN[1:])
     refused(
-        "`run` is of 6 training samples, and `split` has 5; pass its own split",
+        "`run` has 6 training samples, and `split` has 5; pass the split of the run",
         lambda: analysis.suspects(run_of(mslg(split)), other),
     )
     method = MLC(4, virtual_lr=0.1, transition_lr=1.0)
     refused(
-        "`run` is of 4 classes, and `split` has 3",
+        "`run` has 4 classes, and `split` has 3",
         lambda: analysis.learned_transition(method, split),
     )
 
@@ -759,7 +759,7 @@ def test_a_large_score_ranks_first_where_it_is_the_suspect_one_and_ties_stay(spl
 def test_refuses_a_forward_correction_of_other_classes(split):
     method = MLC(4, virtual_lr=0.1, transition_lr=1.0)
     refused(
-        "`run` is of 4 classes, and `split` has 3",
+        "`run` has 4 classes, and `split` has 3",
         lambda: analysis.corrected_labels(run_of(method), split),
     )
 

@@ -236,7 +236,9 @@ def test_measures_refuse_a_column_beside_a_row_of_classes(measure):
     call(LABELS, LABELS)
     with pytest.raises(ValueError, match=r"has shape \(8, 1\); it must be \(N,\)"):
         call(LABELS, LABELS[:, None])
-    with pytest.raises(ValueError, match=r"`predictions` has shape \(8, 1\); classes are \(N,\)"):
+    with pytest.raises(
+        ValueError, match=r"`predictions` has shape \(8, 1\); it must be \(N,\) for classes"
+    ):
         call(LABELS[:, None], LABELS)
 
 

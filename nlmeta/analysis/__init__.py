@@ -1,12 +1,12 @@
-"""What to look at after training: suspects, corrected labels, and what a method has learned.
+"""Analysis after training: suspects, corrected labels, and all that a method has learned.
 
-Everything comes as a pandas frame with the reader's own ids, ready for ``to_csv``: which given
-labels are suspect and why, what they may be instead, the learned transition matrix, weights and
-soft labels, and both ways to the conventions of cleanlab. The true labels are never looked at,
-also where a split knows them.
+Every result is a pandas frame with the reader's own ids, ready for ``to_csv``: suspect labels and
+their scores, proposed labels, the learned transition matrix, weights and soft labels. There are
+also functions to and from the conventions of cleanlab. The true labels are never used, even if a
+split has them.
 
-What a method has learned it says itself, by `Method.learned_transition`, `Method.learned_labels`
-and `Method.sample_weights`; so a method of your own that does so is seen as well.
+A method returns what it has learned by `Method.learned_transition`, `Method.learned_labels` and
+`Method.sample_weights`, so the functions here also work for a method of your own that has them.
 """
 
 from nlmeta.analysis.cleanlab import from_cleanlab, label_issues, pred_probs, to_cleanlab

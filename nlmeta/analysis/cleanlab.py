@@ -1,9 +1,9 @@
-"""To and from the conventions of cleanlab, which is not needed for it.
+"""To and from the conventions of cleanlab, which need not be installed.
 
-Its documentation (docs.cleanlab.ai, `cleanlab.internal.latent_algebra`,
+In its documentation (docs.cleanlab.ai, `cleanlab.internal.latent_algebra`,
 `cleanlab.classification.CleanLearning.find_label_issues`, `cleanlab.filter.find_label_issues`)
-has the noise matrix as P(given | true) with columns that sum to one, which is the transpose of T
-here, and names the columns of its frame of label issues.
+the noise matrix is P(given | true) with columns that sum to one, the transpose of T here. The
+documentation also names the columns of the frame of label issues.
 """
 
 import numpy as np
@@ -20,24 +20,24 @@ __all__ = ["from_cleanlab", "label_issues", "pred_probs", "to_cleanlab"]
 
 
 def to_cleanlab(transition: Array) -> np.ndarray:
-    """Give cleanlab's `noise_matrix`: the transpose of a transition matrix.
+    """cleanlab's `noise_matrix`: the transpose of a transition matrix.
 
     Parameters
     ----------
     transition : Tensor, NumPy array or DataFrame, shape (C, C)
-        T; row: true class, column: given label. Rows sum to one.
+        The matrix T; row: true class, column: given label. Rows sum to one.
 
     Returns
     -------
     numpy.ndarray of float64, shape (C, C)
-        Row: given label, column: true class. Columns sum to one.
+        The noise matrix; row: given label, column: true class. Columns sum to one.
 
     Raises
     ------
     TypeError
-        `transition` is no array of numbers.
+        `transition` is not an array of numbers.
     ValueError
-        `transition` is no transition matrix.
+        `transition` is not a transition matrix.
     """
     matrix = as_tensor("transition", transition).detach().cpu().double()
     _checks.check_transition("transition", matrix)
@@ -45,24 +45,25 @@ def to_cleanlab(transition: Array) -> np.ndarray:
 
 
 def from_cleanlab(noise_matrix: Array) -> Tensor:
-    """Give the transition matrix of cleanlab's `noise_matrix`: its transpose.
+    """The transition matrix of cleanlab's `noise_matrix`: its transpose.
 
     Parameters
     ----------
     noise_matrix : NumPy array, Tensor or DataFrame, shape (C, C)
-        Row: given label, column: true class. Columns sum to one. Not its `inverse_noise_matrix`.
+        cleanlab's `noise_matrix`, and not its `inverse_noise_matrix`; row: given label, column:
+        true class. Columns sum to one.
 
     Returns
     -------
     Tensor of float64, shape (C, C)
-        T; row: true class, column: given label. Rows sum to one.
+        The matrix T; row: true class, column: given label. Rows sum to one.
 
     Raises
     ------
     TypeError
-        `noise_matrix` is no array of numbers.
+        `noise_matrix` is not an array of numbers.
     ValueError
-        The transpose of `noise_matrix` is no transition matrix.
+        The transpose of `noise_matrix` is not a transition matrix.
     """
     matrix = as_tensor("noise_matrix", noise_matrix).detach().cpu().double().T.clone()
     _checks.check_transition("noise_matrix.T", matrix)
@@ -70,53 +71,53 @@ def from_cleanlab(noise_matrix: Array) -> Tensor:
 
 
 def pred_probs(run: Result | nn.Module, split: Split) -> np.ndarray:
-    """Give the predicted probabilities of the training samples, in cleanlab's `pred_probs` format.
+    """The predicted probabilities of the training samples, in cleanlab's `pred_probs` format.
 
-    cleanlab wants them from networks that did not see the sample; these are of one that did. Such a
-    network may be very sure, and then one of cleanlab's scores misleads: in version 2.9.0 the order
-    of ``confidence_weighted_entropy`` turns over where the entropy falls below a millionth of its
-    maximum, for which a gap of 18 between logits is enough. Labels that the network agrees with
-    then get scores near 0, the worst. The other two, ``self_confidence`` (the default) and
-    ``normalized_margin``, keep their order.
+    cleanlab needs predictions of networks that were not trained on the sample; these come from a
+    network that was. Its probabilities may be close to one, and then one of cleanlab's scores
+    misleads: in version 2.9.0 the order of ``confidence_weighted_entropy`` is reversed if the
+    entropy falls below a millionth of its maximum, for which a gap of 18 between logits is enough.
+    Labels that the network predicts then have scores near 0, the worst. The other two scores,
+    ``self_confidence`` (the default) and ``normalized_margin``, keep their order.
 
     Parameters
     ----------
     run : Result or nn.Module
-        What `fit` returned, or a network that returns logits.
+        The result of `fit`, or a network that returns logits.
     split : Split
-        Its training part.
+        The data; the training part is used.
 
     Returns
     -------
     numpy.ndarray of float64, shape (N, C)
-        In the order of the training part. Rows sum to one.
+        Probabilities in the order of the training part. Rows sum to one.
     """
     return log_probabilities(run, split, None).exp().numpy()
 
 
 def label_issues(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the frame of `suspects` with the columns of cleanlab's `find_label_issues`.
+    """The frame of `suspects` with the columns of cleanlab's `find_label_issues`.
 
-    Join it with a table of your own by `id`, never by position: a split draws its parts, so the
-    k-th training sample is not the k-th line of your table. cleanlab's own frame, of
-    ``CleanLearning``, has no ids and counts its rows from 0 in the order in which it was given the
-    samples. For those of the training part, in its order, that is the index here.
+    Join it with a table of your own by `id`, never by position: the parts of a split are drawn, so
+    the k-th training sample is not the k-th line of your table. cleanlab's own frame, of
+    ``CleanLearning``, has no ids; its rows are counted from 0 in the order of its samples. If these
+    are the samples of the training part in its order, the rows are the index here.
 
     Parameters
     ----------
     frame : DataFrame
-        From `suspects`, or a part of it.
+        A frame from `suspects`, or some of its rows.
 
     Returns
     -------
     DataFrame
-        In the order of the training part, with its rows as index, and the columns
+        A frame in the order of the training part, with its rows as index, and the columns
 
-        - `is_label_issue`: another class is predicted than given, cleanlab's simplest rule
-          (``filter_by="predicted_neq_given"``), not its default;
-        - `label_quality`: self-confidence, in [0, 1], the lower the worse;
+        - `is_label_issue`: whether the predicted class differs from the given label, cleanlab's
+          simplest rule (``filter_by="predicted_neq_given"``), not its default;
+        - `label_quality`: self-confidence, in [0, 1]; low is bad;
         - `given_label`, `predicted_label`: classes;
-        - `id`, which cleanlab has not.
+        - `id`, which cleanlab does not have.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Which given labels are suspect, and what they may be instead.
+"""Suspect labels, and proposals for new ones.
 
-The scores are those of the field: the predicted probability of the given label, its margin over
-the best other class (both in C. Northcutt, L. Jiang, I. Chuang, "Confident Learning", JAIR 2021),
-the loss, the two-component mixture of losses (see `mixture`), and what a method has learned per
-sample. None looks at the truth.
+The scores are the usual ones: the predicted probability of the given label, its margin over the
+best other class (both in C. Northcutt, L. Jiang, I. Chuang, "Confident Learning", JAIR 2021), the
+loss, the two-component mixture of losses (see `mixture`), and quantities that a method has learned
+per sample. None of them uses the true labels.
 """
 
 from typing import Literal
@@ -43,53 +43,57 @@ def suspects(
 ) -> pd.DataFrame:
     """Rank the training samples by how suspect their given label is, the most suspect first.
 
-    The predictions are those of a network on samples that it was trained on. One that has memorised
-    its labels suspects nobody: take an early or a robust one, or pass probabilities of networks
-    that did not see the sample.
+    The predictions are those of a network on samples that it was trained on. If the network has
+    memorised its labels, no label looks suspect: use an early or a robust network, or pass
+    probabilities of networks that were not trained on the sample.
 
     Parameters
     ----------
     run : Result or nn.Module, optional
-        What `fit` returned, or a network that returns logits. Not needed with `probabilities`.
+        The result of `fit`, or a network that returns logits. It is not needed with
+        `probabilities`.
     split : Split
-        Its training part, with the given labels.
+        The data; the training part with the given labels is used.
     by : str
         The score to rank by. Equal scores stay in the order of the training part. Default
         ``"self_confidence"`` (ours, and that of cleanlab).
     probabilities : array, shape (N, C), optional
-        Predictions to use in place of the network's, for example those of a cross-validation: a
+        Predictions that replace those of the network, for example from a cross-validation: a
         tensor, a NumPy array or a frame, in the order of the training part. Rows sum to one. A
-        frame with the ids or the class names in another order is refused; an index without a name
-        that counts from 0 is taken for none.
+        frame with the ids or the class names in another order is refused; an unnamed index that
+        counts from 0 is ignored.
 
     Returns
     -------
     DataFrame
-        A row for each training sample:
+        One row for each training sample:
 
-        - `id`: the reader's own, else the row of the original dataset; `row`: that of the training
-          part.
-        - `given`, `given_name`: the label; `suggested`, `suggested_name`: the likeliest class,
+        - `id`: the reader's own, else the row of the original dataset; `row`: the row of the
+          training part.
+        - `given`, `given_name`: the label; `suggested`, `suggested_name`: the most probable class,
           which may be the same.
         - `self_confidence`: p of the given label. Suspect if small.
-        - `margin`: that minus the largest p of another class, in [-1, 1]. Suspect if small.
+        - `margin`: `self_confidence` minus the largest p of another class, in [-1, 1]. Suspect if
+          small.
         - `loss`: minus the logarithm of `self_confidence`. Suspect if large.
         - `high_loss`: posterior of the component of high losses, see `fit_loss_mixture`. Suspect
-          if large. Meant for a threshold more than for a ranking: see `LossMixture.boundaries`.
-        - `soft_label`: what the learned soft label leaves to the given class. Suspect if small; not
-          a number, and last in the ranking, for a sample that was not trained on. Only for a run
+          if large. It is meant for a threshold more than for a ranking, see
+          `LossMixture.boundaries`.
+        - `soft_label`: the probability of the given class in the learned soft label. Suspect if
+          small; NaN, and last in the ranking, for a sample that was not trained on. Only for a run
           whose method has `Method.learned_labels`: MSLG's labels, ELR's targets.
-        - `weight`: what is given to that loss. Suspect if small, if the method has learned what
-          weights are for. Only for a run whose method has `Method.sample_weights`: CLID-MU with
-          weights, Meta-Weight-Net.
-        - `rank`: from 1.
+        - `weight`: the learned weight at this loss. Suspect if small, provided that the learned
+          weights fall with the loss. Only for a run whose method has `Method.sample_weights`:
+          CLID-MU with weights, Meta-Weight-Net.
+        - `rank`: the place in the ranking, counted from 1.
 
     Raises
     ------
     TypeError
-        `run` is neither, and there are no `probabilities`, or these are no array of numbers.
+        `run` is of another type and there are no `probabilities`, or these are not an array of
+        numbers.
     ValueError
-        `by` is no score of this run, shapes do not fit, or all losses are equal.
+        `by` is not a score of this run, shapes do not fit, or all losses are equal.
     """
     frame = identified(split)
     log_p = log_probabilities(run, split, probabilities)  # (N, C)
@@ -123,48 +127,51 @@ def corrected_labels(
     rule: Rule | None = None,
     probabilities: Array | None = None,
 ) -> pd.DataFrame:
-    """Propose a label for each training sample: another class where it is likely enough.
+    """Propose a label for each training sample: another class if its probability is high enough.
 
-    Each rule gives the classes of a sample probabilities:
+    Each rule assigns probabilities to the classes of a sample:
 
-    - ``"prediction"``: the network's, p.
+    - ``"prediction"``: the network's prediction p.
     - ``"soft label"``: the learned soft label, see `Method.learned_labels`.
-    - ``"posterior"``: that of the true class behind the given label, p_i T_ij / sum_k p_k T_kj for
-      the given j, with the T that makes p a prediction of the clean label, see
-      `Method.forward_transition`. T must say all about the noise. Where it holds the given label
-      for impossible, p stays.
+    - ``"posterior"``: the posterior of the true class behind the given label,
+      p_i T_ij / sum_k p_k T_kj for the given j, with the T that makes p a prediction of the clean
+      label, see `Method.forward_transition`. T must describe the noise completely. If the given
+      label has probability zero under p T, p is used.
 
-    The likeliest class replaces the given one if its probability is at least the threshold. As for
-    `suspects`, a network that has memorised its labels corrects nothing.
+    The most probable class replaces the given one if its probability is at least the threshold. As
+    in `suspects`, a network that has memorised its labels corrects nothing.
 
     Parameters
     ----------
     run : Result or nn.Module, optional
-        What `fit` returned, or a network that returns logits. Not needed with `probabilities`.
+        The result of `fit`, or a network that returns logits. It is not needed with
+        `probabilities`.
     split : Split
-        Its training part, with the given labels.
+        The data; the training part with the given labels is used.
     threshold : float
-        In [0, 1]. Default 0.5 (ours): likelier than all other classes together.
+        Smallest probability for a change, in [0, 1]. Default 0.5 (ours): more than all other
+        classes together.
     rule : {"prediction", "soft label", "posterior"}, optional
-        Default: ``"soft label"`` for MSLG and ELR, ``"posterior"`` for MLC in its default form,
-        forward correction and GLC, and ``"prediction"`` for all others.
+        The rule. Default: ``"soft label"`` for MSLG and ELR, ``"posterior"`` for MLC in its default
+        form, forward correction and GLC, and ``"prediction"`` for all others.
     probabilities : array, shape (N, C), optional
-        Predictions to use in place of the network's, as for `suspects`.
+        Predictions that replace those of the network, as in `suspects`.
 
     Returns
     -------
     DataFrame
-        In the order of the training part: `id`, `row`, `given`, `given_name`, `corrected`,
-        `corrected_name`, `confidence` (what the rule gives to the corrected label), `changed` and
-        `rule`. A sample that the method has no soft label of yet stays, its confidence not a
-        number.
+        A frame in the order of the training part: `id`, `row`, `given`, `given_name`, `corrected`,
+        `corrected_name`, `confidence` (the rule's probability of the corrected label), `changed`
+        and `rule`. If the method has no soft label of a sample yet, the label stays and its
+        confidence is NaN.
 
     Raises
     ------
     TypeError
-        `run` is neither, and there are no `probabilities`, or these are no array of numbers.
+        `run` is of another type and there are no `probabilities`, or these are not an array of
+        numbers.
     ValueError
-        The run has not what the rule needs, or shapes do not fit.
+        The run lacks what the rule needs, or shapes do not fit.
     """
     check_rate("threshold", threshold)
     labels, transition = soft_labels(run, split), forward_transition(run, split)
@@ -176,8 +183,8 @@ def corrected_labels(
     if rule == "soft label":
         if labels is None:
             raise ValueError(
-                "`rule` is 'soft label'; `run` must be of a method that learns them, as MSLG and "
-                "ELR do"
+                "`rule` is 'soft label'; `run` must have a method that learns soft labels, such as "
+                "MSLG or ELR. Choose another rule"
             )
         p = labels
     else:
@@ -185,9 +192,9 @@ def corrected_labels(
     if rule == "posterior":
         if transition is None:
             raise ValueError(
-                "`rule` is 'posterior'; `run` must be of a method whose T takes a prediction of "
-                "the clean label to the given one: MLC with space='probability', a T that is kept "
-                "and rows that sum to one, forward correction or GLC"
+                "`rule` is 'posterior'; `run` must have a method whose T maps a prediction of the "
+                "clean label to the given one: MLC with space='probability', a T that is kept and "
+                "rows that sum to one, forward correction or GLC. Choose another rule"
             )
         p = _posterior(p, transition, given)
     best, likeliest = p.max(1)

@@ -1,6 +1,6 @@
-"""What a method has learned beside the network, with names: T, soft labels, weights.
+"""Frames of what a method has learned beside the network: T, soft labels, weights.
 
-Each method answers for itself, see `Method.learned_transition` and what follows there.
+Each method returns it itself, see `Method.learned_transition` and the functions that follow there.
 """
 
 from collections.abc import Callable
@@ -23,25 +23,28 @@ def learned_transition(run: Result | Method, split: Split) -> pd.DataFrame:
     Parameters
     ----------
     run : Result or Method
-        Of a method with `Method.learned_transition`, wrapped or not. What MLC's switches make of T
-        stays: rows need not sum to one with ``normalise="column"``, and with
+        A run with a method that has `Method.learned_transition`, wrapped or not. T has the form of
+        MLC's options: rows need not sum to one with ``normalise="column"``, and with
         ``keep_transition=False`` it is the T of the last step.
     split : Split
-        For the names of the classes.
+        The data, for the names of the classes.
 
     Returns
     -------
     DataFrame, shape (C, C)
-        Index: true class. Columns: given label.
+        The matrix; index: true class, columns: given label.
 
     Raises
     ------
     ValueError
-        The method learns no T, or that of another number of classes.
+        The method learns no T, or a T for another number of classes.
     """
     matrix = _matrix(run, split, lambda method: method.learned_transition())
     if matrix is None:
-        raise ValueError(f"`run` is of {_name(run)}; it learns no transition matrix, as MLC does")
+        raise ValueError(
+            f"`run` is of {_name(run)}, which learns no transition matrix; pass a run of a method "
+            "that does, such as MLC"
+        )
     names = list(split.class_names)
     return pd.DataFrame(
         matrix.numpy(), index=pd.Index(names, name="true"), columns=pd.Index(names, name="given")
@@ -54,24 +57,27 @@ def learned_soft_labels(run: Result | Method, split: Split) -> pd.DataFrame:
     Parameters
     ----------
     run : Result or Method
-        Of a method with `Method.learned_labels`, wrapped or not.
+        A run with a method that has `Method.learned_labels`, wrapped or not.
     split : Split
-        The one that it was trained on.
+        The split that it was trained on.
 
     Returns
     -------
     DataFrame, shape (N, C)
-        Index: `id`, in the order of the training part. Columns: the classes. Rows sum to one; that
-        of a sample that ELR has not trained on yet is not a number.
+        The soft labels; index: `id`, in the order of the training part, columns: the classes. Rows
+        sum to one; the row of a sample that ELR was not trained on yet is NaN.
 
     Raises
     ------
     ValueError
-        The method keeps no soft labels, or those of another split.
+        The method learns no soft labels, or was trained on another split.
     """
     rows = soft_labels(run, split)
     if rows is None:
-        raise ValueError(f"`run` is of {_name(run)}; it learns no soft labels, as MSLG and ELR do")
+        raise ValueError(
+            f"`run` is of {_name(run)}, which learns no soft labels; pass a run of a method that "
+            "does, such as MSLG or ELR"
+        )
     ids = pd.Index(identified(split)["id"], name="id")
     return pd.DataFrame(rows.numpy(), index=ids, columns=list(split.class_names))
 
@@ -79,30 +85,30 @@ def learned_soft_labels(run: Result | Method, split: Split) -> pd.DataFrame:
 def learned_weights(
     run: Result, split: Split, *, probabilities: Array | None = None
 ) -> pd.DataFrame:
-    """The weight that a method gives to each training sample now, as CLID-MU can.
+    """The learned weight of each training sample, for methods that learn one, such as CLID-MU.
 
     Parameters
     ----------
     run : Result
-        Of a method with `Method.sample_weights`, wrapped or not.
+        A run with a method that has `Method.sample_weights`, wrapped or not.
     split : Split
-        The one that it was trained on.
+        The split that it was trained on.
     probabilities : array, shape (N, C), optional
-        Predictions to take the losses from: a tensor, a NumPy array or a frame, in the order of
-        the training part. Default: those of the network.
+        Predictions for the losses: a tensor, a NumPy array or a frame, in the order of the training
+        part. Default: those of the network.
 
     Returns
     -------
     DataFrame
-        In the order of the training part: `id`, `row`, `given`, `given_name`, `loss`
+        A frame in the order of the training part: `id`, `row`, `given`, `given_name`, `loss`
         (cross-entropy of the given label, the network in evaluation mode) and `weight`, before
-        weights are normalised over a batch; a `WeightNet` gives numbers in (0, 1).
+        weights are normalised over a batch; weights of a `WeightNet` lie in (0, 1).
 
     Raises
     ------
     ValueError
-        The method learns no weights. A `LogitMultiplier` gives factors, and `LearningToReweight`
-        forgets its weights after each step.
+        The method learns no weights. A `LogitMultiplier` has factors instead, and
+        `LearningToReweight` forgets its weights after each step.
     """
     log_p = log_probabilities(run, split, probabilities)
     given = split.train.y.cpu()
@@ -110,8 +116,8 @@ def learned_weights(
     w = weights(run, losses)
     if w is None:
         raise ValueError(
-            f"`run` is of {_name(run)}; it learns no weights, as CLID-MU and Meta-Weight-Net do "
-            "with a WeightNet"
+            f"`run` is of {_name(run)}, which learns no weights; pass a run of a method that does, "
+            "such as CLID-MU or Meta-Weight-Net with a WeightNet"
         )
     return identified(split).assign(loss=losses.numpy(), weight=w.numpy())
 
@@ -126,7 +132,7 @@ def soft_labels(run: object, split: Split) -> Tensor | None:
 
 
 def forward_transition(run: object, split: Split) -> Tensor | None:
-    """T, float64 (C, C), on the CPU, where the network predicts clean labels by virtue of it."""
+    """The T of a forward correction, float64 (C, C), on the CPU; None if there is none."""
     return _matrix(run, split, lambda method: method.forward_transition())
 
 
@@ -143,7 +149,7 @@ def _matrix(run: object, split: Split, ask: Callable[[Method], Tensor | None]) -
 
 
 def _told(run: object, ask: Callable[[Method], Tensor | None]) -> Tensor | None:
-    """What a run's method says of itself, float64, on the CPU; None for a network alone."""
+    """The answer of a run's method, float64, on the CPU; None for a network."""
     method = method_of(run)
     told = None if method is None else ask(method)
     return None if told is None else told.detach().cpu().double()
@@ -151,7 +157,9 @@ def _told(run: object, ask: Callable[[Method], Tensor | None]) -> Tensor | None:
 
 def _check_size(what: str, theirs: int, ours: int) -> None:
     if theirs != ours:
-        raise ValueError(f"`run` is of {theirs} {what}, and `split` has {ours}; pass its own split")
+        raise ValueError(
+            f"`run` has {theirs} {what}, and `split` has {ours}; pass the split of the run"
+        )
 
 
 def _name(run: object) -> str:

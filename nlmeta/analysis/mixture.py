@@ -1,4 +1,4 @@
-"""Two normal components in a histogram of losses: right labels low, wrong ones high.
+"""Two normal components of the losses: right labels have low losses, wrong ones high losses.
 
 J. Li, R. Socher, S. Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised Learning",
 ICLR 2020. They follow E. Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction",
@@ -26,9 +26,10 @@ class LossMixture:
     Attributes
     ----------
     weights, means, deviations : tuple of float
-        Of the two components; means and standard deviations in the unit of the losses.
+        Weights, means and standard deviations of the two components, the last two in the unit of
+        the losses.
     posterior : Tensor of float64, shape (N,)
-        For each loss the probability that it comes from the component of high losses.
+        The probability of each loss that it comes from the component of high losses.
     """
 
     weights: tuple[float, float]
@@ -49,8 +50,8 @@ class LossMixture:
     def boundaries(self) -> list[float]:
         """The losses at which the posterior is one half, ascending: none, one or two.
 
-        Where there are two, the wider component is the likelier one outside of them. It mostly is
-        that of high losses, so that the posterior first falls with the loss before it grows.
+        If there are two, the wider component is more probable outside of them. Mostly it is the
+        component of high losses, so the posterior first falls with the loss before it grows.
         """
         # log(w / s) - (x - m)^2 / (2 s^2) is quadratic in x; where is it the same for both?
         low, high = (
@@ -66,22 +67,24 @@ def fit_loss_mixture(losses: Array) -> LossMixture:
 
     The losses are scaled to [0, 1] first, and 5e-4 is added to each variance there, so that none
     vanishes; both as in the released code of DivideMix (commit 39740b2). That code starts from
-    k-means, which draws, and stops after ten rounds at most; here the start is the two parts on
-    either side of the mean loss, nothing is drawn, and the rounds go on until the fit stays (ours).
+    k-means, which draws random numbers, and stops after at most ten rounds. Here the start is the
+    two parts on either side of the mean loss, nothing is drawn, and the rounds continue until the
+    fit no longer changes (ours).
 
     Parameters
     ----------
     losses : array of float, shape (N,)
-        Finite, and not all equal: a tensor, a NumPy array or a column of a frame.
+        Losses, finite and not all equal: a tensor, a NumPy array or a column of a frame.
 
     Returns
     -------
     LossMixture
+        The fitted mixture.
 
     Raises
     ------
     TypeError
-        `losses` is no array of numbers.
+        `losses` is not an array of numbers.
     ValueError
         A loss is not finite, or all are equal.
     """
@@ -98,8 +101,8 @@ def fit_loss_mixture(losses: Array) -> LossMixture:
     lowest, span = values.min(), values.max() - values.min()
     if span == 0:
         raise ValueError(
-            f"`losses` are all {lowest:g}; two components need losses that differ. A network that "
-            "predicts the same for every label tells no sample from another"
+            f"`losses` are all {lowest:g}; two components need losses that differ. Every given "
+            "label has the same predicted probability, so use another network"
         )
     scaled = ((values - lowest) / span).numpy()  # (N,), in [0, 1]
     parts = [scaled[scaled <= scaled.mean()], scaled[scaled > scaled.mean()]]
