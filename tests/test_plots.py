@@ -287,7 +287,7 @@ def test_refuses_a_matrix_that_is_not_square_and_names_that_do_not_fit():
         lambda: plots.transition_matrix(torch.ones(2, 3)),
     )
     refused(
-        "`class_names` holds 2 names; the matrix has 3 classes",
+        "`class_names` holds 2 names; it must hold 3, one for",
         lambda: plots.transition_matrix(torch.eye(3), class_names=["a", "b"]),
     )
 
@@ -331,7 +331,9 @@ def test_refuses_a_comparison_that_is_not_paired():
     )
     refused("`frame` lacks an accuracy of 'MLC' for seed 2", draw(frame.drop(index=5)))
     refused("`frame` has two rows for method MLC, seed 0", draw(pd.concat([frame, frame[3:4]])))
-    refused("`frame` holds 1 seed; a spread needs at least 2", draw(frame[frame.seed == 0]))
+    refused(
+        "`frame` holds 1 seed; a standard deviation needs at least 2", draw(frame[frame.seed == 0])
+    )
     refused("it lacks ['accuracy']", draw(frame.drop(columns="accuracy")))
 
 
@@ -496,7 +498,7 @@ def test_refuses_what_the_new_figures_cannot_draw():
         lambda: plots.suspects_sheet(frame, torch.zeros(5, 2, 2), score="soft_label"),
     )
     refused(
-        "`frame` speaks of row 4; `images` has rows 0 to 3",
+        "`frame` holds row 4; `images` has rows 0 to 3",
         lambda: plots.suspects_sheet(frame, torch.zeros(4, 2, 2)),
     )
     refused("`frame` has no rows", lambda: plots.suspects_sheet(frame[:0], torch.zeros(5, 2, 2)))

@@ -1,15 +1,15 @@
 """The book's figures: one function per kind of picture, one colour per method.
 
-Every function takes ``ax=None`` or makes a figure of its own, draws on white with title and
-axes named, and returns what it drew on. Nothing here changes matplotlib's or seaborn's settings
-on import, and nothing is told by colour alone. Colours: Okabe and Ito, "Color universal design"
-(2008), with a wine red and a grey in place of the yellow that vanishes on white. What is said to
-be an array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
+Every function takes ``ax=None`` or makes a figure of its own, draws on white with a title and axis
+labels, and returns the axes or the figure. The import does not change settings of matplotlib or
+seaborn, and colour alone never carries information. Colours are those of Okabe and Ito, "Color
+universal design" (2008), with a wine red and a grey instead of the yellow that is hard to see on
+white. An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
 returns.
 
-First used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned ones, comparisons
-over seeds). Left to others: measuring is `nlmeta.metrics`', the frame of suspects
-`nlmeta.analysis`', sliders are `nlmeta.widgets`'.
+They are first used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned matrices,
+comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of suspects,
+and `nlmeta.widgets` adds sliders.
 """
 
 from nlmeta.plots.comparisons import paired_difference_panels, paired_differences

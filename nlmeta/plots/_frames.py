@@ -10,7 +10,7 @@ __all__ = ["check_columns", "check_unique"]
 def check_columns(name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> None:
     missing = [column for column in wanted if column not in frame]
     if missing:
-        raise ValueError(f"`{name}` has the columns {list(frame)}; it lacks {missing}")
+        raise ValueError(f"`{name}` has the columns {list(frame)}; it lacks {missing}, add them")
 
 
 def check_unique(name: str, frame: pd.DataFrame, keys: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of methods beside each other, paired seed by seed."""
+"""Pictures that compare methods, seed by seed."""
 
 from typing import Any
 
@@ -22,26 +22,29 @@ def paired_differences(
     ax: Axes | None = None,
     title: str = "Paired differences",
 ) -> Axes:
-    """Draw by how much each method beats a reference, seed by seed.
+    """Draw the differences of each method to a reference, seed by seed.
 
-    Split, noise and initialisation follow the seed, so methods are compared within a seed: the
-    small markers are the differences, the large one is their mean and the bar one standard
-    deviation (n - 1 in the denominator) either side.
+    The seed determines split, noise and initialisation, so methods are compared within a seed: the
+    small markers are the differences, the large one is their mean, and the bar is one standard
+    deviation (n - 1 in the denominator) on either side.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns `method`, `seed`, `accuracy` (shares); one row for each method and seed.
+        A frame with the columns `method`, `seed`, `accuracy` (shares); one row for each method and
+        seed.
     reference : str
-        The method that the others are measured against.
+        The method that the others are compared with.
     ax : Axes, optional
-        Where to draw; default: a new figure.
+        The axes to draw on. Default: those of a new figure.
     title : str, default "Paired differences"
+        Title of the axes.
 
     Returns
     -------
     Axes
-        One row per method in the order of the frame; differences in percentage points.
+        The axes, with one row per method in the order of the frame; differences are in percentage
+        points.
 
     Raises
     ------
@@ -77,22 +80,23 @@ def paired_difference_panels(
     Parameters
     ----------
     frame : DataFrame
-        As for `paired_differences`, with the further column `facet`.
+        A frame as in `paired_differences`, with the additional column `facet`.
     reference : str
-        The method that the others are measured against, within each panel.
+        The method that the others are compared with, within each panel.
     facet : str
         The column to split by; its values become the titles.
     columns : int, default 2
-        Panels in a row.
+        Number of panels in a row.
 
     Returns
     -------
     Figure
+        The figure.
 
     Raises
     ------
     ValueError
-        As for `paired_differences`.
+        The frame of a panel is refused by `paired_differences`.
     """
     _checks.check_count("columns", columns)
     check_columns("frame", frame, [facet])
@@ -117,7 +121,7 @@ def paired_difference_panels(
 
 
 def _differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Percentage points above the reference: a row per seed, a column per other method."""
+    """Percentage points above the reference: one row per seed, one column per other method."""
     check_columns("frame", frame, ["method", "seed", "accuracy"])
     check_unique("frame", frame, ["method", "seed"])
     methods = list(frame["method"].unique())
@@ -131,5 +135,5 @@ def _differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
                 "paired differences need every method at every seed"
             )
     if len(table) < 2:
-        raise ValueError(f"`frame` holds {len(table)} seed; a spread needs at least 2")
+        raise ValueError(f"`frame` holds {len(table)} seed; a standard deviation needs at least 2")
     return 100 * table.drop(columns=reference).sub(table[reference], axis=0)

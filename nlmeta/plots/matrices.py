@@ -1,4 +1,4 @@
-"""Pictures of transition matrices: rows true class, columns given label."""
+"""Pictures of transition matrices; rows are true classes, columns given labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,32 +27,35 @@ def transition_matrix(
     annotate: bool | None = None,
     colour_bar: bool = True,
 ) -> Axes:
-    """Draw a transition matrix as a heat map: rows true class, columns given label.
+    """Draw a transition matrix as a heat map; rows are true classes, columns given labels.
 
     Parameters
     ----------
     matrix : array
-        (C, C). A row with NaN (a class without samples, see `noise.empirical_transition`) is
-        hatched and says so. Estimates need not be exact transition matrices; the colours span
-        0 to 100 %.
+        A matrix (C, C). A row with NaN (a class without samples, see `noise.empirical_transition`)
+        is hatched and marked as such. Estimates need not be exact transition matrices; the colours
+        span 0 to 100 %.
     ax : Axes, optional
-        Where to draw; default: a new figure.
+        The axes to draw on. Default: those of a new figure.
     class_names : sequence of str, optional
-        C names; default: 0 to C-1.
+        Names of the C classes. Default: 0 to C - 1.
     title : str, default "Transition matrix"
+        Title of the axes.
     annotate : bool, optional
-        Write the entries, in percent; those that round to 0 stay empty. Default: up to 10
-        classes.
+        Whether to write the entries, in percent; entries that round to 0 stay empty. Default: True
+        for up to 10 classes.
     colour_bar : bool, default True
+        Whether to draw a colour bar.
 
     Returns
     -------
     Axes
+        The axes.
 
     Raises
     ------
     ValueError
-        If `matrix` is not square or the names are not C.
+        If `matrix` is not square or there are not C names.
     """
     matrix = as_tensor("matrix", matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -80,20 +83,21 @@ def transition_beside_estimate(
     Parameters
     ----------
     truth : array
-        (C, C): rows true, columns given.
+        The true matrix (C, C); rows: true classes, columns: given labels.
     estimate : array
-        (C, C), counted from labels (`noise.empirical_transition`) or learned. A row with NaN, of a
-        class without samples, is hatched and says so.
+        A matrix (C, C), counted from labels (`noise.empirical_transition`) or learned. A row with
+        NaN, of a class without samples, is hatched and marked as such.
     class_names : sequence of str, optional
-        C names; default: 0 to C-1.
+        Names of the C classes. Default: 0 to C - 1.
     titles : tuple of two str, default ("Noise matrix", "Estimate")
+        Titles of the first two panels.
 
     Returns
     -------
     Figure
-        Three panels. The third is the estimate minus the other in percentage points, red where it
-        is too large and blue where it is too small; its title has `metrics.transition_error`,
-        taken over the classes that have samples.
+        A figure of three panels. The third is the estimate minus the true matrix in percentage
+        points, red where the estimate is too large and blue where it is too small; its title has
+        `metrics.transition_error`, taken over the classes that have samples.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def _heat_map(
     bar: dict[str, Any] | None,
     **colours: Any,
 ) -> None:
-    """A matrix in percent, (C, C), with names at both sides; rows with NaN say so."""
+    """A matrix in percent, (C, C), with names at both sides; rows with NaN are marked."""
     num_classes = len(values)
     annotate = num_classes <= 10 if annotate is None else annotate
     texts = np.array([[_entry(percent) for percent in row] for row in values])
@@ -165,7 +169,8 @@ def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
         return [str(k) for k in range(num_classes)]
     if len(class_names) != num_classes:
         raise ValueError(
-            f"`class_names` holds {len(class_names)} names; the matrix has {num_classes} classes"
+            f"`class_names` holds {len(class_names)} names; it must hold {num_classes}, one for "
+            "each class of the matrix"
         )
     return list(class_names)
 

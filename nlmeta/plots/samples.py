@@ -1,4 +1,4 @@
-"""Pictures of samples beside their labels."""
+"""Pictures of samples with their labels."""
 
 from collections.abc import Sequence
 
@@ -26,29 +26,31 @@ def noisy_examples(
     class_names: Sequence[str] | None = None,
     title: str = "Samples and their given labels",
 ) -> Figure:
-    """Show samples with their given labels; a wrong one has a thick frame and names the truth.
+    """Show samples with their given labels; a wrong label has a thick frame and the true label.
 
     Parameters
     ----------
     images : Tensor
-        (n, H, W), (n, 1, H, W) or (n, 3, H, W), in any range: the smallest value of all is drawn
-        darkest and the largest brightest.
+        Images (n, H, W), (n, 1, H, W) or (n, 3, H, W), in any range: the smallest value of all is
+        drawn darkest and the largest brightest.
     true_labels, given_labels : array
-        (n,), int64.
+        Labels (n,), int64.
     columns : int, default 8
-        Images in a row.
+        Number of images in a row.
     class_names : sequence of str, optional
-        Names of the classes; default: their indices.
-    title : str
+        Names of the classes. Default: their indices.
+    title : str, default "Samples and their given labels"
+        Title of the figure.
 
     Returns
     -------
     Figure
+        The figure.
 
     Raises
     ------
     ValueError
-        If there are no images, their shape is another, or the lengths differ.
+        If there are no images, their shape is not allowed, or the lengths differ.
     """
     _checks.check_count("columns", columns)
     true_labels = as_tensor("true_labels", true_labels)
@@ -77,28 +79,30 @@ def suspects_sheet(
     score: str = "self_confidence",
     title: str = "Suspects",
 ) -> Figure:
-    """Show the first samples of a frame of suspects: own id, given label, what it may be, score.
+    """Show the first samples of a frame of suspects: id, given label, suggested label, score.
 
     Parameters
     ----------
     frame : DataFrame
-        From `nlmeta.analysis.suspects`; it is drawn in its own order. Its column `row` says which
-        image is meant.
+        A frame from `nlmeta.analysis.suspects`; it is drawn in its own order. Its column `row` is
+        the index of the image.
     images : Tensor or Images, N rows
-        Of the whole training part, `split.train.x` for example. A tensor is (N, H, W),
-        (N, 1, H, W) or (N, 3, H, W), in any range: of those shown, the smallest value of all is
-        drawn darkest and the largest brightest. Of `Images` the bytes are shown as they are.
+        Images of the whole training part, for example `split.train.x`. A tensor is (N, H, W),
+        (N, 1, H, W) or (N, 3, H, W), in any range: among the images shown, the smallest value of
+        all is drawn darkest and the largest brightest. The bytes of `Images` are shown as they are.
     count : int, default 24
-        Images to show at most.
+        Largest number of images to show.
     columns : int, default 8
-        Images in a row.
+        Number of images in a row.
     score : str, default "self_confidence"
         The column to write below the labels.
     title : str, default "Suspects"
+        Title of the figure.
 
     Returns
     -------
     Figure
+        The figure.
 
     Raises
     ------
@@ -114,7 +118,8 @@ def suspects_sheet(
     rows = torch.tensor(shown["row"].tolist(), dtype=torch.int64, device="cpu")
     if int(rows.max()) >= len(images):
         raise ValueError(
-            f"`frame` speaks of row {int(rows.max())}; `images` has rows 0 to {len(images) - 1}"
+            f"`frame` holds row {int(rows.max())}; `images` has rows 0 to {len(images) - 1}, pass "
+            "those of the whole training part"
         )
     if isinstance(images, Images):
         pictures = images.raw(rows).permute(0, 2, 3, 1).cpu().double() / 255
@@ -131,7 +136,7 @@ def suspects_sheet(
 
 
 def _pictures(images: Tensor) -> Tensor:
-    """For `imshow`: (n, H, W, 1 or 3), float64; the smallest value of all is 0, the largest 1."""
+    """Images for `imshow`: (n, H, W, 1 or 3), float64, scaled to the range 0 to 1 together."""
     pictures = images.detach().cpu().double()
     pictures = pictures.unsqueeze(1) if pictures.ndim == 3 else pictures  # (n, 1 or 3, H, W)
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or len(pictures) == 0:
@@ -144,7 +149,7 @@ def _pictures(images: Tensor) -> Tensor:
 
 
 def _sheet(pictures: Tensor, columns: int, size: tuple[float, float], title: str) -> Figure:
-    """A figure with one axes for each picture, row by row; further axes are off."""
+    """A figure with one axes for each picture, row by row; unused axes are off."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     width, height = size
@@ -166,6 +171,6 @@ def _sheet(pictures: Tensor, columns: int, size: tuple[float, float], title: str
 
 
 def _short(text: object, length: int = 18) -> str:
-    """The end of a long text, which is where file names differ."""
+    """The end of a long text, where file names differ."""
     text = str(text)
     return text if len(text) <= length else "\N{HORIZONTAL ELLIPSIS}" + text[1 - length :]

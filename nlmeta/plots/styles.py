@@ -1,4 +1,4 @@
-"""How a method is drawn, in one table, and the white ground that everything is drawn on."""
+"""The table of styles of the methods, and the white background of all figures."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ WRONG = "#D55E00"
 def style_of(method: str) -> dict[str, Any]:
     """The style of a method, or of a control, which is named after it ("MSLG, labels stay").
 
-    A control's markers are hollow and its line is dotted; so is that of an unknown method.
+    A control has hollow markers and a dotted line, and so has an unknown method.
     """
     if method in STYLES:
         return dict(STYLES[method])

@@ -1,4 +1,4 @@
-"""Pictures of one training: its curves over the epochs, and the losses that it leaves."""
+"""Pictures of one training run: its curves over the epochs, and its losses at the end."""
 
 import numpy as np
 import pandas as pd
@@ -29,23 +29,25 @@ def memorisation_curve(
 ) -> Axes:
     """Draw test accuracy, fit to the given labels and memorised share over the epochs.
 
-    With several seeds a line is their mean and the band one standard deviation either side.
+    With several seeds a line is their mean, and the band is one standard deviation on either side.
 
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `test_accuracy`, `train_accuracy` (on the given labels) and `memorised`
-        (`metrics.memorised`), all shares; optionally `seed`. Epochs without a measurement (NaN)
-        are left out.
+        A frame with the columns `epoch`, `test_accuracy`, `train_accuracy` (on the given labels)
+        and `memorised` (`metrics.memorised`), all shares; optionally `seed`. Epochs without a
+        measurement (NaN) are left out.
     ax : Axes, optional
-        Where to draw; default: a new figure.
+        The axes to draw on. Default: those of a new figure.
     method : str, default "cross-entropy"
-        Whose colour to use; what is measured is told by the line.
+        The method whose colour is used; the kind of line shows the quantity.
     title : str, default "Memorisation"
+        Title of the axes.
 
     Returns
     -------
     Axes
+        The axes.
 
     Raises
     ------
@@ -76,26 +78,28 @@ def loss_mixture(
     ax: Axes | None = None,
     title: str = "Losses of the given labels",
 ) -> Axes:
-    """Draw a histogram of losses, the two components fitted to it, and where they are even.
+    """Draw a histogram of losses, the two components fitted to it, and their boundaries.
 
     Parameters
     ----------
     losses : array
-        (N,), the loss of each sample's given label.
+        The loss of each sample's given label, (N,).
     mixture : LossMixture, optional
-        Default: `nlmeta.analysis.fit_loss_mixture` of these losses.
+        The two components. Default: `nlmeta.analysis.fit_loss_mixture` of these losses.
     wrong : array, optional
-        (N,), bool: which given labels are wrong, where somebody knows. Bars are then in two parts,
-        the upper one, of the wrong labels, hatched.
+        Whether each given label is wrong, (N,), bool. Bars then have two parts; the upper one, of
+        the wrong labels, is hatched. Default: unknown, one part.
     bins : int, default 50
+        Number of bars.
     ax : Axes, optional
-        Where to draw; default: a new figure.
+        The axes to draw on. Default: those of a new figure.
     title : str, default "Losses of the given labels"
+        Title of the axes.
 
     Returns
     -------
     Axes
-        Vertical lines where the posterior is one half.
+        The axes, with vertical lines where the posterior is one half.
 
     Raises
     ------
