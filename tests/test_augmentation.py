@@ -501,7 +501,11 @@ X = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     ("call", "error", "text"),
     [
         (lambda: RandomFlip()(X.float(), torch.rand(2, 1)), ValueError, "`x` is torch.float32 of"),
-        (lambda: RandomFlip()(X[0], torch.rand(2, 1)), ValueError, "shape (3, 8, 8); images are"),
+        (
+            lambda: RandomFlip()(X[0], torch.rand(2, 1)),
+            ValueError,
+            "shape (3, 8, 8); images must be",
+        ),
         (lambda: RandomFlip()([X], torch.rand(2, 1)), TypeError, "`x` is a list; it must be a"),
         (
             lambda: RandomFlip().for_evaluation(X.int()),
@@ -536,7 +540,11 @@ X = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         (lambda: RandAugment(2, 31), ValueError, "`magnitude` is 31; with 31 bins it must be at"),
         (lambda: RandAugment(2, 0.5), TypeError, "`magnitude` is 0.5; it must be an integer"),
         (lambda: RandAugment(2, 0, 1), ValueError, "`num_magnitude_bins` is 1; it must be at"),
-        (lambda: RandAugment(1)(X[:, :2], torch.rand(2, 2)), ValueError, "`x` has 2 channels; im"),
+        (
+            lambda: RandAugment(1)(X[:, :2], torch.rand(2, 2)),
+            ValueError,
+            "`x` has 2 channels; it must",
+        ),
         (lambda: RandAugmentMC(1)(X[:, :2], torch.rand(2, 4)), ValueError, "`x` has 2 channels;"),
         (lambda: RandAugmentMC(2, 1), ValueError, "`magnitude` is 1; it must be at least 2"),
         (lambda: RandAugmentMC(2, 11), ValueError, "`magnitude` is 11; it must be at most 10"),

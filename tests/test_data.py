@@ -318,7 +318,7 @@ def test_keeping_all_training_samples_keeps_the_split():
 def test_refuses_to_keep_rows_by_number_other_lengths_or_nothing():
     split = load()
     n = len(split.train)
-    text = "it must say which training samples stay: torch.bool of shape (1097,)"
+    text = "it must be torch.bool of shape (1097,), True for the training samples that stay"
     refused(f"`kept` is torch.int64 of shape ({n},); {text}", lambda: split.keep(torch.arange(n)))
     short = torch.ones(n - 1, dtype=torch.bool)
     refused(f"`kept` is torch.bool of shape ({n - 1},); {text}", lambda: split.keep(short))
@@ -377,11 +377,11 @@ def test_a_noisy_meta_set_follows_its_seed_and_not_the_true_labels(held_out):
 
 def test_refuses_a_noisy_meta_set_that_the_training_part_cannot_give():
     split = load()
-    text = "`size` is 1098; the training part of 1097 samples has not enough"
+    text = "`size` is 1098; the training part of 1097 samples is too small"
     refused(text, lambda: split.with_noisy_meta(1098, seed=1))
-    text = "`size` is 55; as many of each given label needs a multiple of 10"
+    text = "`size` is 55; with the same number of each given label it must be a multiple of 10"
     refused(text, lambda: split.with_noisy_meta(55, seed=1, held_out=True))
-    text = "`size` is 1090; the training part of 1097 samples has not enough"
+    text = "`size` is 1090; the training part of 1097 samples is too small"
     refused(text, lambda: split.with_noisy_meta(1090, seed=1, held_out=True))
     refused("`size` is 0; it must be at least 1", lambda: split.with_noisy_meta(0, seed=1))
 
@@ -404,22 +404,22 @@ def test_loading_asks_for_a_seed():
         ({"rate": 1.5}, "`rate` is 1.5; it must lie in [0, 1]"),
         ({"rate": -0.1}, "`rate` is -0.1; it must lie in [0, 1]"),
         ({"rate": math.nan}, "`rate` is nan; it must lie in [0, 1]"),
-        ({"meta_size": 15}, "`meta_size` is 15; a meta set with as many of each class needs a"),
+        ({"meta_size": 15}, "`meta_size` is 15; with the same number of each class it must be a"),
         ({"meta_size": -10}, "`meta_size` is -10; it must"),
         ({"validation_size": -1}, "`validation_size` is -1; it must"),
         ({"test_size": -1}, "`test_size` is -1; it must"),
         (
             {"meta_size": 2000},
             "`meta_size` 2000 + `validation_size` 150 + `test_size` 450 is 2600; "
-            "it must be below the 1797 samples there are",
+            "it must be below 1797, the number of samples",
         ),
         (
             {"meta_size": 0, "validation_size": 0, "test_size": 1797},
-            "`test_size` 1797 is 1797; it must be below the 1797 samples there are",
+            "`test_size` 1797 is 1797; it must be below 1797, the number of samples",
         ),
         (
             {"test_size": 1500, "validation_size": 0, "meta_size": 290},
-            "`meta_size` is 290, which asks for 29 samples of each class; class",
+            "`meta_size` is 290, that is 29 samples of each class; class",
         ),
         ({"noise": "asymmetric"}, "`class_map` is None; noise 'asymmetric' needs one"),
         ({"class_map": {1: 2}}, "`class_map` is {1: 2}; noise 'asymmetric' needs one and no"),
@@ -448,7 +448,7 @@ def test_refuses_a_size_that_is_no_integer(argument):
 
 
 def test_refuses_samples_with_another_number_of_labels():
-    text = "`y` has 2 labels for 3 inputs; it needs one for each"
+    text = "`y` has 2 labels for 3 inputs; it must have one for each"
     refused(text, lambda: Samples(torch.zeros(3, 1), torch.zeros(2, dtype=torch.int64)))
 
 
@@ -605,5 +605,5 @@ def test_groups_go_along_with_their_samples():
     samples = Samples(torch.zeros(4, 1), torch.arange(4), groups=groups)
     some = samples.subset(torch.tensor([True, False, True, True])).to("cpu", torch.float64)
     assert some.groups.tolist() == [0, 0, 1]
-    text = "`groups` has 4 entries for 2 samples; it needs one for each"
+    text = "`groups` has 4 entries for 2 samples; it must have one for each"
     refused(text, lambda: Samples(torch.zeros(2, 1), torch.arange(2), groups=groups))

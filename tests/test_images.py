@@ -67,7 +67,7 @@ def test_a_mask_chooses_the_rows_that_it_marks():
     images = in_memory()
     mask = torch.tensor([True, False, True, False, False, False, True])
     assert torch.equal(images[mask], images[torch.tensor([0, 2, 6])])
-    refused("`rows` says 3 times yes or no for 7 images", lambda: images[mask[:3]])
+    refused("`rows` holds 3 bools; it must hold 7, one per image", lambda: images[mask[:3]])
 
 
 def test_images_on_disk_are_those_in_memory(on_disk):
@@ -251,7 +251,10 @@ def test_a_constant_channel_has_deviation_one():
     ("change", "text"),
     [
         ({"stored": torch.zeros(2, 3, 4, 4)}, "`stored` is torch.float32 of shape (2, 3, 4, 4)"),
-        ({"mean": torch.zeros(1)}, "`mean` is [0.0]; it needs a finite number for each of the 3"),
+        (
+            {"mean": torch.zeros(1)},
+            "`mean` is [0.0]; it must hold a finite number for each of the 3",
+        ),
         ({"deviation": torch.tensor([1.0, 0.0, 1.0])}, "`deviation` is [1.0, 0.0, 1.0]; it must"),
     ],
 )
@@ -325,7 +328,7 @@ def test_one_row_of_whatever_type_comes_without_the_first_axis(seven, row):
         ([0.5], TypeError, "`rows` is [0.5]; it must be"),
         (torch.tensor([1.0]), ValueError, "`rows` is torch.float32 of shape (1,); it must be"),
         (torch.tensor([[1]]), ValueError, "`rows` is torch.int64 of shape (1, 1); it must be"),
-        ([True, False], ValueError, "`rows` says 2 times yes or no for 7 images"),
+        ([True, False], ValueError, "`rows` holds 2 bools; it must hold 7, one per image"),
         ([0, 7], IndexError, "`rows` holds 7; the rows of 7 images are 0 to 6"),
         (-8, IndexError, "`rows` holds -8; the rows of 7 images are 0 to 6"),
     ],

@@ -186,7 +186,7 @@ def test_an_unknown_option_is_named_with_the_dataset_and_its_options(value, tmp_
         ("twitter", "`vectors`"),
         ("digits", "`download`"),
     ):
-        text = f"`meta_sise` is no option of {name!r}; options are `noise`, `rate`, "
+        text = f"`meta_sise` is not an option of {name!r}; options are `noise`, `rate`, "
         with pytest.raises(TypeError, match=re.escape(text)) as caught:
             load(name)()
         assert str(caught.value).endswith(last)
@@ -261,7 +261,7 @@ def test_images_on_disk_stay_there_and_get_the_scale_of_imagenet(tmp_path):
         3 * row,
     ]
     refused(
-        "`noise` is 'instance-dependent'; it looks at all images at once",
+        "`noise` is 'instance-dependent'; it needs all images in memory",
         lambda: split(published, noise="instance-dependent", rate=0.3),
     )
 
@@ -321,7 +321,7 @@ def test_annotations_are_given_labels_and_the_truth_stays():
 def test_the_labels_of_cifar_n_are_human_and_must_be_named():
     people = replace(annotated(worst=labels(N, "people")), human_annotations=("worst",))
     assert split(people, labels="worst").manifest["kind"] == "human"
-    refused("`labels` is None; name those of 'worst'", lambda: split(people))
+    refused("`labels` is None; pass the name of one set, 'worst'", lambda: split(people))
 
 
 def test_a_source_says_what_its_annotations_stand_for():
@@ -383,7 +383,7 @@ def test_ready_labels_are_taken_by_row():
 
 
 def test_noise_is_not_put_on_labels_that_are_noisy_already():
-    text = "the labels of this dataset are given, noisy ones"
+    text = "the labels of this dataset are noisy already"
     refused(text, lambda: split(labels=source().train.y, rate=0.2))
     refused(text, lambda: split(labels=source().train.y, noise="pair"))
     refused(text, lambda: split(source(noisy=True), rate=0.2))
@@ -396,7 +396,7 @@ def test_nothing_clean_is_made_up_where_nobody_knows_the_truth():
     assert made.transition is None
     assert len(made.meta) == 0
     assert made.manifest == {"kind": "given", "convention": noise.CONVENTIONS["given"]}
-    refused("nobody knows which labels of 'small' are wrong", lambda: made.wrong)
+    refused("the true labels of 'small' are unknown, so its wrong", lambda: made.wrong)
     assert "the validation part has given labels" in made.notes[0]
     text = "`meta_size` is 40; no training sample of 'small' is known to be clean"
     refused(text, lambda: split(unknown, meta_size=40))
@@ -469,7 +469,7 @@ def test_a_meta_set_that_is_not_balanced_has_every_class():
     assert counts[1] > counts[0]
     assert len(made.meta) == 30
     refused(
-        "`meta_size` is 3; a meta set with every class needs at least 4",
+        "`meta_size` is 3; it must be at least 4, one sample of each class",
         lambda: split(published, meta_size=3, balanced_meta=False),
     )
     refused("class 2 has 1 left", lambda: split(published, meta_size=40))
@@ -548,7 +548,9 @@ def test_an_augmented_split_changes_training_images_and_crops_the_others_alike()
     assert split(meta_size=40).augmented(Half(), meta=True).meta.x.num_random == 1
     assert made.digest == split(meta_size=40, validation_size=20).digest
     digits = data.load("digits", seed=0)
-    refused("`augmentation` is given; the train part of 'digits'", lambda: digits.augmented(Half()))
+    refused(
+        "`augmentation` is given, and the train part of 'digits'", lambda: digits.augmented(Half())
+    )
 
 
 def test_training_on_the_meta_set_augments_it_as_the_training_part_was():
@@ -605,17 +607,17 @@ def test_anchors_are_found_by_a_network_in_double_precision():
 
 
 def test_refuses_to_leave_nothing_to_test_on():
-    text = "`meta_size` is 80, which leaves none of the test samples for tests"
+    text = "`meta_size` is 80, which leaves no test sample"
     refused(text, lambda: split(meta_from="test", meta_size=M, balanced_meta=False))
 
 
 def test_a_scale_that_does_not_fit_is_refused_by_its_name():
-    text = "it needs a mean and a deviation for each of the 2 channels"
+    text = "it must hold a mean and a deviation for each of the 2 channels"
     refused(text, lambda: split(scale=((0.5,) * 3, (0.5,) * 3)))
 
 
 def test_labels_that_a_dataset_does_not_have_are_refused_as_such():
-    text = "`labels` is 'worst'; 'small' comes with one set of labels"
+    text = "`labels` is 'worst'; 'small' has only one set of labels"
     refused(text, lambda: split(labels="worst"))
 
 
@@ -687,9 +689,7 @@ def test_a_size_that_copies_do_not_leave_is_refused():
     pairs = torch.arange(N) // 2
     train = replace(source().train, y=source().train.y[pairs], groups=pairs)
     published = source(train=train, test=None)
-    text = (
-        f"`meta_size` is {N - 3}, and {N - 4} samples are left, since copies of what is in another"
-    )
+    text = f"`meta_size` is {N - 3}, and {N - 4} samples are left, since copies of samples in"
     options = {"test_size": 1, "validation_size": 1, "balanced_meta": False}
     refused(text, lambda: split(published, meta_size=N - 3, **options))
     refused("leave no training sample", lambda: split(published, test_size=N - 1))

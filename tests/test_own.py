@@ -135,21 +135,24 @@ def test_images_come_in_three_layouts(layout):
     [
         ({"labels": words(9)}, "`x` holds 60 samples and `labels` 9"),
         ({"labels": [3] * N, "class_names": WORDS}, "`labels` holds 3 at position 0; classes are"),
-        ({"labels": ["ant"] * N}, "`labels` has 1 classes; there must be at least two"),
+        ({"labels": ["ant"] * N}, "`labels` has 1 classes; it must have at least two"),
         ({"ids": [1] * N}, "`ids` has 1 twice; results could not be told apart"),
         ({"ids": [1]}, "`ids` has 1 entries for 60 samples"),
-        ({"clean": [2] * N}, "`clean` holds 2 at position 0; it must hold a yes or no for each"),
+        ({"clean": [2] * N}, "`clean` holds 2 at position 0; it must hold True or False for"),
         ({"clean": [True]}, "`x` holds 60 samples and `clean` 1"),
-        ({"clean": [True] * N, "true_labels": words()}, "`clean` is given beside `true_labels`"),
+        ({"clean": [True] * N, "true_labels": words()}, "`clean` is given, and `true_labels`"),
         ({"true_labels": ["dog"] * N}, "`true_labels` holds 'dog' at position 0"),
-        ({"x": torch.zeros(N, 4, dtype=torch.int32)}, "`x` is torch.int32; images are torch.uint8"),
+        (
+            {"x": torch.zeros(N, 4, dtype=torch.int32)},
+            "`x` is torch.int32; images must be torch.uint8",
+        ),
         ({"x": torch.zeros(N, 4, 4, 4, dtype=torch.uint8)}, "`x` is torch.uint8 of shape"),
         (
             {"x": torch.full((N, 2), float("nan"))},
             "`x` holds a number that is not finite, in row 0",
         ),
         ({"test": (torch.zeros(3, 5), words(3))}, "`test` holds inputs of shape (5,)"),
-        ({"class_names": ("ant", "ant", "bee")}, "every name may be there once"),
+        ({"class_names": ("ant", "ant", "bee")}, "every name may occur only once"),
         ({"meta_size": 3}, "`meta_size` is 3; no training sample of 'own data' is known"),
     ],
 )
@@ -237,10 +240,11 @@ def test_refuses_folders_and_tables_that_are_not_what_they_should_be(folder, tmp
     )
     listing.write_text("path,label\nant/0.png,ant\nbee/1.png,\n")
     refused(
-        "labels.csv, row 3: a field is empty", lambda: from_folder(folder, table=listing, seed=0)
+        "labels.csv, row 3: the field `label` is empty",
+        lambda: from_folder(folder, table=listing, seed=0),
     )
     refused(
-        "`clean` is given beside `table`",
+        "`clean` is given with `table`",
         lambda: from_folder(folder, table=listing, clean=folder, seed=0),
     )
     picture(tmp_path / "exam" / "dog" / "0.png", (0, 0, 0))
@@ -515,15 +519,15 @@ def test_an_image_saved_anew_is_known_by_its_pixels(folder, tmp_path):
     [
         (
             lambda folder: from_arrays(table(), words(), seed=0, meta_sise=6),
-            "`meta_sise` is no option of `from_arrays`; options are `seed`, `true_labels`, `clean`",
+            "`meta_sise` is not an option of `from_arrays`; options are `seed`, `true_labels`,",
         ),
         (
             lambda folder: from_folder(folder, seed=0, labels=words()),
-            "`labels` is no option of `from_folder`; options are `seed`, `table`, `clean`, `test`",
+            "`labels` is not an option of `from_folder`; options are `seed`, `table`, `clean`,",
         ),
         (
             lambda folder: from_dataset([], seed=0, meta_sise=6),
-            "`meta_sise` is no option of `from_dataset`; options are `seed`, `columns`",
+            "`meta_sise` is not an option of `from_dataset`; options are `seed`, `columns`",
         ),
     ],
 )

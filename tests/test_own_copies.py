@@ -166,7 +166,7 @@ def test_sizes_are_kept_and_what_finds_no_place_is_left_out_and_noted(seed):
 
 
 def test_a_size_that_copies_do_not_leave_is_refused():
-    text = "`meta_size` is 3, which asks for 1 samples of each class; class"
+    text = "`meta_size` is 3, that is 1 samples of each class; class"
     refused(text, lambda: own(clean=[True] * 24, test_size=11, validation_size=9, meta_size=3))
     text = "leave no training sample"
     refused(text, lambda: from_arrays(images(4, 2), [0, 1] * 2, test_size=3, seed=0))

@@ -68,16 +68,16 @@ def test_columns_are_places_in_a_tuple_too():
         (
             Rows("PIL"),
             ("img", "label"),
-            "`columns` is ('img', 'label'), and `dataset` gives a dict",
+            "`columns` is ('img', 'label'), and `dataset` returns a dict",
         ),
-        (Rows("PIL"), ("image",), "`columns` is ('image',), and `dataset` gives a dict"),
+        (Rows("PIL"), ("image",), "`columns` is ('image',), and `dataset` returns a dict"),
         (
             TensorDataset(table()),
             (0, 1),
-            "`columns` is (0, 1), and `dataset` gives a tuple of 1 at",
+            "`columns` is (0, 1), and `dataset` returns a tuple of 1 at",
         ),
-        (table().view(N, 2, 2), (0, 1), "`columns` is (0, 1), and `dataset` gives a Tensor at"),
-        ([(table()[0], 0), {"x": 0}], (0, 1), "`dataset` gives a dict of 'x' at index 1"),
+        (table().view(N, 2, 2), (0, 1), "`columns` is (0, 1), and `dataset` returns a Tensor at"),
+        ([(table()[0], 0), {"x": 0}], (0, 1), "`dataset` returns a dict of 'x' at index 1"),
     ],
 )
 def test_a_sample_without_such_columns_is_refused_with_what_it_has(dataset, columns, text):
@@ -85,7 +85,7 @@ def test_a_sample_without_such_columns_is_refused_with_what_it_has(dataset, colu
 
 
 def test_what_has_no_samples_by_number_is_refused():
-    text = "`dataset` is a generator without a length; it must give a sample for each number"
+    text = "`dataset` is a generator without a length; it must have a length, and"
     refused(text, lambda: from_dataset((i for i in range(3)), seed=0), TypeError)
     text = "`dataset` is a dict of train, test; pass one of them"
     parts = {"train": Rows("PIL"), "test": Rows("PIL")}
@@ -97,7 +97,7 @@ def test_what_has_no_samples_by_number_is_refused():
     [("a text", "str"), (None, "NoneType"), ({"a": 1}, "dict"), ([[1], [2, 3]], "list")],
 )
 def test_an_input_that_is_no_array_is_named_with_its_index(x, kind):
-    text = f"gives an input at index 1 that is no image, tensor or array of numbers but a {kind}"
+    text = f"returns a {kind} as input at index 1; it must be an image, a tensor or an array of"
     refused(text, lambda: from_dataset([([[1], [2]], 0), (x, 1)], seed=0))
 
 
@@ -105,7 +105,7 @@ def test_an_input_that_is_no_array_is_named_with_its_index(x, kind):
 def test_whole_numbers_that_nobody_calls_words_are_refused(dtype):
     """A linear layer takes floats, and would stop in the first step."""
     x = table().numpy().astype(dtype)
-    text = f"`x` is torch.{np.dtype(dtype).name}; images are torch.uint8, numbers that count or"
+    text = f"`x` is torch.{np.dtype(dtype).name}; images must be torch.uint8, counts and"
     refused(text, lambda: from_arrays(x, [0, 1] * 6, seed=0))
     split = from_arrays(x.astype(np.float32), [0, 1] * 6, seed=0)
     options = {"epochs": 1, "seed": 0, "device": "cpu", "progress": False}
@@ -125,20 +125,19 @@ def test_whole_numbers_that_are_words_become_int64(dtype):
 
 def test_refuses_words_that_have_no_place_in_a_vocabulary():
     refused(
-        "`words` is True and `x` is torch.float32; places",
+        "`words` is True and `x` is torch.float32; indices",
         lambda: from_arrays(table(), [0, 1] * 6, words=True, seed=0),
     )
     refused(
-        "`x` holds -3; places in a vocabulary count from 0",
+        "`x` holds -3; indices of a vocabulary must be at least 0",
         lambda: from_arrays(table().long() - 3, [0, 1] * 6, words=True, seed=0),
     )
 
 
 def test_test_inputs_are_of_the_type_of_the_others():
     x = torch.zeros(N, 1, 4, 4, dtype=torch.uint8)
-    text = (
-        "`test` holds inputs of shape (1, 4, 4), torch.float32; those of `x` have shape (1, 4, 4)"
-    )
+    text = "`test` holds inputs of shape (1, 4, 4), torch.float32; they must be like those of `x`, "
+    text += "of shape (1, 4, 4)"
     refused(text, lambda: from_arrays(x, [0, 1] * 6, test=(x.float(), [0, 1] * 6), seed=0))
     refused(
         "`test` is a Tensor; it must be a pair, (x, labels)",

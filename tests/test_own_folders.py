@@ -183,9 +183,9 @@ def test_spaces_around_some_labels_make_no_class(table):
 @pytest.mark.parametrize(
     ("row", "header", "text"),
     [
-        ("cat/0.png,cat,", "path,label", "labels.csv, row 10 has 3 fields; the columns are 2"),
-        ("cat/0.png", "path,label", "labels.csv, row 10 has 1 fields; the columns are 2"),
-        ("cat/0.png, ", "path,label", "labels.csv, row 10: a field is empty, `label`"),
+        ("cat/0.png,cat,", "path,label", "labels.csv, row 10 has 3 fields; it must have 2"),
+        ("cat/0.png", "path,label", "labels.csv, row 10 has 1 fields; it must have 2"),
+        ("cat/0.png, ", "path,label", "labels.csv, row 10: the field `label` is empty"),
         ("cat/0.png,dog", "path,label", "labels.csv, row 10 names cat/0.png, as row 2 does; a"),
         ("cat/0.png,dog", "label,label", "labels.csv has the columns label, label; `path` is"),
         (
@@ -201,7 +201,9 @@ def test_a_row_that_does_not_fit_its_columns_is_refused_with_its_number(table, r
 
 def test_a_column_that_is_there_twice_is_refused(table):
     rows = [f"{row},eel" for row in ROWS]
-    refused("has 2 columns `label`; one is read", lambda: table(rows, header="path,label,label"))
+    refused(
+        "has 2 columns `label`; it must have one", lambda: table(rows, header="path,label,label")
+    )
 
 
 @pytest.mark.parametrize(

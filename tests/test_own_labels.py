@@ -69,7 +69,7 @@ def test_names_beside_numbers_are_refused_where_nothing_says_which_is_which(opti
     words, numbers = names
     with pytest.raises(ValueError, match=f"`{words}.* holds names of .* and `{numbers}") as caught:
         own(options.pop("labels"), **options)
-    assert "nothing says which name belongs to which number" in str(caught.value)
+    assert "which name belongs to which number is unknown" in str(caught.value)
 
 
 def test_class_names_say_which_name_belongs_to_which_number():
@@ -82,7 +82,7 @@ def test_class_names_say_which_name_belongs_to_which_number():
 
 def test_one_argument_holds_names_or_numbers_and_not_both():
     refused(
-        "`labels` holds '10' at position 1 and 10 at position 0; labels are either names of",
+        "`labels` holds '10' at position 1 and 10 at position 0; labels must be either all",
         lambda: own([10, "10", 3, 3]),
     )
 
@@ -114,7 +114,7 @@ def test_classes_that_differ_in_case_or_inner_spaces_stay_and_are_noted():
 @pytest.mark.parametrize("n", [3_000_009, 100_000_009])
 def test_class_numbers_that_hardly_occur_are_refused_with_how_many_do(n):
     """A name for each number up to 1e8 took minutes and all memory."""
-    text = f"`labels` holds {n}, which makes {n + 1} classes, and 2 of them occur; pass the labels"
+    text = f"`labels` holds {n}, which makes {n + 1} classes, and only 2 of them occur; pass"
     refused(text, lambda: own([n - 2, n] * 2))
     assert own([str(n - 2), str(n)] * 2).class_names == (str(n - 2), str(n))
 
@@ -154,7 +154,7 @@ def test_labels_that_are_arrays_of_one_entry_are_that_entry():
 @pytest.mark.parametrize(
     ("ids", "text"),
     [
-        (torch.zeros(N), "`ids` holds 0.0 at position 0; what you call a sample is a str or int"),
+        (torch.zeros(N), "`ids` holds 0.0 at position 0; the id of a sample must be a str"),
         (torch.zeros(N, dtype=torch.int64), "`ids` has 0 twice"),
         (pd.array([None] * N, dtype="string"), "`ids` holds <NA> at position 0"),
         ([True, *range(1, N)], "`ids` holds True at position 0"),

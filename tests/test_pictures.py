@@ -112,7 +112,7 @@ def test_pictures_of_16_bits_are_scaled_whichever_way_they_come(tmp_path):
         (np.full((4, 4), np.nan, np.float32), "mode 'F': values go from nan to nan, where 0"),
         (
             RAMP.astype(np.int32),
-            "mode 'I': integers of 32 bits, of which nothing says which one is",
+            "mode 'I': integers of 32 bits, whose value for white is unknown",
         ),
     ],
 )
@@ -121,9 +121,9 @@ def test_numbers_of_which_nobody_knows_which_is_white_are_refused(tmp_path, arra
     path.write_bytes(tiff(array))
     files = ImageFiles(tmp_path, ["numbers.tif"], size=4)
     refused(f"{path} does not decode as an image ({text}", lambda: files[0])
-    refused(f"1 of 1 images looked at do not decode:\n{path}", files.check)
+    refused(f"1 of 1 images that were checked do not decode:\n{path}", files.check)
     refused(
-        f"`dataset` gives a picture at index 0 that does not decode ({text}",
+        f"`dataset` returns a picture at index 0 that does not decode ({text}",
         lambda: of_dataset(Image.fromarray(array)),
     )
 
@@ -327,7 +327,9 @@ def test_large_pictures_are_decoded_one_after_the_other_and_keep_their_places(
     assert threading.get_ident() not in threads[8, 12]
     files.check()
     damaged = ImageFiles(tmp_path, ["0.png", "damaged.png"], size=4)
-    refused(f"1 of 2 images looked at do not decode:\n{tmp_path / 'damaged.png'}", damaged.check)
+    refused(
+        f"1 of 2 images that were checked do not decode:\n{tmp_path / 'damaged.png'}", damaged.check
+    )
     refused(tmp_path / "damaged.png", lambda: damaged[:])
 
 
@@ -341,4 +343,4 @@ def test_a_decoder_that_stumbles_in_a_way_of_its_own_is_told_with_the_path(tmp_p
     monkeypatch.setattr(Image, "open", stumble)
     files = ImageFiles(tmp_path, ["a.png"], size=4)
     refused(f"{tmp_path / 'a.png'} does not decode as an image (unpack", lambda: files[0])
-    refused("1 of 1 images looked at do not decode", files.check)
+    refused("1 of 1 images that were checked do not decode", files.check)

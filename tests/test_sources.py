@@ -95,7 +95,7 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones():
 
 
 def test_an_unknown_option_of_a_reader_is_refused_with_the_known_ones(tmp_path):
-    text = "`sise` is no option of 'food101n'; options are `folder`, `download`, `size`"
+    text = "`sise` is not an option of 'food101n'; options are `folder`, `download`, `size`"
     with pytest.raises(TypeError, match=re.escape(text)):
         read("food101n", folder=tmp_path, sise=64)
 
@@ -167,7 +167,7 @@ def test_images_that_do_not_decode_are_named_by_the_check_and_on_reading(tmp_pat
     files.check()
     cut(tmp_path / "3.jpg")
     (tmp_path / "4.jpg").write_text("no image")
-    text = refused("2 of 6 images looked at do not decode", files.check)
+    text = refused("2 of 6 images that were checked do not decode", files.check)
     assert str(tmp_path / "3.jpg") in text
     assert str(tmp_path / "4.jpg") in text
     refused(tmp_path / "3.jpg", lambda: files[torch.tensor([0, 3])])
@@ -266,7 +266,7 @@ def test_a_download_that_breaks_off_leaves_nothing_and_is_not_taken_for_whole(
         raise ConnectionResetError("connection reset")
 
     changed_files(monkeypatch, mnist, fetch=breaking)
-    text = refused("broke off", lambda: read("mnist", folder=folder, download=True), error=OSError)
+    text = refused("failed", lambda: read("mnist", folder=folder, download=True), error=OSError)
     assert "connection reset" in text
     assert not list(folder.iterdir())
     refused("is not there", lambda: read("mnist", folder=folder), FileNotFoundError)
@@ -807,7 +807,7 @@ def test_food101n_names_what_does_not_fit(monkeypatch, tmp_path):
     write(classes, listed.replace("food_100\n", ""))
     refused(f"{classes} names 100 classes", call)
     write(classes, listed.replace("food_100", "food_bread"))
-    refused("food_100/3.jpg is of no class", call)
+    refused("the class of food_100/3.jpg is not in classes.txt", call)
     write(classes, listed)
     write(verdicts, judged.replace("\t1", "\t2"))
     refused(f"{verdicts}: 'food_003/5.jpg\\t2' is not", call)
@@ -933,7 +933,7 @@ def test_webvision_names_what_does_not_fit(monkeypatch, tmp_path):
     refused(f"{path} gives 1 images of the first 50 classes, where 3 were published", call)
     write(path, whole)
     cut(root / "info" / "synsets.txt")
-    refused("classes; WebVision has 1000", call)
+    refused("classes; it must name 1000", call)
 
 
 # Tweets

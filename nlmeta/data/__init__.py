@@ -1,7 +1,7 @@
 """Datasets as splits that are ready to train on: noisy training labels, clean meta set, test set.
 
-``load(name, ...)`` gives a split of a known dataset; ``from_arrays``, ``from_folder`` and
-``from_dataset`` one of a reader's own. Nothing here knows a method.
+``load(name, ...)`` returns a split of a known dataset; ``from_arrays``, ``from_folder`` and
+``from_dataset`` return a split of a reader's own data. No file here depends on a method.
 """
 
 from nlmeta.data.augmentation import (

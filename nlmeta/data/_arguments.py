@@ -9,17 +9,17 @@ __all__ = ["check_options", "keywords"]
 
 
 def keywords(*functions: Callable[..., Any]) -> list[str]:
-    """What functions take by keyword alone, each name once."""
+    """The keyword-only arguments of functions, each name once."""
     parameters = chain.from_iterable(signature(f).parameters.values() for f in functions)
     return list(dict.fromkeys(p.name for p in parameters if p.kind is p.KEYWORD_ONLY))
 
 
 def check_options(owner: str, options: Iterable[str], allowed: Iterable[str]) -> None:
-    """Require options that the owner has."""
+    """Refuse options that the owner does not have."""
     known = list(allowed)
     for option in options:
         if option not in known:
             raise TypeError(
-                f"`{option}` is no option of {owner}; options are "
+                f"`{option}` is not an option of {owner}; options are "
                 + ", ".join(f"`{name}`" for name in known)
             )

@@ -1,7 +1,7 @@
-"""The same input more than once: how copies are found, and how a split keeps them together.
+"""Copies of inputs: functions that find them, and functions that keep them in one part.
 
-Samples with the same number in `groups` are copies of one another. Where `groups` is None, no two
-samples are alike, and all functions do what they would do without it.
+Samples with the same number in `groups` are copies of one another. If `groups` is None, there are
+no copies, and each sample counts for itself.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ BEGINNING = 4096  # bytes that are compared before whole files are
 def file_keys(files: Sequence[Path]) -> list[Hashable]:
     """A key for each file, the same for files with the same bytes.
 
-    A file is read only as far as needed: its size, its beginning, and all of it where files are
-    alike so far.
+    A file is read only as far as needed: first its size, then its beginning, and all of it only if
+    these are equal to those of another file.
     """
     keys: list[tuple[Hashable, ...]] = [(file.stat().st_size,) for file in files]
     for content in (_beginning, _whole):
@@ -55,12 +55,12 @@ def pixel_keys(x: Tensor) -> list[Hashable]:
 
 
 def keys_of_rows(x: Tensor) -> list[Hashable]:
-    """A key for each picture. Rows of numbers get none: equal measurements need not be copies."""
+    """A key for each picture. Rows of numbers have none: equal measurements need not be copies."""
     return pixel_keys(x) if x.ndim > 2 else []
 
 
 def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:
-    """A key for each file of each folder; equal files have equal keys, in whichever folder."""
+    """A key for each file of each folder; equal files have equal keys, whatever their folders."""
     files = [root / path for root, paths in folders.values() for path in paths]
     keys = iter(file_keys(files))
     return {a: list(islice(keys, len(paths))) for a, (_, paths) in folders.items()}
@@ -69,7 +69,7 @@ def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, li
 def refuse_shared(
     keys: Mapping[str, Sequence[Hashable]], folders: Mapping[str, tuple[Path, list[str]]]
 ) -> None:
-    """Require that no image to learn or to judge from is trained on as well, under any name."""
+    """Refuse images that are in several of the folders, under any name."""
     for one, other in combinations(folders, 2):
         for row, twin in shared(keys[other], keys[one]):
             raise ValueError(
@@ -99,11 +99,11 @@ def describe(argument: str, part: Part, names: Sequence[str]) -> tuple[str, ...]
     Parameters
     ----------
     argument : str
-        What a reader calls the part.
+        The argument's name, for the notes.
     part : Part
-        Its groups are as `equal` gives them.
+        A part whose groups are from `equal`.
     names : sequence of str
-        C names of classes.
+        Names of the C classes.
     """
     if part.groups is None:
         return ()
@@ -129,16 +129,16 @@ def describe(argument: str, part: Part, names: Sequence[str]) -> tuple[str, ...]
 
 
 def together(rows: Tensor, groups: Tensor | None, y: Tensor) -> Tensor:
-    """Those of the rows whose copies are all among the rows, and all have one label.
+    """The rows whose copies are all among the rows and have the same label.
 
-    Of copies with several labels at least one has a wrong one.
+    If copies have several labels, at least one of the labels is wrong.
 
     Parameters
     ----------
     rows : Tensor of int64, shape (m,)
-        In any order, which stays.
+        Rows in any order, which is kept.
     groups, y : Tensor of int64, shape (n,)
-        Of all samples.
+        Groups and labels of all samples.
     """
     if groups is None:
         return rows
@@ -155,9 +155,9 @@ def together(rows: Tensor, groups: Tensor | None, y: Tensor) -> Tensor:
 
 
 def take(rows: Tensor, groups: Tensor | None, size: int) -> Tensor:
-    """The first rows, with all their copies as long as these fit; `size` of them, if there are.
+    """The first `size` rows, together with all their copies as long as these fit.
 
-    Where no whole group fits any more, a part of the next one fills the rest.
+    If no whole group fits any more, a part of the next group fills the rest.
     """
     if groups is None:
         return rows[:size]
@@ -176,7 +176,7 @@ def take(rows: Tensor, groups: Tensor | None, size: int) -> Tensor:
 
 
 def among(rows: Tensor, groups: Tensor | None, n: int) -> Tensor:
-    """Which of n samples are among the rows or are copies of such; bool, shape (n,)."""
+    """Whether each of n samples is among the rows or a copy of one of them; bool, shape (n,)."""
     everything = torch.arange(n, device="cpu") if groups is None else groups
     return torch.isin(everything, everything[rows])
 

@@ -1,4 +1,4 @@
-"""The labels of a split: the truth where it is known, and the noisy labels that are trained on."""
+"""The labels of a split: the true ones, if they are known, and the noisy ones to train on."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,21 +20,21 @@ SUPERCLASS_NOISE = ("superclass", "superclass-uniform")
 
 
 def given_labels(source: Source, options: SplitOptions) -> tuple[Tensor | None, Tensor | None]:
-    """What is known of the publisher's training part, before any noise is drawn.
+    """The known labels of the publisher's training part, before any noise is drawn.
 
     Parameters
     ----------
     source : Source
         The dataset.
     options : SplitOptions
-        `labels`, and the options of noise, which must not be there beside noisy labels.
+        Options with `labels` and the noise, which must not be given with noisy labels.
 
     Returns
     -------
     truth : Tensor of int64 or None
         The true labels, if they are known.
     given : Tensor of int64 or None
-        Labels that are noisy already. None: noise is to be drawn.
+        Labels that are noisy already; None if noise has to be drawn.
     """
     truth, given = _truth_and_given(source, options.labels)
     predictions = options.predictions
@@ -43,8 +43,7 @@ def given_labels(source: Source, options: SplitOptions) -> tuple[Tensor | None, 
         if drawn or options.class_map is not None or predictions is not None:
             raise ValueError(
                 f"`noise` is {options.noise!r} at `rate` {options.rate}; the labels of this "
-                "dataset are given, noisy ones, and none is drawn: leave `noise` and `rate` as "
-                "they are"
+                "dataset are noisy already, so no noise is drawn: leave `noise` and `rate` out"
             )
     elif predictions is not None and len(predictions) != len(source.train):
         raise ValueError(
@@ -67,21 +66,22 @@ def noisy_labels(
     Parameters
     ----------
     source, options
-        As in `given_labels`.
+        The arguments of `given_labels`.
     truth, given : Tensor of int64 or None
-        From `given_labels`.
+        The results of `given_labels`.
     rows : Tensor of int64, shape (N,)
-        The training part of the split.
+        Rows of the training part of the split.
     x : Tensor or Images, N rows
-        Its inputs, at which instance-dependent noise looks.
+        Inputs of that part, which instance-dependent noise uses.
 
     Returns
     -------
     y : Tensor of int64, shape (N,)
+        The labels.
     transition : Tensor of float64, shape (C, C), or None
         The matrix that they were drawn from.
     manifest : mapping
-        What is known of the noise, see `nlmeta.noise.Corruption`.
+        All that is known about the noise, see `nlmeta.noise.Corruption`.
     """
     if given is not None:
         y = given[rows]
@@ -109,18 +109,18 @@ def noisy_labels(
 def with_wrong_labels(
     meta: Samples, transition: Tensor | None, num_classes: int, options: SplitOptions
 ) -> Samples:
-    """Exactly round(m * rate) of the labels wrong, to other classes as the noise has them.
+    """The meta set with exactly round(m * rate) wrong labels, drawn like the noise.
 
     Parameters
     ----------
     meta : Samples, m rows
         The clean meta set.
     transition : Tensor of float64, shape (C, C), or None
-        The matrix of the noise. None: any other class is as likely.
+        The matrix of the noise. With None, all other classes are equally likely.
     num_classes : int
-        C.
+        C, the number of classes.
     options : SplitOptions
-        `meta_rate` and `seed`.
+        Options with `meta_rate` and `seed`.
     """
     count = round(len(meta) * options.meta_rate)
     if count == 0:
@@ -154,21 +154,22 @@ def _truth_and_given(
     if labels is not None:
         if not source.label_sets:
             raise ValueError(
-                f"`labels` is {labels!r}; {source.name!r} comes with one set of labels"
+                f"`labels` is {labels!r}; {source.name!r} has only one set of labels, so leave "
+                "`labels` out"
             )
         check_choice("labels", labels, source.label_sets)
         check_labels(f"labels {labels!r}", annotations[labels], source.num_classes)
         return truth, annotations[labels]
     if source.human_annotations:
         known = ", ".join(map(repr, source.human_annotations))
-        raise ValueError(f"`labels` is None; name those of {known}")
+        raise ValueError(f"`labels` is None; pass the name of one set, {known}")
     return truth, y if source.noisy else None
 
 
 def _all_floats(x: Tensor | Images) -> Tensor:
     if isinstance(x, Images) and x.on_disk:
         raise ValueError(
-            "`noise` is 'instance-dependent'; it looks at all images at once, and these stay on "
-            "disk"
+            "`noise` is 'instance-dependent'; it needs all images in memory, and these stay on "
+            "disk. Choose another noise"
         )
     return x[:]

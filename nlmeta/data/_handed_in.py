@@ -1,4 +1,4 @@
-"""What users hand in: samples, ids, yes or no; brought to one form or refused with a reason."""
+"""Arguments of users: samples, ids and bools, which are converted to one form or refused."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -26,12 +26,12 @@ __all__ = [
 
 
 def picture_of(image: Image.Image, index: int) -> Tensor:
-    """What a person sees in a picture of a dataset, uint8, (1 or 3, height, width)."""
+    """A picture of a dataset as a person sees it, uint8, (1 or 3, height, width)."""
     try:
         seen = as_seen(image)
     except Exception as error:  # a decoder may stumble over a damaged file in any way
         raise ValueError(
-            f"`dataset` gives a picture at index {index} that does not decode ({error})"
+            f"`dataset` returns a picture at index {index} that does not decode ({error})"
         ) from error
     pixels = torch.from_numpy(np.array(seen))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
@@ -41,7 +41,7 @@ def mask_of(argument: str, values: Any) -> Tensor:
     """1 where a label is known to be right, -1 elsewhere."""
     mask = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
     if mask.ndim != 1:
-        raise ValueError(f"`{argument}` has shape {mask.shape}; it must be a yes or no per sample")
+        raise ValueError(f"`{argument}` has shape {mask.shape}; it must hold a bool per sample")
     said = mask.tolist()
     if mask.dtype.kind in "OU":  # from a table
         meant = {"0": 0, "1": 1, "false": 0, "true": 1}
@@ -49,27 +49,27 @@ def mask_of(argument: str, values: Any) -> Tensor:
     wrong = (~np.isin(mask, (0, 1))).nonzero()[0]
     if len(wrong):
         raise ValueError(
-            f"`{argument}` holds {said[wrong[0]]!r} at position {wrong[0]}; it must hold a yes or "
-            "no for each sample, True or False"
+            f"`{argument}` holds {said[wrong[0]]!r} at position {wrong[0]}; it must hold True or "
+            "False for each sample"
         )
     return torch.from_numpy(np.where(mask.astype(bool), 1, -1).astype(np.int64))
 
 
 def ids_of(ids: Any) -> list[str | int]:
-    """What samples are called, as a list of str or int."""
+    """The names of samples, as a list of str or int."""
     own = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     for position, i in enumerate(own):
         if isinstance(i, bool) or not isinstance(i, str | Integral):
             raise ValueError(
-                f"`ids` holds {i!r} at position {position}; what you call a sample is a str or int"
+                f"`ids` holds {i!r} at position {position}; the id of a sample must be a str or int"
             )
     return own
 
 
 def check_ids(ids: Sequence[str | int], n: int) -> None:
-    """Require a name of its own for each of n samples."""
+    """Require n different ids."""
     if len(ids) != n:
-        raise ValueError(f"`ids` has {len(ids)} entries for {n} samples; it needs one for each")
+        raise ValueError(f"`ids` has {len(ids)} entries for {n} samples; it must have one for each")
     if len(set(ids)) < n:
         seen: set[str | int] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
@@ -77,7 +77,7 @@ def check_ids(ids: Sequence[str | int], n: int) -> None:
 
 
 def inputs_of(argument: str, x: Any, words: bool) -> Tensor:
-    """Inputs on the CPU: images (n, channels, height, width), floats, or places in a vocabulary."""
+    """Inputs on the CPU: images (n, channels, height, width), floats, or indices of words."""
     if not isinstance(x, Tensor):
         array = np.ascontiguousarray(x)
         if array.dtype.kind not in "fiub":
@@ -93,16 +93,16 @@ def inputs_of(argument: str, x: Any, words: bool) -> Tensor:
             x = x.permute(0, 3, 1, 2).contiguous()
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(
-                f"`{argument}` is torch.uint8 of shape {tuple(x.shape)}; images have shape "
+                f"`{argument}` is torch.uint8 of shape {tuple(x.shape)}; images must have shape "
                 "(n, height, width), (n, height, width, channels) or (n, channels, height, width), "
-                "with 1 or 3 channels. Whole numbers that are no images come as floats"
+                "with 1 or 3 channels. Convert other whole numbers to floats"
             )
         return x
     if not x.is_floating_point():
         raise ValueError(
-            f"`{argument}` is {x.dtype}; images are torch.uint8, numbers that count or measure "
-            "something floating point (`x.astype('float32')`, `x.float()`), and places in a "
-            "vocabulary need `words=True`"
+            f"`{argument}` is {x.dtype}; images must be torch.uint8, counts and measurements "
+            "floating point (`x.astype('float32')`, `x.float()`), and indices of a vocabulary need "
+            "`words=True`"
         )
     if not x.isfinite().all():
         row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
@@ -111,37 +111,39 @@ def inputs_of(argument: str, x: Any, words: bool) -> Tensor:
 
 
 def _places(argument: str, x: Tensor) -> Tensor:
-    """Places in a vocabulary, int64, (n, words)."""
+    """Indices of a vocabulary, int64, (n, words)."""
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(
-            f"`words` is True and `{argument}` is {x.dtype}; places in a vocabulary are whole "
+            f"`words` is True and `{argument}` is {x.dtype}; indices of a vocabulary must be whole "
             "numbers"
         )
     x = x.long()
     if (x < 0).any():
-        raise ValueError(f"`{argument}` holds {int(x.min())}; places in a vocabulary count from 0")
+        raise ValueError(
+            f"`{argument}` holds {int(x.min())}; indices of a vocabulary must be at least 0"
+        )
     return x
 
 
 def check_same_kind(argument: str, x: Tensor, inputs: Tensor) -> None:
-    """Require samples that one network takes as it takes those of `x`."""
+    """Require inputs of the same shape and type as those of `x`."""
     if (x.shape[1:], x.dtype) != (inputs.shape[1:], inputs.dtype):
         raise ValueError(
-            f"`{argument}` holds inputs of shape {tuple(x.shape[1:])}, {x.dtype}; those of `x` "
-            f"have shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
+            f"`{argument}` holds inputs of shape {tuple(x.shape[1:])}, {x.dtype}; they must be "
+            f"like those of `x`, of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
         )
 
 
 def indices_of(dataset: Any) -> range:
-    """The numbers by which a dataset gives its samples."""
+    """The indices of a dataset's samples."""
     if isinstance(dataset, Mapping):
         raise TypeError(f"`dataset` is a dict of {few(list(map(str, dataset)))}; pass one of them")
     try:
         return range(len(dataset))
     except TypeError as error:
         raise TypeError(
-            f"`dataset` is a {type(dataset).__name__} without a length; it must give a sample for "
-            "each number below its length"
+            f"`dataset` is a {type(dataset).__name__} without a length; it must have a length, and "
+            "return a sample for each index below it"
         ) from error
 
 
@@ -156,15 +158,15 @@ def picked(sample: Any, columns: tuple[int | str, int | str], index: int) -> tup
         there, what = set(), f"a {type(sample).__name__}"
     if len(columns) != 2 or not set(columns) <= there:
         raise ValueError(
-            f"`columns` is {columns!r}, and `dataset` gives {what} at index {index}; `columns` "
-            "names the input and the label of a sample, keys of a dict or places in a tuple"
+            f"`columns` is {columns!r}, and `dataset` returns {what} at index {index}; `columns` "
+            "must name the input and the label of a sample, by keys of a dict or indices of a tuple"
         )
     x, y = (sample[column] for column in columns)
     return x, y
 
 
 def names_of(dataset: Any, label: int | str) -> Any:
-    """The names of classes that a dataset comes with."""
+    """The dataset's own names of its classes."""
     classes = getattr(dataset, "classes", None)
     if isinstance(classes, Mapping):  # names with their numbers
         return sorted(classes, key=classes.__getitem__)

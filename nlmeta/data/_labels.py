@@ -1,8 +1,8 @@
-"""A reader's labels as class numbers: all that speak of the same samples are read together.
+"""A reader's labels as class numbers; labels of the same samples are read together.
 
 Labels are class numbers from 0 or names of classes. Names are compared without the spaces around
 them and in one Unicode form (NFC), since spreadsheets and file systems write the same name in
-several ways; what that brings together is noted.
+several ways. A note lists names that become equal by this.
 """
 
 import unicodedata
@@ -29,11 +29,11 @@ class Classes(NamedTuple):
     Attributes
     ----------
     names : tuple of str
-        C names.
+        Names of the C classes.
     numbers : dict of str to Tensor of int64, shape (n,)
-        The labels of each argument, in 0 to C-1.
+        The labels of each argument, in 0 to C - 1.
     notes : tuple of str
-        What is odd about the names.
+        Remarks on unusual names.
     """
 
     names: tuple[str, ...]
@@ -47,25 +47,26 @@ def number_classes(
     *,
     paths: Mapping[str, Sequence[str]] | None = None,
 ) -> Classes:
-    """Bring labels of several arguments to the numbers of the same classes.
+    """Convert the labels of several arguments to numbers of the same classes.
 
-    A class number stays what it is; a name is looked up. Where some arguments hold numbers and
-    others names, ``"10"`` and 10 are the same class if all names are whole numbers in writing and
-    `class_names` says nothing else; anything else is refused.
+    A class number stays as it is; a name is looked up. If some arguments hold numbers and others
+    names, ``"10"`` and 10 are the same class, provided that all names are written whole numbers and
+    `class_names` does not contradict; anything else is refused.
 
     Parameters
     ----------
     labels : mapping of str to sequence, n entries each
-        By argument. The first one names the classes.
+        Labels by the name of the argument. The first one names the classes.
     class_names : sequence, optional
-        Names in the order of the classes. Default: 0 to the largest number; or the names there are,
-        sorted, by their value if all are whole numbers.
+        Names in the order of the classes. Default: 0 to the largest number; or the names that
+        occur, sorted, by value if all are whole numbers.
     paths : mapping of str to sequence of str, optional
-        By argument the names of samples for errors. Default: their positions.
+        Names of the samples for errors, by the name of the argument. Default: their positions.
 
     Returns
     -------
     Classes
+        The classes and the numbers.
     """
     written = {argument: _plain(argument, values) for argument, values in labels.items()}
     names = None if class_names is None else _unique(class_names)
@@ -75,7 +76,7 @@ def number_classes(
     first = next(iter(read))
     names = _found(first, read[first]) if names is None else names
     if len(names) < 2:
-        raise ValueError(f"`{first}` has {len(names)} classes; there must be at least two")
+        raise ValueError(f"`{first}` has {len(names)} classes; it must have at least two")
     numbers = {
         argument: _numbers(argument, found, names, (paths or {}).get(argument))
         for argument, found in read.items()
@@ -89,7 +90,7 @@ def number_classes(
 
 
 def _plain(argument: str, values: Any) -> list[Label]:
-    """Labels as they are written: numbers, or words."""
+    """Labels as they are written: numbers or words."""
     plain = values.tolist() if hasattr(values, "tolist") else list(values)
     plain = [_scalar(label) for label in plain]
     for position, label in enumerate(plain):
@@ -104,13 +105,13 @@ def _plain(argument: str, values: Any) -> list[Label]:
         i, j = words.index(True), words.index(False)
         raise ValueError(
             f"`{argument}` holds {plain[i]!r} at position {i} and {plain[j]!r} at position {j}; "
-            "labels are either names of classes or class numbers"
+            "labels must be either all names of classes or all class numbers"
         )
     return [str(label) for label in plain] if any(words) else [int(label) for label in plain]
 
 
 def _scalar(label: Any) -> Any:
-    """What an array of one entry holds."""
+    """The entry of an array of one entry."""
     try:
         return label.item()
     except (AttributeError, RuntimeError, ValueError):  # no array, or one of several entries
@@ -126,14 +127,14 @@ def _spelt(label: Label) -> Label:
 def _unique(class_names: Sequence[Any]) -> tuple[str, ...]:
     names = tuple(str(_spelt(str(name))) for name in class_names)
     if len(set(names)) < len(names):
-        raise ValueError(f"`class_names` is {list(names)}; every name may be there once")
+        raise ValueError(f"`class_names` is {list(names)}; every name may occur only once")
     return names
 
 
 def _of_one_kind(
     read: dict[str, list[Label]], class_names: tuple[str, ...] | None
 ) -> dict[str, list[Label]]:
-    """Numbers beside names, where both may be meant."""
+    """Labels of one kind, if some arguments hold numbers and others names."""
     kinds = {argument: type(labels[0]) for argument, labels in read.items() if labels}
     if len(set(kinds.values())) < 2:
         return read
@@ -149,18 +150,18 @@ def _of_one_kind(
         return {argument: [kind(label) for label in labels] for argument, labels in read.items()}
     raise ValueError(
         f"`{words}` holds names of classes, such as {read[words][0]!r}, and `{numbers}` class "
-        f"numbers, such as {read[numbers][0]!r}; nothing says which name belongs to which number. "
+        f"numbers, such as {read[numbers][0]!r}; which name belongs to which number is unknown. "
         "Pass names in both or numbers in both, or `class_names` in the order of the numbers"
     )
 
 
 def _is_number(label: Label) -> bool:
-    """Whether a label is a whole number, or one in its usual writing."""
+    """Whether a label is a whole number, or a word that writes one in the usual way."""
     return isinstance(label, int) or (label.isdecimal() and str(int(label)) == label)
 
 
 def _found(argument: str, labels: Sequence[Label]) -> tuple[str, ...]:
-    """The classes that the labels themselves name."""
+    """The classes that occur in the labels."""
     numbers = {label for label in labels if isinstance(label, int)}
     if not numbers:
         names = {str(label) for label in labels}
@@ -170,9 +171,9 @@ def _found(argument: str, labels: Sequence[Label]) -> tuple[str, ...]:
     count = max(numbers) + 1
     if count > max(MANY, SPARSE * len(numbers)):
         raise ValueError(
-            f"`{argument}` holds {count - 1}, which makes {count} classes, and {len(numbers)} of "
-            "them occur; pass the labels as words to have the classes that occur, or pass "
-            "`class_names`, a name for each class"
+            f"`{argument}` holds {count - 1}, which makes {count} classes, and only "
+            f"{len(numbers)} of them occur; pass the labels as words to use only these, or pass "
+            "`class_names` with a name for each class"
         )
     return tuple(str(c) for c in range(count))
 
@@ -180,7 +181,7 @@ def _found(argument: str, labels: Sequence[Label]) -> tuple[str, ...]:
 def _numbers(
     argument: str, labels: Sequence[Label], names: Sequence[str], paths: Sequence[str] | None
 ) -> Tensor:
-    """Class numbers, int64, (n,): a number is one, a word is looked up among the names."""
+    """Class numbers, int64, (n,): numbers as they are, and words looked up among the names."""
     places = {name: c for c, name in enumerate(names)}
     numbers = []
     for position, label in enumerate(labels):
@@ -196,7 +197,7 @@ def _numbers(
 
 
 def _misleading(argument: str, labels: Sequence[Label], names: Sequence[str]) -> tuple[str, ...]:
-    """Names that are other numbers than those of their classes, beside labels that are numbers."""
+    """A note on names that are numbers, but not the numbers of their classes."""
     other = [name for c, name in enumerate(names) if name.isdecimal() and int(name) != c]
     if not other or not all(isinstance(label, int) for label in labels):
         return ()
@@ -207,7 +208,7 @@ def _misleading(argument: str, labels: Sequence[Label], names: Sequence[str]) ->
 
 
 def _brought_together(written: Mapping[str, Sequence[Label]]) -> tuple[str, ...]:
-    """Names of classes that are written in more than one way."""
+    """A note on names of classes that are written in more than one way."""
     ways: dict[Label, set[str]] = {}
     for label in {label for labels in written.values() for label in labels}:
         if isinstance(label, str):
@@ -224,12 +225,12 @@ def _brought_together(written: Mapping[str, Sequence[Label]]) -> tuple[str, ...]
 
 
 def _shown(word: str) -> str:
-    """Written out, so that two Unicode forms of one word differ to the eye."""
+    """The word, written in ASCII if it is not in NFC, so that two Unicode forms look different."""
     return repr(word) if unicodedata.is_normalized("NFC", word) else ascii(word)
 
 
 def _look_alike(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of different classes that a reader may hold for one."""
+    """A note on names of different classes that look like one class."""
     alike: dict[str, list[str]] = {}
     for name in names:
         key = "".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -1,4 +1,4 @@
-"""What lies in a folder of images: links are followed, and all that is passed over is told."""
+"""The images of a folder: links are followed, and notes name files that are skipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def existing_folder(argument: str, folder: str | Path) -> Path:
-    """The path of a folder that is there."""
+    """The path of a folder, which must exist."""
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"`{argument}` is {str(folder)!r}; there is no such folder")
@@ -24,18 +24,18 @@ def listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, 
     Parameters
     ----------
     argument : str
-        What a reader calls the folder, for notes and errors.
+        The argument's name, for notes and errors.
     root : Path
         The folder.
 
     Returns
     -------
     paths : list of str, n entries
-        Relative to the root, in order.
+        Paths relative to the root, in order.
     labels : list of str, n entries
-        The folder of the root that each lies in, at whatever depth.
+        For each image the folder of the root that contains it, at any depth.
     notes : tuple of str
-        What is passed over, unless it is hidden.
+        Notes on skipped files that are not hidden.
     """
     rule = f"images lie in the folder of a class and end in {', '.join(ENDINGS)}"
     paths: list[str] = []
@@ -50,8 +50,8 @@ def listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, 
             path = file.relative_to(root).as_posix()
             if path.encode(errors="replace").decode() != path:
                 raise ValueError(
-                    f"`{argument}` holds {ascii(path)}, a name that is not in UTF-8 and could be "
-                    "written into no table; rename it"
+                    f"`{argument}` holds {ascii(path)}, a name that is not in UTF-8 and could not "
+                    "be written into a table; rename it"
                 )
             if kind in ("file", "lost") and file != entry and file.suffix.lower() in ENDINGS:
                 (images if kind == "file" else lost).append(path)
@@ -84,12 +84,12 @@ def listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, 
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, in order, but for what is hidden: systems leave copies behind there."""
+    """The entries of a folder that are not hidden, in order; hidden ones may be system copies."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _below(entry: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
-    """A file, or all that are below a folder, in order; links are followed, but in no circle."""
+    """A file, or all files below a folder, in order; links are followed unless in a circle."""
     if not entry.is_dir():
         yield entry, "file" if entry.is_file() else "lost" if entry.is_symlink() else "other"
     elif (real := entry.resolve()) in above:

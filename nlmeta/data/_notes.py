@@ -1,4 +1,4 @@
-"""How notes and errors name a few of many."""
+"""Lists of a few of many names, for notes and errors."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ __all__ = ["counted", "few"]
 
 
 def few(names: Sequence[str]) -> str:
-    """The first three names, and whether there are more."""
+    """The first three names, and dots if there are more."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def counted(what: str, names: Sequence[str], *, many: str | None = None) -> str:
-    """How many there are of something, and the first three names."""
+    """The number of things and the first three names."""
     plural = f"{what}s" if many is None else many
     return f"{len(names)} {what if len(names) == 1 else plural} ({few(names)})"

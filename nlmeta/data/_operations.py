@@ -1,7 +1,7 @@
-"""The fourteen operations of RandAugment, each image its own, whole batches at once.
+"""The fourteen operations of RandAugment: an operation for each image, whole batches at once.
 
-Bytes as torchvision and Pillow give them; `nlmeta.data.augmentation` says where they differ. Which
-operation an image gets, and how strong, is left to the augmentations there.
+They give the bytes of torchvision and Pillow; `nlmeta.data.augmentation` lists the exceptions. The
+augmentations there choose the operation and its strength for each image.
 """
 
 import torch
@@ -47,15 +47,15 @@ def both_directions(
     factors : (float, float)
         The factor of Brightness, Color, Contrast and Sharpness, one for each direction.
     bits : int
-        How many bits of a grey value Posterize keeps.
+        Number of bits of a grey value that Posterize keeps.
     threshold : float
-        The grey value from which on Solarize inverts.
+        The smallest grey value that Solarize inverts.
 
     Returns
     -------
     Tensor of float32, shape (14, 2)
-        A row for each of `OPERATIONS`, on the CPU; a column for each direction. See `operate` for
-        the units.
+        A table on the CPU with a row for each of `OPERATIONS` and a column for each direction.
+        `operate` has the units.
     """
     step = 2 ** (8 - bits)
     pairs = {
@@ -73,21 +73,22 @@ def both_directions(
 
 
 def operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Apply to each image its own operation.
+    """Apply an operation of its own to each image.
 
-    Operations come in three families. A family gives back unchanged what belongs to another, so on
-    a GPU each goes over the whole batch: to ask which images are its own would make the host wait.
+    There are three families of operations. On a GPU each family runs over the whole batch and does
+    not change images of another family, since selecting its images would make the CPU wait.
 
     Parameters
     ----------
     x : Tensor of uint8, shape (n, channels, height, width)
+        Images.
     operation : Tensor of int64, shape (n,)
-        Places in `OPERATIONS`.
+        Indices of `OPERATIONS`.
     strength : Tensor of float32, shape (n,)
-        Shear: pixels sideways for each pixel. Translate: whole pixels, to the right or down.
-        Rotate: degrees, counter-clockwise. Brightness, Color, Contrast, Sharpness: the factor, 1
-        changes nothing. Posterize: distance of the grey values kept. Solarize: the grey value from
-        which on they are inverted.
+        Strengths. Shear: pixels sideways for each pixel. Translate: whole pixels, to the right or
+        down. Rotate: degrees, counter-clockwise. Brightness, Color, Contrast, Sharpness: the
+        factor; 1 changes nothing. Posterize: distance of the grey values that are kept. Solarize:
+        the smallest grey value that is inverted.
     """
     x = x.clone()
     for family, names in (
@@ -103,7 +104,7 @@ def operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Shears, translations, rotation: where each pixel comes from; nearest neighbour."""
+    """Shears, translations and rotation, by nearest neighbour."""
     height, width = x.shape[2:]
 
     def of(name: str) -> Tensor:
@@ -122,7 +123,7 @@ def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def _looked_up(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """What maps grey values to grey values: a table for each channel of each image."""
+    """Operations on single grey values, by a table for each channel of each image."""
     pixels = x.flatten(2).long()  # (n, channels, height * width)
     value = torch.arange(256, device=x.device)
     low = x.amin((2, 3)).long()[:, :, None]  # (n, channels, 1)
@@ -157,7 +158,7 @@ def _looked_up(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def _blended(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """What goes from the image towards a degenerate one, or away from it."""
+    """Operations that blend the image with a degenerate one."""
     image = x.float()  # whole numbers below 2 ** 24: their sums and products are exact
     grey = image
     if x.shape[1] == 3:
@@ -180,7 +181,7 @@ def _blended(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def _blurred(image: Tensor) -> Tensor:
-    """Each pixel, taken five times, and its eight neighbours, over 13; the border stays."""
+    """Five times each pixel plus its eight neighbours, divided by 13; the border stays."""
     three = image[:, :, :-2] + image[:, :, 1:-1] + image[:, :, 2:]  # one below the other
     nine = three[..., :-2] + three[..., 1:-1] + three[..., 2:]
     blurred = image.clone()
@@ -196,11 +197,12 @@ def pixels_at(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     x : Tensor of uint8, shape (n, channels, height, width)
         Images.
     row, column : Tensor of int64
-        Places, which broadcast to (n, new height, new width).
+        Coordinates, which broadcast to (n, new height, new width).
 
     Returns
     -------
     Tensor of uint8, shape (n, channels, new height, new width)
+        The pixels.
     """
     n, channels, height, width = x.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)

@@ -1,4 +1,4 @@
-"""A table of a reader's own: every row is read, or refused with its number."""
+"""Tables of a reader's own: every row is read, or refused with its number."""
 
 import csv
 import re
@@ -13,22 +13,23 @@ SEPARATORS = (",", ";", "\t")
 def read_table(
     file: Path, *, needed: Sequence[str], known: Sequence[str]
 ) -> tuple[dict[str, list[str]], list[int]]:
-    """Fields as they are written: "007" is no number, and a class may be called None.
+    """Read fields as they are written: "007" is not a number, and None may name a class.
 
     Parameters
     ----------
     file : Path
-        Text in UTF-8, a row to a line, the names of the columns first. Fields lie between commas,
-        semicolons or tabs; those of the first line decide. Empty lines are passed over.
+        A text file in UTF-8 with one row per line; the first line has the names of the columns.
+        Fields are separated by commas, semicolons or tabs, which the first line decides. Empty
+        lines are skipped.
     needed, known : sequence of str
-        Columns that must be there, and all that are read.
+        Columns that must exist, and all columns that are read.
 
     Returns
     -------
     columns : dict of str to list of str
-        Those of the known columns that are there.
+        The known columns that exist.
     rows : list of int
-        The line of each entry, from 1.
+        The line of each entry, counted from 1.
     """
     lines = [(row, line) for row, line in _lines(file) if line.strip()]
     header, separator = _header(lines[0][1] if lines else "", needed)
@@ -38,7 +39,9 @@ def read_table(
     places = {column: header.index(column) for column in known if column in header}
     for column in places:
         if header.count(column) > 1:
-            raise ValueError(f"{file} has {header.count(column)} columns `{column}`; one is read")
+            raise ValueError(
+                f"{file} has {header.count(column)} columns `{column}`; it must have one"
+            )
     columns: dict[str, list[str]] = {column: [] for column in places}
     for row, line in lines[1:]:
         fields = _fields(line, separator)
@@ -49,11 +52,12 @@ def read_table(
             )
         if len(fields) != len(header):
             raise ValueError(
-                f"{file}, row {row} has {len(fields)} fields; the columns are {len(header)}"
+                f"{file}, row {row} has {len(fields)} fields; it must have {len(header)}, one for "
+                "each column"
             )
         for column, place in places.items():
             if not fields[place].strip():
-                raise ValueError(f"{file}, row {row}: a field is empty, `{column}`")
+                raise ValueError(f"{file}, row {row}: the field `{column}` is empty; fill it")
             columns[column].append(fields[place])
     return columns, [row for row, _ in lines[1:]]
 
@@ -73,7 +77,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 
 def _header(line: str, needed: Sequence[str]) -> tuple[list[str], str]:
-    """The names of the columns, between the first separator that shows the needed ones."""
+    """The names of the columns and the separator: the first that shows the needed ones."""
     for separator in SEPARATORS:
         header = [name.strip() for name in _fields(line, separator) or ()]
         if set(needed) <= set(header):
@@ -82,7 +86,7 @@ def _header(line: str, needed: Sequence[str]) -> tuple[list[str], str]:
 
 
 def _fields(line: str, separator: str) -> list[str] | None:
-    """None where quotation marks are not in pairs around fields."""
+    """The fields of a line; None if quotation marks are not in pairs around fields."""
     if line.count('"') % 2:
         return None
     try:

@@ -1,11 +1,11 @@
 """Augmentation of whole batches on the device: pure functions of images and of uniform numbers.
 
-``augmentation(x, u)`` changes each image by a row of `u` of its own. Whoever trains draws `u` from
-a generator; nothing is drawn here. Images are bytes, as torchvision's transforms take them, and the
-distribution of what comes out is that of torchvision's transforms, applied to each image alone. So
-an image comes out the same whatever else is in its batch. Nothing here waits for a GPU.
+``augmentation(x, u)`` changes each image by its own row of `u`. The training loop draws `u` from a
+generator; nothing is drawn here. Images are bytes, as in torchvision's transforms, and the results
+have the same distribution as with torchvision's transforms, applied to each image alone. So the
+result for an image does not depend on the rest of its batch. Nothing here waits for a GPU.
 
-What the papers of this book use on CIFAR:
+The papers of this book use on CIFAR:
 
 * MLC: none.
 * MLNT, paper: ``Compose([RandomCrop(padding=4), RandomFlip()])``.
@@ -46,12 +46,13 @@ GREY = 127  # of what Cutout blanks; as in the released code of CLID-MU
 class Augmentation(Protocol):
     """A change of images for training: a pure function of the images and of uniform numbers.
 
-    Its `repr` stands in checkpoints and must be the same for the same change, as a dataclass's is.
+    Its `repr` is stored in checkpoints and must be the same for the same change, like that of a
+    dataclass.
     """
 
     @property
     def num_random(self) -> int:
-        """How many uniform numbers an image needs."""
+        """Number of uniform numbers that an image needs."""
 
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
         """Change each image by numbers of its own.
@@ -61,23 +62,24 @@ class Augmentation(Protocol):
         x : Tensor of uint8, shape (n, channels, height, width)
             Images.
         u : Tensor of float, shape (n, num_random)
-            Uniform in [0, 1), on the device of `x`.
+            Uniform numbers in [0, 1), on the device of `x`.
 
         Returns
         -------
         Tensor of uint8, shape (n, channels, new height, new width)
+            The changed images.
         """
 
     def for_evaluation(self, x: Tensor) -> Tensor:
-        """What evaluation sees: the same size, nothing drawn. Mostly the images as they are."""
+        """Images for evaluation, of the same size and without randomness; mostly those given."""
 
 
 class _Augmentation:
-    """What all share: arguments are checked, evaluation sees images as they are."""
+    """The common base: arguments are checked, and evaluation uses images as they are."""
 
     @property
     def num_random(self) -> int:
-        """How many uniform numbers an image needs."""
+        """Number of uniform numbers that an image needs."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
@@ -86,20 +88,21 @@ class _Augmentation:
         Parameters
         ----------
         x : Tensor of uint8, shape (n, channels, height, width)
-            Images, from 0 to 255. They are left as they are.
+            Images, from 0 to 255. They are not changed in place.
         u : Tensor of float32 or float64, shape (n, num_random)
-            Uniform in [0, 1), on the device of `x`.
+            Uniform numbers in [0, 1), on the device of `x`.
 
         Returns
         -------
         Tensor of uint8, shape (n, channels, new height, new width)
+            The changed images.
         """
         _check_images(x)
         _check_numbers(u, x, self.num_random)
         return self._changed(x, u)
 
     def for_evaluation(self, x: Tensor) -> Tensor:
-        """What evaluation sees. Here: the images as they are."""
+        """Images for evaluation: the images as they are."""
         _check_images(x)
         return x
 
@@ -114,7 +117,7 @@ class Compose(_Augmentation):
     Parameters
     ----------
     steps : sequence of augmentations
-        The first is applied first and gets the first numbers.
+        The augmentations; the first is applied first and uses the first numbers.
     """
 
     steps: Sequence[_Augmentation]
@@ -127,11 +130,11 @@ class Compose(_Augmentation):
 
     @property
     def num_random(self) -> int:
-        """Those of all steps together."""
+        """The sum over all steps."""
         return sum(step.num_random for step in self.steps)
 
     def for_evaluation(self, x: Tensor) -> Tensor:
-        """What evaluation sees: each step, nothing drawn."""
+        """Images for evaluation: each step's `for_evaluation`."""
         _check_images(x)
         for step in self.steps:
             x = step.for_evaluation(x)
@@ -147,19 +150,19 @@ class Compose(_Augmentation):
 
 @dataclass(frozen=True)
 class RandomCrop(_Augmentation):
-    """A square cut out of each image, or of the image with a border around it, at any place.
+    """A square cut out of each image, or of the image with a border around it, at a random place.
 
-    As torchvision's `RandomCrop`: all places are equally likely. Two numbers an image.
+    All places are equally likely, as in torchvision's `RandomCrop`. An image needs two numbers.
 
     Parameters
     ----------
     size : int, optional
-        Side in pixels of what is cut out. Default: height and width of the image.
+        Side of the square in pixels. Default: height and width of the image.
     padding : int
-        Width in pixels of the border on each side. Default 0.
+        Width of the border on each side in pixels. Default 0.
     mode : {"constant", "reflect"}
-        Of the border: black (default), or the image mirrored at its outermost pixels, which are
-        not repeated. CLID-MU's released code has ``"reflect"``.
+        Content of the border: black (default), or the image mirrored at its outermost pixels, which
+        are not repeated. CLID-MU's released code has ``"reflect"``.
     """
 
     size: int | None = None
@@ -178,7 +181,7 @@ class RandomCrop(_Augmentation):
         return 2
 
     def for_evaluation(self, x: Tensor) -> Tensor:
-        """What evaluation sees: the middle of the image if a size is set, else the image."""
+        """Images for evaluation: the middle of the image if a size is set, else the image."""
         _check_images(x)
         if self.size is None:
             return x
@@ -222,15 +225,15 @@ class RandomCrop(_Augmentation):
 
 @dataclass(frozen=True)
 class RandomFlip(_Augmentation):
-    """Each image mirrored with probability one half. One number an image.
+    """Each image mirrored with probability one half; an image needs one number.
 
-    As torchvision's `RandomHorizontalFlip` and `RandomVerticalFlip`.
+    It works like torchvision's `RandomHorizontalFlip` and `RandomVerticalFlip`.
 
     Parameters
     ----------
     vertical : bool
-        False (default): left and right change places. True: top and bottom do, as, beside the
-        other, in the released code of MSLG.
+        If False (default), left and right change places. If True, top and bottom do; the released
+        code of MSLG has both flips.
     """
 
     vertical: bool = False
@@ -246,17 +249,17 @@ class RandomFlip(_Augmentation):
 
 @dataclass(frozen=True)
 class Cutout(_Augmentation):
-    """A grey square somewhere on each image. Two numbers an image.
+    """A grey square at a random place of each image, which needs two numbers.
 
-    The idea is DeVries and Taylor's (2017, arXiv 1708.04552); the details are those of the released
-    code of CLID-MU, which ends its RandAugment so. Its square has ``size + 1`` pixels a side, since
-    both ends are drawn. At the right and the bottom it may reach beyond the image, at the left and
-    the top it never does: there it stands at the edge.
+    The idea is from DeVries and Taylor (2017, arXiv 1708.04552); the details are those of the
+    released code of CLID-MU, where it is the last step of RandAugment. The square has ``size + 1``
+    pixels a side, since both ends are included. It may reach beyond the image at the right and the
+    bottom, but never at the left and the top, where it is moved to the edge.
 
     Parameters
     ----------
     size : int
-        In pixels. Default 16 (code: half of CIFAR's 32).
+        Size of the square in pixels. Default 16 (code: half of CIFAR's 32).
     """
 
     size: int = 16
@@ -283,29 +286,28 @@ class Cutout(_Augmentation):
 
 @dataclass(frozen=True)
 class RandAugment(_Augmentation):
-    """Some operations in a row, each drawn from fourteen, all of one magnitude.
+    """Several operations one after the other, each drawn from fourteen, all of one magnitude.
 
-    RandAugment (Cubuk, Zoph, Shlens and Le, CVPR workshops 2020, arXiv 1909.13719) as torchvision's
-    `RandAugment` has it: nearest neighbour, black outside. An operation that has a direction takes
-    either with probability one half. Two numbers an image and operation.
+    This is RandAugment (Cubuk, Zoph, Shlens and Le, CVPR workshops 2020, arXiv 1909.13719) in the
+    form of torchvision's `RandAugment`: nearest neighbour, black outside. Directions have
+    probability one half each. An image needs two numbers for each operation.
 
-    Operations give torchvision's bytes, with two exceptions. Of Color up to 10 bytes in 100, of
-    Sharpness 2 in 100 and of Contrast 1 in 1,000 are one grey value off, where float32 rounds a
-    whole number down in one and not in the other. And a shear or rotation may take the other of two
-    neighbours that are equally near, for some magnitudes and sizes (none at 32 x 32 pixels and 31
-    bins).
+    Operations give torchvision's bytes, with two exceptions. Up to 10 bytes in 100 for Color, 2 in
+    100 for Sharpness and 1 in 1,000 for Contrast differ by one grey value, where float32 rounds a
+    whole number down in only one of the two codes. And a shear or rotation may take the other of
+    two equally near neighbours, for some magnitudes and sizes (none at 32 x 32 pixels and 31 bins).
 
-    The released code of CLID-MU says ``n=2, m=10`` and means another thing, see `RandAugmentMC`.
+    ``n=2, m=10`` in the released code of CLID-MU has another meaning, see `RandAugmentMC`.
 
     Parameters
     ----------
     num_ops : int
-        Operations in a row. Default 2 (torchvision).
+        Number of operations for an image. Default 2 (torchvision).
     magnitude : int
-        From 0, which for most operations changes nothing, to ``num_magnitude_bins - 1``. Default 9
-        (torchvision).
+        Magnitude of all operations, from 0, which for most operations changes nothing, to
+        ``num_magnitude_bins - 1``. Default 9 (torchvision).
     num_magnitude_bins : int
-        Default 31 (torchvision).
+        Number of magnitudes. Default 31 (torchvision).
     """
 
     num_ops: int = 2
@@ -324,7 +326,7 @@ class RandAugment(_Augmentation):
 
     @property
     def num_random(self) -> int:
-        """Two for each operation: which, and its direction."""
+        """Two for each operation: its kind and its direction."""
         return 2 * self.num_ops
 
     def _changed(self, x: Tensor, u: Tensor) -> Tensor:
@@ -337,7 +339,7 @@ class RandAugment(_Augmentation):
         return x
 
     def _strengths(self, height: int, width: int) -> Tensor:
-        """Of each operation in each direction, (14, 2); see `operate` for their units."""
+        """Strengths of each operation in each direction, (14, 2); `operate` has their units."""
 
         def between(first: float, last: float) -> float:
             # In float32 as torchvision's, so that what is then cut to whole numbers agrees.
@@ -360,27 +362,27 @@ class RandAugment(_Augmentation):
 
 @dataclass(frozen=True)
 class RandAugmentMC(_Augmentation):
-    """RandAugment as the released code of CLID-MU has it, there named so.
+    """RandAugment of the released code of CLID-MU, where it has this name.
 
     It comes from a PyTorch version of FixMatch (kekmodel/FixMatch-pytorch). The fourteen operations
     are those of `RandAugment`, but each is left out with probability one half, and its level k is
     drawn anew, from 1 to ``magnitude - 1``. Shears are by 0.03 k, shifts by 0.03 k of the side,
-    turns by 3 k degrees, in either direction. Brightness, Color, Contrast and Sharpness have the
-    factor 0.05 + 0.09 k, which is below 1: they only ever weaken. Solarize inverts the upper k
+    rotations by 3 k degrees, in either direction. Brightness, Color, Contrast and Sharpness have
+    the factor 0.05 + 0.09 k, which is below 1, so they always weaken. Solarize inverts the upper k
     tenths of the grey values, Posterize keeps 4 to 7 bits. The released class ends with a blank
-    square, which here is `Cutout`. Four numbers an image and operation.
+    square, which here is `Cutout`. An image needs four numbers for each operation.
 
-    Source: ``sota/.ipynb_checkpoints/rand_aug-checkpoint.py`` of CLID-MU's repository at commit
-    bfc66a0. It calls Pillow, whose bytes these operations give, except that Color, Contrast and
-    AutoContrast may be one grey value off, and that of sheared or rotated pixels 2 in 100 may come
-    from the other of two neighbours that are about equally near.
+    The source is ``sota/.ipynb_checkpoints/rand_aug-checkpoint.py`` of CLID-MU's repository at
+    commit bfc66a0. It calls Pillow, whose bytes these operations give, with two exceptions: Color,
+    Contrast and AutoContrast may differ by one grey value, and 2 in 100 sheared or rotated pixels
+    may come from the other of two neighbours that are about equally near.
 
     Parameters
     ----------
     num_ops : int
-        Operations in a row. Default 2 (code).
+        Number of operations for an image. Default 2 (code).
     magnitude : int
-        From 2 to 10. Default 10 (code).
+        Largest magnitude, from 2 to 10. Default 10 (code).
     """
 
     num_ops: int = 2
@@ -394,7 +396,7 @@ class RandAugmentMC(_Augmentation):
 
     @property
     def num_random(self) -> int:
-        """Four for each operation: which, its level, whether at all, and its direction."""
+        """Four for each operation: its kind, its level, whether it is used, and its direction."""
         return 4 * self.num_ops
 
     def _changed(self, x: Tensor, u: Tensor) -> Tensor:
@@ -429,7 +431,7 @@ def _reflected(place: Tensor, side: int) -> Tensor:
 
 
 def _choose(u: Tensor, choices: int) -> Tensor:
-    """From uniform numbers to equally likely ones from 0 to ``choices - 1``, int64."""
+    """Equally likely integers from 0 to ``choices - 1``, int64, from uniform numbers."""
     return (u * choices).long().clamp(0, choices - 1)
 
 
@@ -438,7 +440,7 @@ def _check_images(x: Tensor) -> None:
         raise TypeError(f"`x` is a {type(x).__name__}; it must be a tensor of images")
     if x.dtype != torch.uint8 or x.ndim != 4:
         raise ValueError(
-            f"`x` is {x.dtype} of shape {tuple(x.shape)}; images are torch.uint8 of shape "
+            f"`x` is {x.dtype} of shape {tuple(x.shape)}; images must be torch.uint8 of shape "
             "(n, channels, height, width)"
         )
 
@@ -455,4 +457,4 @@ def _check_numbers(u: Tensor, x: Tensor, numbers: int) -> None:
 
 def _check_channels(x: Tensor) -> None:
     if x.shape[1] not in (1, 3):
-        raise ValueError(f"`x` has {x.shape[1]} channels; images are grey (1) or in colour (3)")
+        raise ValueError(f"`x` has {x.shape[1]} channels; it must have 1 (grey) or 3 (colour)")

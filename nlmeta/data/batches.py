@@ -1,4 +1,4 @@
-"""Batches of samples that lie on the device, or are decoded while a step is taken."""
+"""Batches of samples, which lie on the device or are decoded while a step is taken."""
 
 from collections.abc import Iterable, Iterator
 from itertools import repeat, tee
@@ -17,18 +17,18 @@ __all__ = ["Batch", "Batches", "draw_batch", "draw_batches"]
 
 
 class Batch(NamedTuple):
-    """What a method's `step` sees of the data. The truth behind a noisy label is not in it.
+    """The data of one `step` of a method. It does not contain the true labels behind noisy ones.
 
     Attributes
     ----------
     x : Tensor, shape (n, ...)
-        Inputs. With W processes the own rows alone, (n / W, ...), see `nlmeta.distributed`; labels
-        and ids are those of the joint batch.
+        Inputs. With W processes only the process's own rows, (n / W, ...), see
+        `nlmeta.distributed`; labels and ids are those of the joint batch.
     y : Tensor of int64, shape (n,)
         Given labels.
     ids : Tensor of int64, shape (n,), optional
-        Rows of the part the batch was taken from, whatever its order: the address of anything that
-        a method keeps for each sample. Methods that keep nothing there do without.
+        Row numbers in the part that the batch was taken from. A method uses them to find what it
+        keeps for each sample; other methods do not need them.
     """
 
     x: Tensor
@@ -37,25 +37,27 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Every sample once a pass, in an order drawn anew.
+    """Batches that contain every sample once in a pass, in an order drawn anew for each pass.
 
     A last batch that is too small is left out of a pass; its samples are in other batches of the
-    next pass. A part too small for a single whole batch comes as it is.
+    next pass. A part that is too small for one whole batch is used as it is.
 
-    With several processes each gets its own rows of the same joint batches, if their generators are
-    alike, and a last batch is cut to a multiple of their number.
+    With several processes, each has its own rows of the same joint batches, provided that their
+    generators are in the same state. A last batch is cut to a multiple of their number.
 
     Parameters
     ----------
     samples : Samples
-        On any device; batches come out there. Images on disk are decoded ahead of their use.
+        The samples, on any device; batches are on the same device. Images on disk are decoded ahead
+        of their use.
     batch_size : int
-        n; the last batch may be smaller. A multiple of the number of processes.
+        Number n of samples in a batch; the last batch may be smaller. It must be a multiple of the
+        number of processes.
     smallest : int
-        Of a last batch. Default 2, since BatchNorm has no variance over one sample. With W
-        processes at least 2 W, for the same reason.
+        Smallest size of a last batch. Default 2, since BatchNorm has no variance over one sample.
+        With W processes it is at least 2 W, for the same reason.
     generator : torch.Generator
-        On the CPU; draws the order of each pass, then the numbers that augment each batch.
+        A generator on the CPU for the order of each pass and for the augmentation of each batch.
     """
 
     def __init__(
@@ -89,17 +91,18 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
     Parameters
     ----------
     samples : Samples
-        For example the clean meta set.
+        The samples to draw from, for example the clean meta set.
     size : int or None
-        None, or a number not smaller than the set, gives the whole set and draws nothing. With
-        several processes the whole set is cut to a multiple of their number, and another size must
-        be one.
+        Number of samples. With None, or a number not below the size of the set, the whole set is
+        returned and nothing is drawn. With several processes the whole set is cut to a multiple of
+        their number, and any other size must be such a multiple.
     generator : torch.Generator
-        On the CPU; draws the samples, then the numbers that augment them.
+        A generator on the CPU for the choice of samples and for their augmentation.
 
     Returns
     -------
     Batch
+        The batch.
     """
     return next(draw_batches(samples, size, 1, generator=generator))
 
@@ -107,18 +110,20 @@ def draw_batch(samples: Samples, size: int | None, *, generator: torch.Generator
 def draw_batches(
     samples: Samples, size: int | None, count: int, *, generator: torch.Generator
 ) -> Iterator[Batch]:
-    """Batches as `draw_batch` gives one after the other, decoded ahead of their use.
+    """The batches of several calls of `draw_batch`, decoded ahead of their use.
 
     Parameters
     ----------
     samples, size, generator
-        As in `draw_batch`.
+        The arguments of `draw_batch`.
     count : int
-        How many. After the last one the generator stands where that many calls would leave it.
+        Number of batches. After the last one, the generator is in the same state as after that many
+        calls.
 
     Returns
     -------
     iterator of Batch
+        The batches.
     """
     n = _shared(len(samples))
     if size is not None and size < len(samples):
@@ -139,7 +144,7 @@ def _shuffled(n: int, generator: torch.Generator) -> Tensor:
 def _take(
     samples: Samples, batches: Iterable[Tensor], generator: torch.Generator
 ) -> Iterator[Batch]:
-    """Batches by their rows, which lie on the CPU and may be drawn only when they are wanted."""
+    """Batches by their rows, which lie on the CPU and may be drawn only when they are needed."""
     joint, drawn = tee(rows[: _shared(len(rows))] for rows in batches)
     for ids, x in zip(joint, _inputs(samples.x, drawn, generator), strict=True):
         there = to_device(ids, samples.y.device)
@@ -149,7 +154,7 @@ def _take(
 def _inputs(
     x: Tensor | Images, joint: Iterable[Tensor], generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Of each joint batch the inputs that belong to this process."""
+    """The inputs of each joint batch that belong to this process."""
     if isinstance(x, Tensor):
         for ids in joint:
             yield x[to_device(ids[share(len(ids))], x.device)]

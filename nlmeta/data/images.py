@@ -1,8 +1,8 @@
-"""Images that take a byte for a number, in memory or on disk, and come out as a network wants them.
+"""Images stored as bytes, in memory or on disk, and returned as floats for a network.
 
-`ImageFiles` decodes files when rows are asked for. `Images` holds either such files or a tensor of
-bytes on a device, and standardises what it hands out; for training it also augments, each image
-with numbers of its own.
+`ImageFiles` decodes files when rows are taken. `Images` holds either such files or a tensor of
+bytes on a device, and returns standardised images; for training it also augments them, each image
+with random numbers of its own.
 """
 
 import math
@@ -35,23 +35,24 @@ LARGE = 2**25  # pixels, of which each takes four bytes and more while a picture
 
 
 class ImageFiles:
-    """Images that stay on disk until rows are asked for.
+    """Images that stay on disk until rows are taken.
 
-    ``files[rows]`` decodes with several threads: what a person sees (`as_seen`) in RGB, the shorter
-    side brought to `size` (bilinear), the middle square kept. A training crop of 224 pixels then
-    comes out of the square. Pictures above 33 megapixels are decoded one after the other.
+    ``files[rows]`` decodes with several threads: the picture as a person sees it (`as_seen`), in
+    RGB, is resized (bilinear) so that the shorter side is `size`, and the middle square is kept. A
+    training crop of 224 pixels is then cut out of the square. Pictures above 33 megapixels are
+    decoded one after the other.
 
     Parameters
     ----------
     folder : Path
-        The names are relative to it.
+        The folder of the images.
     names : sequence of str
-        One for each image, with ``/`` between folders.
+        Path of each image relative to the folder, with ``/`` between folders.
     size : int
         Side of the square in pixels. Default 256 (the side to which the released code of MSLG
         resizes; that code squeezes the image instead of cutting it, the square is ours).
     threads : int
-        Default 8 (ours).
+        Number of threads. Default 8 (ours).
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(n, 3, size, size), what all of them would be in memory."""
+        """The shape (n, 3, size, size) of all decoded images."""
         return len(self), 3, self.size, self.size
 
     def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
@@ -78,12 +79,12 @@ class ImageFiles:
         Parameters
         ----------
         rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
-            Which; a tensor, an array or a list.
+            The rows; a sequence is a tensor, an array or a list.
 
         Returns
         -------
         Tensor of uint8, shape (m, 3, size, size)
-            Without its first axis for a single row.
+            The images; without the first axis for a single row.
 
         Raises
         ------
@@ -103,7 +104,7 @@ class ImageFiles:
         return images
 
     def subset(self, rows: slice | Tensor | ArrayLike) -> "ImageFiles":
-        """Some of the images, still on disk; `rows` as for indexing."""
+        """Some of the images, still on disk; `rows` are the same as in indexing."""
         return ImageFiles(self.folder, self._names(rows), size=self.size, threads=self.threads)
 
     def missing(self) -> list[str]:
@@ -119,18 +120,18 @@ class ImageFiles:
         Parameters
         ----------
         every : int, optional
-            1 (default): all of them. k: the first of every k. None: the k that makes them about
-            a thousand.
+            With 1 (default) all images are decoded, with k the first of every k. None chooses k so
+            that about a thousand are decoded.
 
         Returns
         -------
         int
-            How many images were decoded.
+            Number of decoded images.
 
         Raises
         ------
         ValueError
-            With the number of damaged images and the paths of the first ten.
+            Images do not decode; the message has their number and the paths of the first ten.
         """
         if every is None:
             every = max(1, len(self) // LOOKED_AT)
@@ -139,7 +140,7 @@ class ImageFiles:
         damaged = [text for text in self._of_each(names, self._damage) if text]
         if damaged:
             raise ValueError(
-                f"{len(damaged)} of {len(names)} images looked at do not decode:\n"
+                f"{len(damaged)} of {len(names)} images that were checked do not decode:\n"
                 + "\n".join(damaged[:10])
             )
         return len(names)
@@ -151,10 +152,10 @@ class ImageFiles:
         return tuple(self.names[row] for row in chosen.tolist())
 
     def _of_each(self, names: Sequence[str], call: Callable[..., Any]) -> Iterator[Any]:
-        """What a call gives of each name, in order, from several threads.
+        """The results of a call for each name, in order, from several threads.
 
-        Large pictures are left to the calling thread, since each thread keeps the memory that it
-        once took. `call` gives None for what is larger than its `at_most`.
+        The calling thread handles large pictures, since each thread keeps the memory that it once
+        took. `call` returns None for a picture larger than its `at_most`.
         """
         pool = ThreadPoolExecutor(self.threads)
         try:
@@ -178,7 +179,7 @@ class ImageFiles:
             raise ValueError(f"{path} does not decode as an image ({error})") from error
 
     def _damage(self, name: str, *, at_most: float = math.inf) -> str | None:
-        """Why an image does not decode, ``""`` if it does; None as `_decode`."""
+        """The reason why an image does not decode, ``""`` if it does; None like `_decode`."""
         try:
             return None if self._decode(name, at_most=at_most) is None else ""
         except ValueError as error:
@@ -188,7 +189,7 @@ class ImageFiles:
 class Images:
     """Images kept as bytes. ``images[rows]`` are floats, standardised, on the device.
 
-    In memory they take a quarter of what floats take. On disk they take nothing, and `batches`
+    In memory they need a quarter of the space of floats. On disk they need no memory, and `batches`
     decodes the next ones while a step is taken.
 
     Parameters
@@ -196,9 +197,10 @@ class Images:
     stored : Tensor of uint8, shape (n, channels, height, width), or ImageFiles
         The images, from 0 to 255.
     mean, deviation : Tensor of float, shape (channels,)
-        Subtracted and divided by; in grey values from 0 to 255.
+        Numbers to subtract and to divide by, in grey values from 0 to 255.
     augmentation : Augmentation, optional
-        For `batches`. What indexing gives has gone through its `for_evaluation`.
+        The random change of images in `batches`. Indexing returns images that have gone through its
+        `for_evaluation`.
     augment : bool
         If False, `batches` yields the images as evaluation sees them, even if an augmentation is
         set. Default True.
@@ -215,13 +217,13 @@ class Images:
     ) -> None:
         if isinstance(stored, Tensor) and (stored.dtype != torch.uint8 or stored.ndim != 4):
             raise ValueError(
-                f"`stored` is {stored.dtype} of shape {tuple(stored.shape)}; images are "
+                f"`stored` is {stored.dtype} of shape {tuple(stored.shape)}; images must be "
                 "torch.uint8 of shape (n, channels, height, width)"
             )
         for name, values in (("mean", mean), ("deviation", deviation)):
             if tuple(values.shape) != (stored.shape[1],) or not values.isfinite().all():
                 raise ValueError(
-                    f"`{name}` is {values.tolist()}; it needs a finite number for each of the "
+                    f"`{name}` is {values.tolist()}; it must hold a finite number for each of the "
                     f"{stored.shape[1]} channels"
                 )
         if not (deviation > 0).all():
@@ -243,47 +245,47 @@ class Images:
 
     @property
     def description(self) -> str:
-        """What `repr` says, the same on every device and in every precision; no image is copied."""
+        """A `repr` that is the same on every device and in every precision; it copies no image."""
         mean, deviation = (t.to("cpu", torch.float32) for t in (self.mean, self.deviation))
         return repr(self._changed(mean=mean, deviation=deviation))
 
     @property
     def on_disk(self) -> bool:
-        """Whether the images are decoded when they are asked for."""
+        """Whether the images lie on disk and are decoded when they are taken."""
         return isinstance(self.stored, ImageFiles)
 
     @property
     def device(self) -> torch.device:
-        """Where images come out."""
+        """The device of the returned images."""
         return self.mean.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which floating-point type they come out."""
+        """The floating-point type of the returned images."""
         return self.mean.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, channels, height, width) of what indexing gives."""
+        """The shape (n, channels, height, width) of the images that indexing returns."""
         one = torch.zeros((1, *self.stored.shape[1:]), dtype=torch.uint8, device="cpu")
         return len(self), *self._for_evaluation(one).shape[1:]
 
     def size(self, dim: int | None = None) -> int | tuple[int, ...]:
-        """`shape`, or one entry of it, so that a `torch.utils.data.TensorDataset` takes images."""
+        """`shape` or one entry of it, so that a `torch.utils.data.TensorDataset` accepts images."""
         return self.shape if dim is None else self.shape[dim]
 
     def __getitem__(self, rows: int | slice | Tensor | ArrayLike) -> Tensor:
-        """Images as a network takes them, nothing drawn.
+        """Images as inputs of a network, without randomness.
 
         Parameters
         ----------
         rows : int, slice, or sequence of int, shape (m,), or of bool, shape (n,)
-            Which; a tensor, an array or a list.
+            The rows; a sequence is a tensor, an array or a list.
 
         Returns
         -------
         Tensor of float, shape (m, channels, height, width)
-            Without its first axis for a single row.
+            The images; without the first axis for a single row.
 
         Raises
         ------
@@ -303,7 +305,7 @@ class Images:
         return to_device(self.stored[self._rows(rows)], self.device)
 
     def standardised(self, raw: Tensor) -> Tensor:
-        """Floats of bytes that lie on the device, both (m, channels, height, width)."""
+        """Standardised floats from bytes on the device, both (m, channels, height, width)."""
         mean, deviation = self.mean[:, None, None], self.deviation[:, None, None]
         return (raw.to(self.dtype) - mean) / deviation
 
@@ -320,9 +322,9 @@ class Images:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> "Images":
-        """The same images to come out on a device, in a floating-point type.
+        """The same images, returned on a device and in a floating-point type.
 
-        Bytes in memory move there; files stay files.
+        Bytes in memory are moved there; files stay files.
         """
         stored = self.stored.to(device) if isinstance(self.stored, Tensor) else self.stored
         return self._changed(
@@ -333,7 +335,7 @@ class Images:
 
     @property
     def num_random(self) -> int:
-        """How many uniform numbers `batches` needs for an image; 0 if nothing is drawn."""
+        """Number of uniform numbers that `batches` needs for an image; 0 if nothing is drawn."""
         return self.augmentation.num_random if self.augmentation and self.augment else 0
 
     def batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
@@ -347,7 +349,7 @@ class Images:
         Yields
         ------
         Tensor of float, shape (m, channels, height, width)
-            While one is in use the next two are decoded, if they are on disk.
+            The images of a batch. If they are on disk, the next two batches are decoded meanwhile.
         """
         if not self.on_disk:
             for rows, u in batches:
@@ -385,7 +387,7 @@ class Images:
         return Images(**{name: getattr(self, name) for name in names} | changes)
 
     def _rows(self, rows: slice | Tensor | ArrayLike) -> slice | Tensor:
-        """Rows by number, where the stored images are."""
+        """Row numbers on the device of the stored images."""
         chosen = _chosen(rows, len(self))
         if isinstance(chosen, slice):
             return chosen
@@ -402,12 +404,12 @@ def channel_statistics(stored: Tensor, rows: Tensor | None = None) -> tuple[Tens
     stored : Tensor of uint8, shape (n, channels, height, width)
         Images.
     rows : Tensor of int64, optional
-        Of which images. Default: all.
+        Rows of the images to use. Default: all.
 
     Returns
     -------
     mean, deviation : Tensor of float32, shape (channels,)
-        In grey values from 0 to 255. A channel that is constant has deviation 1.
+        Mean and deviation in grey values from 0 to 255. A constant channel has deviation 1.
     """
     rows = torch.arange(len(stored), device="cpu") if rows is None else rows
     counts = torch.zeros(stored.shape[1], 256, dtype=torch.float64, device="cpu")
@@ -440,7 +442,7 @@ def _single(rows: Any) -> int | None:
 
 
 def _chosen(rows: Any, n: int) -> slice | Tensor:
-    """A slice as it is; all else as row numbers, int64 of shape (m,)."""
+    """A slice as it is; anything else as row numbers, int64 of shape (m,)."""
     if isinstance(rows, slice):
         return rows
     allowed = "a slice, or a sequence of whole numbers, shape (m,), or of bools, shape (n,)"
@@ -457,6 +459,6 @@ def _chosen(rows: Any, n: int) -> slice | Tensor:
         )
     if rows.dtype == torch.bool:
         if len(rows) != n:
-            raise ValueError(f"`rows` says {len(rows)} times yes or no for {n} images")
+            raise ValueError(f"`rows` holds {len(rows)} bools; it must hold {n}, one per image")
         return rows.nonzero().flatten()
     return rows.long()

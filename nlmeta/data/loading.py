@@ -1,8 +1,8 @@
-"""One call from a dataset's name to a split, and from any `Source` to one.
+"""One call from a dataset's name, or from any `Source`, to a split.
 
-Whatever the dataset, the same steps: set test, validation and meta samples apart, make the training
-labels noisy, bring the inputs to a common scale. Each step draws from a stream of its own, so that
-another noise leaves the parts as they were.
+The steps are the same for all datasets: set test, validation and meta samples apart, make the
+training labels noisy, scale the inputs. Each step draws from a stream of its own, so another noise
+does not change the parts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,74 +46,76 @@ def load(
 ) -> Split:
     """Load a dataset, split it and make its training labels noisy.
 
-    Split, noise and, by convention, the network's first weights follow the seed. Compare methods on
-    the same seeds, pair by pair: a test part of the digits' size has a standard error above one
-    percentage point.
+    The seed determines split, noise and, by convention, the network's initial weights. Compare
+    methods on the same seeds, seed by seed: a test part of the digits' size has a standard error
+    above one percentage point.
 
     Parameters
     ----------
     name : str
-        One of `DATASETS`. ``"digits"``: scikit-learn's 1,797 grey images of 8x8 pixels in 10
-        classes; no download. The others are described at their readers, one module each in
+        One of `DATASETS`. ``"digits"`` are scikit-learn's 1,797 grey images of 8x8 pixels in 10
+        classes, without download. The others are described at their readers, one module each in
         `nlmeta.data.sources`.
     noise : str
-        A kind that `nlmeta.noise.inject` knows. Default ``"symmetric"``.
+        A kind of noise of `nlmeta.noise.inject`. Default ``"symmetric"``.
     rate : float
-        Noise rate in [0, 1]; `nlmeta.noise.CONVENTIONS` says what it means. Default 0.
+        Noise rate in [0, 1]; `nlmeta.noise.CONVENTIONS` explains its meaning. Default 0.
     labels : str or Tensor, optional
-        Given labels that are there already, in place of noise that is drawn: the name of
-        annotations, such as ``"worst"`` of ``"cifar10n"``; or int64 labels of the publisher's whole
-        training part, in its order, such as `nlmeta.data.sources.read_shipped_labels` gives.
+        Given labels that replace drawn noise: the name of annotations, such as ``"worst"`` of
+        ``"cifar10n"``; or int64 labels of the publisher's whole training part, in its order, for
+        example from `nlmeta.data.sources.read_shipped_labels`.
     seed : int
-        Split and noise draw from streams of their own: another rate leaves the split as it was.
+        Seed of the split and of the noise, which draw from streams of their own: another rate does
+        not change the split.
     meta_size, validation_size, test_size : int, optional
-        Default: see `DATASETS`. What is left is the training part.
+        Sizes of these parts; the rest is the training part. Default: the sizes in `DATASETS`.
     balanced_meta : bool, optional
-        True: as many clean samples of each class, so `meta_size` is a multiple of C. False: as they
-        come, but at least one of each. Default: True, but for ``"twitter"``, whose rarest tags have
-        too few.
+        If True, the meta set has the same number of samples of each class, so `meta_size` is a
+        multiple of C. If False, classes are drawn as they come, with at least one sample of each.
+        Default: True, except for ``"twitter"``, whose rarest tags have too few samples.
     meta_from : {"train", "clean_train", "validation", "test"}, optional
-        The publisher's part that the meta set leaves. Default: the clean part of the training data,
-        if there is a separate one, or the training part. ``"test"`` is the habit of some released
-        code (MSLG's, on CIFAR-10); those images are then no test images any more.
+        The publisher's part that the meta set is taken from. Default: the clean part of the
+        training data, if there is a separate one, or the training part. ``"test"`` is usual in some
+        released code (MSLG's, on CIFAR-10); those images then leave the test part.
     meta_rate : float
-        Share of wrong labels in the meta set, to find out how clean it must be: exactly
+        Share of wrong labels in the meta set, to measure how clean it must be. Exactly
         ``round(meta_size * meta_rate)`` labels are made wrong. The wrong class is drawn from the
         row of the transition matrix, or uniformly if the noise has no matrix. Default 0.
     class_map : mapping of int to int, optional
-        For ``noise="asymmetric"``: true class to given label.
+        A mapping from true class to given label, for ``noise="asymmetric"``.
     predictions : Tensor, optional
-        For ``noise="feature-dependent"``: (N, C) probabilities for the publisher's whole training
-        part, in its order. From `nlmeta.procedures.distilled_predictions`, p, on a split without
-        noise: ``torch.zeros(N, C, dtype=p.dtype).index_copy(0, split.indices["train"], p)``.
+        Probabilities (N, C) for the publisher's whole training part, in its order, for
+        ``noise="feature-dependent"``. They are made from p, the result of
+        `nlmeta.procedures.distilled_predictions` on a split without noise:
+        ``torch.zeros(N, C, dtype=p.dtype).index_copy(0, split.indices["train"], p)``.
     scale : pair of sequences of float, optional
-        Mean and standard deviation of each channel, of images between 0 and 1, such as
+        Mean and standard deviation of each channel, for images between 0 and 1, such as
         ``((0.5,) * 3, (0.5,) * 3)`` in the released code of MSLG and MLC. Default: those of the
-        training part; ImageNet's where images stay on disk. Instance-dependent noise looks at the
-        scaled images, so its labels change with it.
+        training part; ImageNet's if images stay on disk. Labels of instance-dependent noise change
+        with the scale, since that noise depends on the scaled images.
     folder : str or Path, optional
-        Where the datasets lie. Default: the environment variable ``NLMETA_DATA``, see
+        Folder of the datasets. Default: the environment variable ``NLMETA_DATA``, see
         `nlmeta.data.source.data_folder`.
     download : bool
-        Get what is not there, where the terms of use allow it. Default False.
+        If True, missing files are downloaded if the terms of use allow it. Default False.
     **options
         Options of the reader, such as `size` of image files or `window` of texts.
 
     Returns
     -------
     Split
-        On the CPU. Images of 8 bits are `Images`; others float32.
+        A split on the CPU. Images of 8 bits are `Images`; other inputs are float32.
 
     Raises
     ------
     TypeError
         Neither `load` nor the reader has such an option.
     ValueError
-        Names the argument that is wrong, what was given and what is allowed; or the file that is
-        damaged. Of image files about a thousand of each part are decoded before the split is made;
+        An argument is wrong, and the message says what was given and what is allowed; or a file is
+        damaged. About a thousand image files of each part are decoded before the split is made;
         ``python -m nlmeta data NAME --all-images`` decodes all.
     FileNotFoundError
-        Says what to get, from whom, and where to put it.
+        A file is missing. The message says what to get, from whom, and where to put it.
     """
     check_choice("name", name, DATASETS)
     dataset = DATASETS[name]
@@ -142,26 +144,27 @@ def load(
 def make_split(source: Source, options: SplitOptions) -> Split:
     """Split a dataset as published and make its training labels noisy.
 
-    Where a part has copies (`Part.groups`), a sample and its copies are in one part of the split.
-    Sizes are kept: whole groups are drawn as long as they fit, and of the one that does not some
-    copies are left out, which a note names. Copies with several labels, and those of which only
-    some are known to be clean, are drawn for no meta, validation or test set.
+    If a part has copies (`Part.groups`), a sample and its copies are in one part of the split. The
+    sizes are kept: whole groups are drawn as long as they fit, and some copies of the last group
+    are left out, which a note says. Copies with several labels, and groups of which only some are
+    known to be clean, are not drawn for a meta, validation or test set.
 
     Parameters
     ----------
     source : Source
-        From `nlmeta.data.sources.read`, or made by hand.
+        A dataset from `nlmeta.data.sources.read`, or made by hand.
     options : SplitOptions
         Sizes, noise and seed.
 
     Returns
     -------
     Split
+        A split on the CPU.
 
     Raises
     ------
     ValueError
-        As in `load`.
+        An option is wrong for this dataset.
     """
     if isinstance(options.labels, str) and options.labels in source.superclass_annotations:
         source = source.in_superclasses()
@@ -204,7 +207,7 @@ def _samples(source: Source, truth: Tensor | None, chosen: Rows, scale: Scale) -
 def _settings(
     source: Source, options: SplitOptions, parts: Mapping[str, Samples], meta_from: str
 ) -> dict[str, object]:
-    """The arguments that made a split, with the sizes and the origin that came of them."""
+    """The arguments that made a split, with the resulting sizes and the origin."""
     return {
         "name": source.name,
         "noise": options.noise,

@@ -1,13 +1,13 @@
 """A reader's own data as a split: arrays, a folder of images, or an indexed dataset.
 
-What is known about the labels decides what can be done. Nothing known: the split has no clean
-sample, and its test labels are as noisy as the others. Some samples known to be clean: they give
-meta, validation and test sets. The truth known for all, as after a study: accuracy and memorisation
-can be measured too. All results keep the reader's own ids.
+The possibilities depend on what is known about the labels. If nothing is known, the split has no
+clean sample, and its test labels are as noisy as the others. If some samples are known to be clean,
+meta, validation and test sets are taken from them. If the truth is known for all samples, as after
+a study, accuracy and memorisation can be measured too. All results keep the reader's own ids.
 
-Copies of a picture stay in one part, so that none is tested on that is trained on. A copy under
-another class has a wrong label, or the other has: such pictures are in no meta, validation or test
-set. Notes of the split name both.
+Copies of a picture stay in one part, so no picture is both trained and tested on. If two copies
+have different classes, one of the labels is wrong; such pictures are not in a meta, validation or
+test set. Notes of the split name both kinds of copies.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -78,34 +78,35 @@ def from_arrays(
     Parameters
     ----------
     x : array, n rows
-        uint8: images of shape (n, height, width), (n, height, width, channels) or (n, channels,
-        height, width), with 1 or 3 channels. Floating point, (n, ...): taken as it is, unless
-        `standardise` is given. Other whole numbers: places in a vocabulary, with `words`; what
-        counts or measures comes as floats. Rows of at least two dimensions that are equal, such as
-        pictures, are copies.
+        Inputs. uint8 are images of shape (n, height, width), (n, height, width, channels) or (n,
+        channels, height, width), with 1 or 3 channels. Floating-point numbers, (n, ...), are used
+        as they are unless `standardise` is given. Other whole numbers are indices of a vocabulary,
+        with `words`; convert counts and measurements to floats. Equal rows of at least two
+        dimensions, such as pictures, are copies.
     labels : sequence, n entries
         Given labels: class numbers from 0, or names of classes. Spaces around names and their
-        Unicode form do not count; what that brings together is noted.
+        Unicode form do not count; a note lists names that become equal by this.
     seed : int
-        Draws the parts.
+        Seed of the parts.
     true_labels : sequence, n entries, optional
-        The truth, if it is known for all. It is used for meta, validation and test sets, and never
-        for training. Numbers here and names in `labels`, or the other way round, are refused,
-        unless the names are whole numbers in writing or `class_names` says their order.
+        The true labels, if they are known for all samples. They are used for meta, validation and
+        test sets, and never for training. Numbers here and names in `labels`, or the other way
+        round, are refused unless the names are written whole numbers or `class_names` is given.
     clean : sequence of bool, n entries, optional
-        Which given labels are known to be right; meta, validation and test sets come out of these.
+        Whether each given label is known to be right; meta, validation and test sets are taken from
+        these samples.
     test : (x, labels), optional
-        Test samples with labels to trust; a note counts those that are in `x` too. Default:
-        `test_size` of the above.
+        Test samples with trusted labels; a note counts those that are also in `x`. Default:
+        `test_size` of the samples above.
     ids : sequence of str or int, optional
-        What you call the samples. Default: 0 to n - 1.
+        Your names of the samples. Default: 0 to n - 1.
     class_names : sequence, optional
-        Names in the order of the classes. Default: the names in `labels`, sorted, by their value if
-        all are whole numbers in writing; or the class numbers from 0 to the largest.
+        Names in the order of the classes. Default: the sorted names in `labels`, by value if all
+        are written whole numbers; or the class numbers from 0 to the largest.
     words : bool
-        Whether whole numbers in `x` are places in a vocabulary, (n, words). Default False.
+        Whether whole numbers in `x` are indices of a vocabulary, (n, words). Default False.
     name : str
-        Of the dataset. Default ``"own data"``.
+        Name of the dataset. Default ``"own data"``.
     **options
         Fields of `nlmeta.data.SplitOptions`: `meta_size`, `validation_size`, `test_size` (0 unless
         given), `balanced_meta`, `meta_from`, `scale`; `standardise`, here False unless given. With
@@ -114,14 +115,14 @@ def from_arrays(
     Returns
     -------
     Split
-        `nlmeta.data.make_split` says what copies do to the sizes.
+        A split; `nlmeta.data.make_split` explains the effect of copies on the sizes.
 
     Raises
     ------
     TypeError
-        An option is unknown; the message has those there are.
+        An option is unknown; the message lists the options.
     ValueError
-        Names the argument, what was given and what is allowed.
+        An argument is wrong; the message names it, what was given and what is allowed.
 
     Examples
     --------
@@ -134,7 +135,9 @@ def from_arrays(
     """
     _check_options(options, from_arrays)
     if true_labels is not None and clean is not None:
-        raise ValueError("`clean` is given beside `true_labels`, which already says it; pass one")
+        raise ValueError(
+            "`clean` is given, and `true_labels` contains the same information; pass only one"
+        )
     if test is not None and not (isinstance(test, list | tuple) and len(test) == 2):
         raise ValueError(f"`test` is a {type(test).__name__}; it must be a pair, (x, labels)")
     inputs = inputs_of("x", x, words)
@@ -199,38 +202,38 @@ def from_folder(
     Parameters
     ----------
     folder : path
-        Holds one folder for each class, named like it, with images anywhere below; or, with
-        `table`, images anywhere. Links are followed. The split's notes name other files, unless
-        they are hidden, links that lead in a circle, and copies.
+        A folder with a folder for each class, which has the name of the class and images anywhere
+        below; or, with `table`, images anywhere. Links are followed. The split's notes name other
+        files that are not hidden, links that lead in a circle, and copies.
     seed : int
-        Draws the parts.
+        Seed of the parts.
     table : path, optional
-        A CSV file in UTF-8, a row to a line, with the columns ``path`` (relative to `folder`) and
-        ``label``; if there are such columns, also ``id``, ``true_label`` and ``clean`` (0 or 1),
-        see `from_arrays`. Fields lie between commas, semicolons or tabs.
+        A CSV file in UTF-8 with one row per line and the columns ``path`` (relative to `folder`)
+        and ``label``; the columns ``id``, ``true_label`` and ``clean`` (0 or 1) are optional, see
+        `from_arrays`. Fields are separated by commas, semicolons or tabs.
     clean : path, optional
-        Another folder like `folder`, of images whose labels are known to be right. The meta set
-        comes out of them, and validation and test sets where there is no `test`. Not with `table`,
-        which has a column for it. An image that is in both folders is refused: move it.
+        Another folder like `folder`, with images whose labels are known to be right. The meta set
+        is taken from them, and without `test` also validation and test sets. It cannot be combined
+        with `table`, which has a column for it. An image in both folders is refused: move it.
     test : path, optional
-        Another folder like `folder`, with labels to trust; no image of `folder` or `clean` may be
-        in it. Equal files are found under any name, and, where images are kept in memory, equal
-        pixels too, here and within a folder. A copy that was resized, or saved anew with loss, is
-        not.
+        Another folder like `folder`, with trusted labels; it may not contain an image of `folder`
+        or `clean`. Equal files are found under any name, and for images kept in memory also equal
+        pixels, here and within a folder. A copy that was resized, or saved again with loss, is not
+        found.
     size : int
-        Images become what a person sees, see `nlmeta.data.pictures.as_seen`: turned as their EXIF
-        data say, 16 bits scaled to 8, transparency on white. Then they are brought to ``size x
-        size`` pixels: resized by the shorter side, the middle square kept. Default 64
-        (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
+        Side in pixels of the squares that images become. They are decoded as a person sees them,
+        see `nlmeta.data.pictures.as_seen`: rotated according to their EXIF data, 16 bits scaled to
+        8, transparency on white. Then they are resized by the shorter side, and the middle square
+        is kept. Default 64 (ours, for a laptop; 224 to 256 suit networks trained on ImageNet).
     in_memory : bool, optional
-        True: decode all images once. False: decode batches when they are needed, with several
-        threads; the scale is then ImageNet's unless `scale` is given, and about a thousand images
-        are decoded now to see whether they are whole. Default: True up to 2 GiB.
+        If True, all images are decoded once. If False, batches are decoded when they are needed,
+        with several threads; the scale is then ImageNet's unless `scale` is given, and about a
+        thousand images are decoded now as a check. Default: True up to 2 GiB.
     class_names : sequence of str, optional
-        Names in the order of the classes. Default: sorted, by their value if all are whole numbers.
+        Names in the order of the classes. Default: sorted, by value if all are whole numbers.
         Spaces around names and their Unicode form do not count.
     name : str, optional
-        Of the dataset. Default: the folder's name.
+        Name of the dataset. Default: the folder's name.
     **options
         Fields of `nlmeta.data.SplitOptions`: `meta_size`, `validation_size`, `test_size` (0 unless
         given), `balanced_meta`, `meta_from`, `scale`.
@@ -238,20 +241,20 @@ def from_folder(
     Returns
     -------
     Split
-        The ids are those of `table`, or paths relative to `folder`. `nlmeta.data.make_split` says
-        what copies do to the sizes.
+        A split whose ids are those of `table`, or paths relative to `folder`.
+        `nlmeta.data.make_split` explains the effect of copies on the sizes.
 
     Raises
     ------
     FileNotFoundError
-        A folder, the table, an image that the table names, or what a link leads to is not there.
+        A folder, the table, an image named in the table, or the target of a link is missing.
     PermissionError
         A folder cannot be read.
     TypeError
-        An option is unknown; the message has those there are.
+        An option is unknown; the message lists the options.
     ValueError
-        An image does not decode, the folder of a class has none, a label names no class, a row of
-        the table does not fit its columns, or an argument is out of range.
+        An image does not decode, the folder of a class has no image, a label is not a class, a row
+        of the table does not fit its columns, or an argument is out of range.
     """
     _check_options(options, from_folder)
     check_count("size", size)
@@ -264,7 +267,7 @@ def from_folder(
         ids, labels = paths, {"folder": given}
     else:
         if clean is not None:
-            raise ValueError("`clean` is given beside `table`; put a column `clean` into the table")
+            raise ValueError("`clean` is given with `table`; put a column `clean` into the table")
         read = _read_table(Path(table), root)
         paths, ids = read["path"], read.get("id", read["path"])
         labels = {column: read[column] for column in ("label", "true_label") if column in read}
@@ -331,36 +334,35 @@ def from_dataset(
     Parameters
     ----------
     dataset : torch.utils.data.Dataset, or anything with a length and samples by number
-        A sample has an input, which is an image of `PIL` or a tensor or array, all of one shape,
-        and a label. An image of `PIL` becomes what a person sees, see
+        The dataset. A sample has a label and an input, which is an image of `PIL`, a tensor or an
+        array, all of one shape. An image of `PIL` is decoded as a person sees it, see
         `nlmeta.data.pictures.as_seen`: one channel if its mode is a grey one, else three. Random
-        augmentation in it would be frozen; leave it out and use `Split.augmented`.
+        augmentation in the dataset would be drawn only once; use `Split.augmented` instead.
     seed : int
-        Draws the parts.
+        Seed of the parts.
     columns : pair of int or of str
-        Where a sample has its input and its label: places in a tuple, or keys of a dict, such as
-        ``("image", "label")``. Default (0, 1).
+        Places of the input and of the label in a sample: indices of a tuple, or keys of a dict,
+        such as ``("image", "label")``. Default (0, 1).
     class_names : sequence, optional
-        Default: ``dataset.classes`` if there is such a thing; the names that
-        ``dataset.features`` has for the label, as those of Hugging Face do; else as in
-        `from_arrays`.
+        Names in the order of the classes. Default: ``dataset.classes`` if it exists; the names of
+        the label in ``dataset.features``, as in Hugging Face's datasets; else as in `from_arrays`.
     progress : bool
-        Show a progress bar. Default False.
+        Whether a progress bar is shown. Default False.
     **options
-        Of `from_arrays`.
+        Options of `from_arrays`.
 
     Returns
     -------
     Split
-        The ids are indices of the dataset unless `ids` are given.
+        A split whose ids are indices of the dataset unless `ids` are given.
 
     Raises
     ------
     TypeError
-        An option is unknown, and the message has those there are; or the dataset has no length.
+        An option is unknown, and the message lists the options; or the dataset has no length.
     ValueError
-        Samples of different shapes or without such columns, a picture that does not decode, or as
-        in `from_arrays`.
+        Samples have different shapes or lack these columns, a picture does not decode, or an
+        argument is refused by `from_arrays`.
     """
     _check_options(options, from_dataset, from_arrays)
     inputs: list[Tensor] = []
@@ -373,18 +375,18 @@ def from_dataset(
             x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"`dataset` gives an input at index {index} that is no image, tensor or array of "
-                f"numbers but a {type(x).__name__}"
+                f"`dataset` returns a {type(x).__name__} as input at index {index}; it must be an "
+                "image, a tensor or an array of numbers"
             ) from error
         if inputs and (x.shape, x.dtype) != (inputs[0].shape, inputs[0].dtype):
             raise ValueError(
-                f"`dataset` gives {x.dtype} of shape {tuple(x.shape)} at index {index} and "
+                f"`dataset` returns {x.dtype} of shape {tuple(x.shape)} at index {index} and "
                 f"{inputs[0].dtype} of shape {tuple(inputs[0].shape)} at 0; bring them to one shape"
             )
         inputs.append(x.cpu())
         labels.append(y)
     if not inputs:
-        raise ValueError("`dataset` is empty")
+        raise ValueError("`dataset` is empty; it must hold at least one sample")
     if class_names is None:
         class_names = names_of(dataset, columns[1])
     return from_arrays(torch.stack(inputs), labels, seed=seed, class_names=class_names, **options)
@@ -414,8 +416,8 @@ def _split(
     if known and {"noise", "rate"} & set(options):  # the reader's clean data, to be made noisy
         if not torch.equal(columns["y"], columns["true"]):
             raise ValueError(
-                "`noise` is given, and `labels` differ from `true_labels`; noise is drawn on clean "
-                "labels only: pass the same twice, or leave `noise` and `rate` out"
+                "`noise` is given, and `labels` differ from `true_labels`; noise needs clean "
+                "labels: pass the same labels twice, or leave `noise` and `rate` out"
             )
         labels = None
     train = Part(x, y, annotations, ids=ids, groups=equal(keys))
@@ -437,7 +439,7 @@ def _split(
 
 
 def _rare_classes(labels: Tensor, names: Sequence[str]) -> tuple[str, ...]:
-    """A class with less than a twentieth of its share may be a slip of the pen."""
+    """Notes on classes with less than a twentieth of their share, which may be misspelt names."""
     counts = labels.bincount(minlength=len(names)).tolist()
     rare = [
         f"class {name!r} has {count} of {len(labels)} samples"
@@ -463,8 +465,8 @@ def _read_table(table: Path, root: Path) -> dict[str, list[str]]:
         for path, row in zip(paths, rows, strict=True):
             if first.setdefault(path, row) != row:
                 raise ValueError(
-                    f"{table}, row {row} names {path}, as row {first[path]} does; a column `id` "
-                    "tells such rows apart"
+                    f"{table}, row {row} names {path}, as row {first[path]} does; add a column "
+                    "`id` to distinguish such rows"
                 )
     missing = ImageFiles(root, paths).missing()
     if missing:

@@ -1,4 +1,4 @@
-"""Pictures of any mode and depth as the bytes that a person sees, wherever pictures come in."""
+"""Pictures of any mode and depth as the bytes that a person sees."""
 
 from typing import Any
 
@@ -26,28 +26,29 @@ _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 def as_seen(image: Image.Image) -> Image.Image:
     """A picture of any mode and depth as a person sees it: 8 bits, upright, nothing transparent.
 
-    Grey values of 16 bits are scaled, 65535 to 255, and those of floating point, 1 to 255. (So the
-    12 bits of a camera stay dark in a file that says 16.) Transparent parts lie on white, as on a
-    page. The picture is turned or mirrored as its EXIF data say; data that cannot be read say
-    nothing. Palettes, CMYK and other colour spaces become RGB. Colour profiles (ICC) are not
-    applied.
+    Grey values of 16 bits are scaled from 65535 to 255, and floating-point values from 1 to 255.
+    (So the 12 bits of a camera stay dark in a file of 16 bits.) Transparent parts are placed on
+    white, as on a page. The picture is rotated or mirrored according to its EXIF data; unreadable
+    EXIF data are ignored. Palettes, CMYK and other colour spaces become RGB. Colour profiles (ICC)
+    are not applied.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Of an animation or a file of several pages its current frame, after opening the first.
+        The picture. For an animation or a file of several pages, its current frame is used; after
+        opening this is the first.
 
     Returns
     -------
     PIL.Image.Image
-        Mode ``"L"`` where the mode of `image` is a grey one, else ``"RGB"``. `image` itself where
-        nothing is to be changed.
+        A picture of mode ``"L"`` if the mode of `image` is a grey one, else ``"RGB"``. It is
+        `image` itself if nothing has to be changed.
 
     Raises
     ------
     ValueError
         Floating-point numbers (mode ``"F"``) are not all from 0 to 1; or the picture holds integers
-        of 32 bits (mode ``"I"``), of which nothing says which one is white.
+        of 32 bits (mode ``"I"``), whose value for white is unknown.
     """
     image.load()  # some formats have EXIF data at their end, TIFF is turned while it is loaded
     if image.mode.startswith("I") or image.mode == "F":
@@ -65,18 +66,19 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def middle_square(image: Image.Image, size: int) -> Tensor:
-    """The middle of a picture whose shorter side is brought to a size.
+    """The middle square of a picture after resizing its shorter side.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        From `as_seen`.
+        A picture from `as_seen`.
     size : int
         Side of the square in pixels.
 
     Returns
     -------
     Tensor of uint8, shape (3, size, size)
+        The square.
     """
     short = min(image.size)
     # Far ends would only take memory: of 1 x 2000 pixels there would be 256 x 512000.
@@ -95,8 +97,8 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     """A grey picture of 16 bits or of floating-point numbers."""
     if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these two mean 16 bits by it
         raise ValueError(
-            "mode 'I': integers of 32 bits, of which nothing says which one is white; bring them "
-            "to 8 bits, mode 'L', or to 16, mode 'I;16'"
+            "mode 'I': integers of 32 bits, whose value for white is unknown; convert them to 8 "
+            "bits, mode 'L', or to 16, mode 'I;16'"
         )
     tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits, and 0 for white
     white = 1 if image.mode == "F" else 2 ** tags.get(_BITS, (16,))[0] - 1
@@ -105,7 +107,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     if not 0 <= low <= high <= white:
         raise ValueError(
             f"mode {image.mode!r}: values go from {low:g} to {high:g}, where 0 is black and "
-            f"{white} white; bring them to this range, or to 8 bits, mode 'L'"
+            f"{white} white; scale them to this range, or convert them to 8 bits, mode 'L'"
         )
     grey = np.rint(values * np.float32(255 / white)).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:

@@ -1,4 +1,4 @@
-"""Inputs on a common scale: mean 0 and standard deviation 1 over the training part, or as given."""
+"""Scaling of inputs: to mean 0 and standard deviation 1 over the training part, or as given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Scale:
-    """What is subtracted from the inputs of every part, and what they are divided by.
+    """The mean and the deviation by which the inputs of every part are standardised.
 
     Attributes
     ----------
     mean, deviation : Tensor, optional
-        One number, or for images one for each channel in grey values from 0 to 255. None: inputs
-        stay as they are.
+        One number, or for images one number for each channel, in grey values from 0 to 255. With
+        None, inputs stay as they are.
     """
 
     mean: Tensor | None = None
@@ -44,19 +44,21 @@ class Scale:
         x : Tensor or ImageFiles, n rows
             Inputs of the training part as published.
         rows : Tensor of int64
-            Those that are trained on.
+            Rows that are trained on.
         given : pair of sequences of float, optional
-            Mean and deviation of each channel, of images between 0 and 1. Default: those of the
-            rows; ImageNet's where images stay on disk.
+            Mean and deviation of each channel, for images between 0 and 1. Default: those of the
+            rows; ImageNet's if images stay on disk.
         standardise : bool
-            Whether inputs that are floats already are brought to a scale.
+            Whether inputs that are already floats are standardised.
         """
         images = isinstance(x, ImageFiles) or x.dtype == torch.uint8
         if given is not None and not images:
-            raise ValueError(f"`scale` is {given}; it is for images of 8 bits only")
+            raise ValueError(
+                f"`scale` is {given}; it is for images of 8 bits only, so leave it out here"
+            )
         if given is not None and any(len(values) != x.shape[1] for values in given):
             raise ValueError(
-                f"`scale` is {given}; it needs a mean and a deviation for each of the "
+                f"`scale` is {given}; it must hold a mean and a deviation for each of the "
                 f"{x.shape[1]} channels"
             )
         if given is not None or isinstance(x, ImageFiles):
@@ -69,7 +71,7 @@ class Scale:
         return cls()
 
     def bring(self, x: Tensor | ImageFiles, rows: Tensor) -> Tensor | Images:
-        """Some rows of any part, brought to this scale; images stay bytes."""
+        """Some rows of any part, standardised by this scale; images stay bytes."""
         if self.mean is None or self.deviation is None:
             assert isinstance(x, Tensor)
             return x[rows]

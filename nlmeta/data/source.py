@@ -1,9 +1,9 @@
-"""What a publisher gives: samples, labels as they are, and what else is known about them.
+"""Datasets as published: samples, their labels, and all that is known about them.
 
-A source is a dataset as published, before anybody splits it or makes it noisy. What fits into
-memory is a tensor; what does not is a list of image files, decoded when rows are asked for. A
-reader of this room turns the files of one publisher into a `Source`, and says which file is wrong
-where one is. Splits, noise and normalisation are left to `nlmeta.data.load`.
+A source is a dataset as published, before it is split or made noisy. Data that fit into memory are
+a tensor; others are a list of image files, which are decoded when rows are taken. A reader turns
+the files of one publisher into a `Source`, and names a file that is wrong. `nlmeta.data.load` does
+the splits, the noise and the normalisation.
 """
 
 import os
@@ -24,18 +24,18 @@ COARSE = "coarse"  # the annotation that is the superclass of a label
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
-    """Where the datasets lie, each in a folder of its own.
+    """The folder of all datasets, in which each has a folder of its own.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Default: what the environment variable ``NLMETA_DATA`` says; without it
+        The folder. Default: the value of the environment variable ``NLMETA_DATA``; without it
         ``~/.cache/nlmeta/data``.
 
     Returns
     -------
     Path
-        It need not exist.
+        The folder, which need not exist.
     """
     given = folder if folder is not None else os.environ.get("NLMETA_DATA")
     return Path(given or "~/.cache/nlmeta/data").expanduser()
@@ -43,24 +43,24 @@ def data_folder(folder: str | Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with the labels that their publisher gives.
+    """Samples with the labels of their publisher.
 
     Attributes
     ----------
     x : Tensor or ImageFiles, n rows
-        Images are uint8 of shape (n, channels, height, width), from 0 to 255. Windows of words are
-        int64 of shape (n, words).
+        Inputs. Images are uint8 of shape (n, channels, height, width), from 0 to 255. Windows of
+        words are int64 of shape (n, words).
     y : Tensor of int64, shape (n,)
-        The main label. Whether it is to be trusted is the source's `noisy`.
+        The main label. The source's `noisy` says whether it can be trusted.
     annotations : mapping of str to Tensor of int64, shape (n,)
-        Other labels of the same samples; -1 where the publisher has none. Two of them are no
+        Other labels of the same samples; -1 where the publisher has none. Two of them are not
         labels to train on: ``"verified"`` is 1 where `y` is known to be right and 0 where it is
         known to be wrong; ``"coarse"`` is the superclass of `y`.
     ids : sequence of str or int, optional
         The publisher's own names of the samples.
     groups : Tensor of int64, shape (n,), optional
-        Samples with the same number are copies of one input, which a split keeps in one part.
-        Default: there are no copies.
+        Group numbers. Samples with the same number are copies of one input, which a split keeps in
+        one part. Default: there are no copies.
     """
 
     x: Tensor | ImageFiles
@@ -75,7 +75,7 @@ class Part:
             if column is not None and len(column) != len(self.x):
                 raise ValueError(
                     f"`{name}` has {len(column)} entries for {len(self.x)} samples; "
-                    "it needs one for each"
+                    "it must have one for each"
                 )
 
     def __len__(self) -> int:
@@ -89,36 +89,36 @@ class Source:
     Attributes
     ----------
     name : str
-        As given to `nlmeta.data.sources.read`.
+        The dataset's name in `nlmeta.data.sources.read`.
     class_names : tuple of str
-        C names, in the order of the labels.
+        Names of the C classes, in the order of the labels.
     train : Part
         The publisher's training part.
     test : Part or None
-        The publisher's test part. None where it is another dataset that is not there; then `notes`
+        The publisher's test part. None if it is a different dataset that is missing; a note then
         says so.
     noisy : bool
-        Whether ``train.y`` is known to be wrong in places, with the truth unknown. False: it is
-        what the field takes for the truth.
+        True if ``train.y`` is known to be partly wrong and the truth is unknown. False if it is
+        generally used as the truth.
     attribution : str
-        Whom to cite, and the terms of use where they are known.
+        Work to cite, and the terms of use if they are known.
     validation, clean_train : Part, optional
-        What the publisher sets apart; see each reader.
+        Further parts of the publisher; each reader describes them.
     superclasses : Tensor of int64, shape (C,), optional
-        Of each class its superclass.
+        The superclass of each class.
     superclass_names : tuple of str
-        Their names.
+        Names of the superclasses.
     notes : tuple of str
-        What a user should know about these very files.
+        Remarks on these files for the user.
     human_annotations : tuple of str
-        Annotations of the training part that are labels given by people. Where there are any,
+        Annotations of the training part that are labels given by people. If there are any,
         `nlmeta.data.load` needs the name of the ones to train on.
     superclass_annotations : tuple of str
-        Annotations of the training part whose labels are superclasses. Those of others are
+        Annotations of the training part whose labels are superclasses; labels of others are
         classes.
     vocabulary : tuple of str
-        V words in the order of their indices, where the inputs are windows of words. 0 stands
-        beyond the end of a text, 1 for every word that is not here.
+        The V words in the order of their indices, if the inputs are windows of words. Index 0 is
+        used beyond the end of a text, and 1 for every other word.
     vectors : Tensor of float32, shape (V, E), optional
         Given word vectors.
     """
@@ -148,12 +148,12 @@ class Source:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return len(self.class_names)
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The parts there are, by name."""
+        """The existing parts by name."""
         all_parts = {
             "train": self.train,
             "clean_train": self.clean_train,
@@ -164,11 +164,11 @@ class Source:
 
     @property
     def label_sets(self) -> tuple[str, ...]:
-        """Annotations of the training part that can be trained on in place of its labels."""
+        """Annotations of the training part that can replace its labels in training."""
         return tuple(name for name in self.train.annotations if name not in (VERIFIED, COARSE))
 
     def label_space_of(self, annotation: str) -> Literal["classes", "superclasses"] | None:
-        """What the numbers of an annotation stand for; None if it holds no labels."""
+        """The meaning of the numbers of an annotation; None if it does not hold labels."""
         if annotation == VERIFIED:
             return None
         coarse = annotation == COARSE or annotation in self.superclass_annotations
@@ -185,7 +185,10 @@ class Source:
         parts: dict[str, Any] = {}
         for name, part in self.parts.items():
             if COARSE not in part.annotations:
-                raise ValueError(f"the {name} part of {self.name!r} has no superclasses")
+                raise ValueError(
+                    f"the {name} part of {self.name!r} has no superclasses, so it cannot be a "
+                    "problem of superclasses"
+                )
             kept = {
                 annotation: labels
                 for annotation, labels in part.annotations.items()
@@ -209,18 +212,18 @@ class Source:
         Parameters
         ----------
         every : int, optional
-            As in `ImageFiles.check`, for each part.
+            The same as in `ImageFiles.check`, for each part.
 
         Returns
         -------
         dict of str to int
-            How many images were decoded, by the name of the part. Parts in memory are not in it;
-            they have been decoded already.
+            Number of decoded images by the name of the part. Parts in memory are left out, since
+            they are decoded already.
 
         Raises
         ------
         ValueError
-            Names the images that do not decode.
+            Images do not decode; the message names them.
         """
         return {
             name: part.x.check(every=every)

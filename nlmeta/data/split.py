@@ -1,4 +1,4 @@
-"""What a dataset is once it is ready: four parts, and the truth kept aside for evaluation alone."""
+"""A dataset that is ready to train on: four parts, and the truth apart, for evaluation alone."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,15 @@ class Samples:
     Attributes
     ----------
     x : Tensor or Images, n rows
-        Inputs: floats of shape (n, ...) for a network, int64 places in a vocabulary, or `Images`,
-        which are bytes until rows are asked for. In all cases ``x[rows]`` goes into a network.
+        Inputs: floats of shape (n, ...) for a network, int64 indices of a vocabulary, or `Images`,
+        which are bytes until rows are taken. In all cases ``x[rows]`` is an input of a network.
     y : Tensor of int64, shape (n,)
         The labels that may be used: noisy ones in a training part, clean ones elsewhere.
     sample_ids : sequence of str or int, optional
-        What their owner calls the samples: file names, keys, numbers of a table.
+        The owner's names of the samples: file names, keys, numbers of a table.
     groups : Tensor of int64, shape (n,), optional
-        On the CPU. Samples with the same number are copies of one input. Default: there are none.
+        Group numbers, on the CPU. Samples with the same number are copies of one input. Default:
+        there are no copies.
     """
 
     x: Tensor | Images
@@ -43,17 +44,17 @@ class Samples:
         check_class_indices("y", self.y)
         if len(self.x) != len(self.y):
             raise ValueError(
-                f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it needs one for each"
+                f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it must have one for each"
             )
         if self.sample_ids is not None and len(self.sample_ids) != len(self.y):
             raise ValueError(
                 f"`sample_ids` has {len(self.sample_ids)} entries for {len(self.y)} samples; "
-                "it needs one for each"
+                "it must have one for each"
             )
         if self.groups is not None and len(self.groups) != len(self.y):
             raise ValueError(
                 f"`groups` has {len(self.groups)} entries for {len(self.y)} samples; "
-                "it needs one for each"
+                "it must have one for each"
             )
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class Samples:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Samples":
         """The same samples on a device, the inputs in a floating-point type.
 
-        Inputs of int64 are places in a vocabulary and stay what they are.
+        Inputs of int64 are indices of a vocabulary and keep their type.
         """
         kind = None if self.x.dtype == torch.int64 else dtype
         return replace(self, x=self.x.to(device=device, dtype=kind), y=self.y.to(device))
@@ -73,12 +74,12 @@ class Samples:
         Parameters
         ----------
         rows : array of int64, shape (m,), or of bool, shape (n,)
-            Which: a tensor, a NumPy array or a column of a frame.
+            The rows to keep: a tensor, a NumPy array or a column of a frame.
 
         Returns
         -------
         Samples
-            Images stay bytes, on their device or on disk.
+            The samples of these rows. Images stay bytes, on their device or on disk.
         """
         rows = as_tensor("rows", rows)
         if rows.dtype == torch.bool:
@@ -97,40 +98,40 @@ class Split:
     Attributes
     ----------
     name : str
-        The dataset.
+        Name of the dataset.
     train : Samples
-        Training part; `train.y` are the given, noisy labels. A sample's id is its row here.
+        Training part; `train.y` are the given, noisy labels. The id of a sample is its row here.
     meta : Samples
         Small clean set, class-balanced; or a noisy one, see `with_noisy_meta`.
     validation, test : Samples
-        Clean. Nothing in the package selects by the test part.
+        Clean parts. Nothing in the package selects by the test part.
     true_labels : Tensor of int64, shape (N,), or None
-        The truth behind `train.y`. For evaluation alone: it never reaches a method. None where
-        nobody knows it.
+        The true labels behind `train.y`, for evaluation alone: no method uses them. None if they
+        are unknown.
     transition : Tensor of float64, shape (C, C), or None
-        The matrix that the noise was drawn from; row: true class, column: given label. None where
-        it was not drawn from one.
+        The matrix that the noise was drawn from; row: true class, column: given label. None if it
+        was not drawn from a matrix.
     indices : mapping of str to Tensor
-        For each part the rows of the original dataset, in the part of it that `origins` names.
+        Rows of the original dataset for each part; `origins` names the part that they refer to.
     class_names : tuple of str
-        C names.
+        Names of the C classes.
     settings : mapping
         The arguments that made this split.
     origins : mapping of str to str
-        For each part the part of the original dataset that it comes from, ``"train"`` mostly.
+        The part of the original dataset that each part comes from, mostly ``"train"``.
     manifest : mapping
-        What is known of the noise, see `nlmeta.noise.Corruption`. Empty where the truth is not
-        known.
+        All that is known about the noise, see `nlmeta.noise.Corruption`. It is empty if the truth
+        is unknown.
     attribution : str
-        Whom to cite, and terms of use.
+        Work to cite, and terms of use.
     notes : tuple of str
-        What a user should know about this split.
+        Remarks on this split for the user.
     vocabulary : tuple of str
-        V words that the inputs of a text stand for.
+        The V words of a text dataset, in the order of the indices in the inputs.
     vectors : Tensor of float32, shape (V, E), or None
-        Their vectors, where a file has them.
+        Vectors of these words, if a file has them.
     meta_is_clean : bool
-        Whether all labels of the meta set are taken for the truth.
+        Whether all labels of the meta set count as true.
     """
 
     name: str
@@ -163,22 +164,24 @@ class Split:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return len(self.class_names)
 
     @property
     def wrong(self) -> Tensor:
-        """Which given labels are wrong; bool, shape (N,). For evaluation alone."""
+        """Whether each given label is wrong; bool, shape (N,). For evaluation alone."""
         if self.true_labels is None:
-            raise ValueError(f"nobody knows which labels of {self.name!r} are wrong")
+            raise ValueError(
+                f"the true labels of {self.name!r} are unknown, so its wrong labels are too"
+            )
         return self.train.y != self.true_labels
 
     @property
     def digest(self) -> str:
         """SHA-256 over the rows and labels of every part.
 
-        Equal digests of one dataset mean the same samples with the same labels in each part. What
-        the inputs are, and their scale, is not in it.
+        Equal digests of one dataset mean the same samples with the same labels in each part. The
+        inputs themselves and their scale are not part of it.
         """
         sha = hashlib.sha256()
         for part in ("train", "meta", "validation", "test"):
@@ -187,7 +190,7 @@ class Split:
         return sha.hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Split":
-        """The same split, resident on a device."""
+        """The same split on a device."""
         parts = ("train", "meta", "validation", "test")
         moved = {part: getattr(self, part).to(device, dtype) for part in parts}
         truth = None if self.true_labels is None else self.true_labels.to(device)
@@ -199,15 +202,16 @@ class Split:
         Parameters
         ----------
         augmentation : Augmentation
-            See `nlmeta.data.augmentation`. Parts that are not augmented go through its
-            `for_evaluation`.
+            The random change of images, see `nlmeta.data.augmentation`. Parts that are not
+            augmented go through its `for_evaluation`.
         meta : bool
-            Whether the meta set is augmented too, as CLID-MU's released code does. Default False,
-            as in that of MSLG; MLC augments nothing.
+            Whether the meta set is augmented too, as in CLID-MU's released code. Default False, as
+            in MSLG's; MLC augments nothing.
 
         Returns
         -------
         Split
+            The augmented split.
         """
         drawn = {"train": True, "meta": meta, "validation": False, "test": False}
         parts = {}
@@ -215,16 +219,16 @@ class Split:
             samples = getattr(self, name)
             if not isinstance(samples.x, Images):
                 raise ValueError(
-                    f"`augmentation` is given; the {name} part of {self.name!r} holds "
-                    f"{samples.x.dtype}, and only images kept as bytes are augmented"
+                    f"`augmentation` is given, and the {name} part of {self.name!r} holds "
+                    f"{samples.x.dtype}; only images kept as bytes can be augmented"
                 )
             parts[name] = replace(samples, x=samples.x.augmented(augmentation, augment=draws))
         return replace(self, **parts)
 
     def on_meta_set(self) -> "Split":
-        """The split of somebody who has the meta set and nothing else to train on.
+        """The split with the meta set as its training part.
 
-        Its images are augmented as those of the training part were.
+        Its images are augmented like those of the training part before.
         """
         train = self.meta
         if isinstance(train.x, Images) and isinstance(self.train.x, Images):
@@ -239,21 +243,21 @@ class Split:
         )
 
     def keep(self, kept: Array) -> "Split":
-        """The split with only some of its training samples. Their ids count anew from 0.
+        """The split with only some of its training samples. Their ids are counted anew from 0.
 
-        A note names the classes of which none stays.
+        A note names the classes that lose all samples.
 
         Parameters
         ----------
         kept : array of bool, shape (N,)
-            Which training samples stay: a tensor, a NumPy array or a column of a frame, in the
-            order of the training part.
+            True for the training samples that stay: a tensor, a NumPy array or a column of a frame,
+            in the order of the training part.
         """
         kept = as_tensor("kept", kept)
         if kept.dtype != torch.bool or kept.shape != self.train.y.shape:
             raise ValueError(
-                f"`kept` is {kept.dtype} of shape {tuple(kept.shape)}; it must say which training "
-                f"samples stay: torch.bool of shape {tuple(self.train.y.shape)}"
+                f"`kept` is {kept.dtype} of shape {tuple(kept.shape)}; it must be torch.bool of "
+                f"shape {tuple(self.train.y.shape)}, True for the training samples that stay"
             )
         if not kept.any():
             raise ValueError("`kept` keeps no sample; a training part needs at least one")
@@ -270,19 +274,19 @@ class Split:
         )
 
     def with_noisy_meta(self, size: int, *, seed: int, held_out: bool = False) -> "Split":
-        """The split of somebody without clean samples: the meta set is drawn from the noisy part.
+        """The split with a meta set from the noisy training part, for use without clean samples.
 
         Parameters
         ----------
         size : int
-            Samples in the meta set, with their given labels.
+            Number of samples in the meta set; they have their given labels.
         seed : int
-            Draws them.
+            Seed of the draw.
         held_out : bool
-            False (default): any training samples, which stay in the training part too, as CLID-MU
-            draws its own, which looks at no label. True: as many of each given label, and they
-            leave the training part with all their copies, as the released code of CLID-MU has it
-            for objectives that look at the noisy labels.
+            If False (default), any training samples are drawn, and they stay in the training part,
+            as in CLID-MU, which uses no label. If True, the same number is drawn of each given
+            label, and the samples leave the training part with all their copies, as in CLID-MU's
+            released code for objectives that use the noisy labels.
         """
         check_count("size", size)
         given = self.train.y.cpu()
@@ -290,8 +294,8 @@ class Split:
         if held_out:
             if size % self.num_classes:
                 raise ValueError(
-                    f"`size` is {size}; as many of each given label needs a multiple of "
-                    f"{self.num_classes}"
+                    f"`size` is {size}; with the same number of each given label it must be a "
+                    f"multiple of {self.num_classes}"
                 )
             per_class = size // self.num_classes
             groups = self.train.groups
@@ -304,7 +308,7 @@ class Split:
             drawn = order[:size].sort().values
         if len(drawn) < size or (held_out and size == len(given)):
             raise ValueError(
-                f"`size` is {size}; the training part of {len(given)} samples has not enough"
+                f"`size` is {size}; the training part of {len(given)} samples is too small"
             )
         meta = self.train.subset(drawn)
         if isinstance(meta.x, Images) and isinstance(self.meta.x, Images):
@@ -330,9 +334,9 @@ def without_training(names: Sequence[str], before: Tensor, after: Tensor) -> tup
     Parameters
     ----------
     names : sequence of str
-        C names.
+        Names of the C classes.
     before, after : Tensor of int64, shapes (n,) and (m,)
-        Labels of all samples there were, and of those that are left.
+        Labels of the samples before, and of those that are left.
     """
     had, has = (labels.cpu().bincount(minlength=len(names)).tolist() for labels in (before, after))
     gone = [

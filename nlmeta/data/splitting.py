@@ -1,7 +1,7 @@
 """Test, validation and meta samples set apart from a dataset as published.
 
-Only labels that are known to be right leave for these parts. Each part of the dataset is put into
-an order that the seed draws, and the test set is taken first, so that it does not change with the
+Only samples whose labels are known to be right are taken for these parts. The seed determines the
+order of each part of the dataset, and the test set is taken first, so it does not change with the
 other sizes.
 """
 
@@ -25,26 +25,26 @@ __all__ = ["Rows", "SplitOptions", "notes_on", "set_apart"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SplitOptions:
-    """How `nlmeta.data.make_split` splits a dataset and makes its training labels noisy.
+    """Options of `nlmeta.data.make_split`: sizes, noise and seed.
 
     Attributes
     ----------
     noise, rate, labels, seed, meta_from, meta_rate, class_map, predictions, scale
-        As in `nlmeta.data.load`, with the same defaults.
+        The same as in `nlmeta.data.load`, with the same defaults.
     meta_size : int
-        Clean samples. Default 0.
+        Number of clean samples. Default 0.
     validation_size, test_size : int, optional
-        Default: the publisher's whole part; none where there is no such part.
+        Sizes of these parts. Default: the publisher's whole part, or 0 if there is none.
     balanced_meta : bool
-        As in `nlmeta.data.load`. Default True.
+        The same as in `nlmeta.data.load`. Default True.
     standardise : bool
-        Whether inputs that are floats already are brought to mean 0 and deviation 1 over all
-        numbers of the training part. Default True.
+        Whether inputs that are already floats are scaled to mean 0 and deviation 1 over all numbers
+        of the training part. Default True.
 
     Raises
     ------
     ValueError
-        Names the argument that is wrong, what was given and what is allowed.
+        An option is wrong; the message names it, what was given and what is allowed.
     """
 
     noise: str = "symmetric"
@@ -76,12 +76,12 @@ class SplitOptions:
 
 
 class Rows(NamedTuple):
-    """Samples of a split by their place in the dataset.
+    """Samples of a split by their rows in the dataset.
 
     Attributes
     ----------
     origin : str
-        The publisher's part.
+        Name of the publisher's part.
     rows : Tensor of int64
         Rows of that part.
     """
@@ -100,12 +100,12 @@ def set_apart(source: Source, truth: Tensor | None, options: SplitOptions) -> di
     truth : Tensor of int64 or None
         The true labels of its training part, if they are known.
     options : SplitOptions
-        Sizes, where the meta set comes from, and the seed.
+        Sizes, origin of the meta set, and the seed.
 
     Returns
     -------
     dict
-        ``"test"``, ``"validation"``, ``"meta"``, ``"train"``.
+        The rows of ``"test"``, ``"validation"``, ``"meta"`` and ``"train"``.
     """
     clean_home = "train" if source.clean_train is None else "clean_train"
     homes = {part: part if part in source.parts else clean_home for part in ("test", "validation")}
@@ -120,7 +120,10 @@ def set_apart(source: Source, truth: Tensor | None, options: SplitOptions) -> di
         if home == "train":
             stays &= ~among(rows, source.train.groups, len(stays))
     if not stays.any():
-        raise ValueError("`test_size`, `validation_size` and `meta_size` leave no training sample")
+        raise ValueError(
+            "`test_size`, `validation_size` and `meta_size` leave no training sample; choose "
+            "smaller ones"
+        )
     chosen["train"] = Rows("train", order[stays[order]])
     return chosen
 
@@ -128,16 +131,16 @@ def set_apart(source: Source, truth: Tensor | None, options: SplitOptions) -> di
 def notes_on(
     source: Source, truth: Tensor | None, given: Tensor | None, chosen: Mapping[str, Rows]
 ) -> tuple[str, ...]:
-    """What a user should know about the parts of a split.
+    """Remarks on the parts of a split for the user.
 
     Parameters
     ----------
     source, truth
-        As in `set_apart`.
+        The arguments of `set_apart`.
     given : Tensor of int64 or None
         Labels of the training part that are trained on, if none are drawn.
     chosen : mapping
-        From `set_apart`.
+        The result of `set_apart`.
     """
     notes = []
     meta = chosen["meta"]
@@ -150,7 +153,7 @@ def notes_on(
         origin, rows = chosen[part]
         nobody_knows = truth is None and VERIFIED not in source.train.annotations
         if origin == "train" and len(rows) and nobody_knows:
-            notes.append(f"the {part} part has given labels, and nobody knows which are wrong")
+            notes.append(f"the {part} part has given labels, and it is unknown which are wrong")
     out = _left_out(source, chosen)
     if out:
         what = counted("copy", out, many="copies")
@@ -172,7 +175,7 @@ def _pools(
     homes: Mapping[str, str],
     order: Tensor,
 ) -> dict[str, Tensor]:
-    """Rows of each published part that may be drawn, in the order of the draw."""
+    """Rows of each published part that may be drawn, in random order."""
     pools = {name: _trusted_rows(source, name, truth, options.seed) for name in source.parts}
     if len(pools["train"]) == 0:  # nobody knows a clean one
         if options.meta_size and homes["meta"] == "train":
@@ -186,7 +189,7 @@ def _pools(
 
 
 def _trusted_rows(source: Source, name: str, truth: Tensor | None, seed: int) -> Tensor:
-    """The rows of a part whose labels are known to be right, in an order that the seed draws."""
+    """The rows of a part whose labels are known to be right, in the seed's random order."""
     part = source.parts[name]
     rows = _shuffled(len(part), name, seed)
     if VERIFIED in part.annotations:
@@ -207,12 +210,12 @@ def _check_sizes(
         if sum(asked.values()) > allowed:
             given = " + ".join(f"`{argument}` {size}" for argument, size in asked.items())
             limit = (
-                f"below the {there} samples there are, so that some are left for training"
+                f"below {there}, the number of samples, so that some are left for training"
                 if allowed < there
-                else f"at most {there}, the clean samples of the {home} part"
+                else f"at most {there}, the number of clean samples of the {home} part"
                 if source.parts[home].groups is None
                 else f"at most {there}, the samples of the {home} part that may be drawn: no "
-                "copies with several labels, and none of which only some are known to be clean"
+                "copies with several labels, and no copies of which only some are known to be clean"
             )
             total = f" is {sum(asked.values())}" if len(asked) > 1 else ""
             raise ValueError(f"{given}{total}; it must be {limit}")
@@ -221,7 +224,7 @@ def _check_sizes(
 def _drawn(
     source: Source, pools: dict[str, Tensor], homes: Mapping[str, str], options: SplitOptions
 ) -> dict[str, Rows]:
-    """Test, validation and meta set, in this order; the pools lose what each takes."""
+    """Test, validation and meta set, in this order; drawn rows leave the pools."""
     chosen: dict[str, Rows] = {}
     for part in ("test", "validation", "meta"):
         home, size = homes[part], options.sizes[f"{part}_size"]
@@ -234,15 +237,15 @@ def _drawn(
             rows = take(pool, there.groups, size or 0)
         if len(rows) < (size or 0):
             raise ValueError(
-                f"`{part}_size` is {size}, and {len(rows)} samples are left, since copies of what "
-                "is in another part are not drawn"
+                f"`{part}_size` is {size}, and {len(rows)} samples are left, since copies of "
+                "samples in another part are not drawn; choose a smaller size"
             )
         chosen[part] = Rows(home, rows)
         pools[home] = pool[~among(rows, there.groups, len(there))[pool]]
     all_taken = homes["test"] == homes["meta"] == "test" and len(pools["test"]) == 0
     if all_taken and "test" not in chosen:
         raise ValueError(
-            f"`meta_size` is {options.meta_size}, which leaves none of the test samples for tests"
+            f"`meta_size` is {options.meta_size}, which leaves no test sample; choose a smaller one"
         )
     for part in ("test", "validation"):
         if part not in chosen:
@@ -255,19 +258,19 @@ def _meta_rows(pool: Tensor, part: Part, size: int, balanced: bool, num_classes:
     by_class = [pool[part.y[pool] == c] for c in range(num_classes)]
     if balanced and size % num_classes:
         raise ValueError(
-            f"`meta_size` is {size}; a meta set with as many of each class "
-            f"needs a multiple of {num_classes}"
+            f"`meta_size` is {size}; with the same number of each class it must be a multiple of "
+            f"{num_classes}"
         )
     if not balanced and size < num_classes:
         raise ValueError(
-            f"`meta_size` is {size}; a meta set with every class needs at least {num_classes}"
+            f"`meta_size` is {size}; it must be at least {num_classes}, one sample of each class"
         )
     per_class = size // num_classes if balanced else 1
     for c, rows in enumerate(by_class):
         if len(rows) < per_class:
             raise ValueError(
-                f"`meta_size` is {size}, which asks for {per_class} samples of each class; "
-                f"class {c} has {len(rows)} left"
+                f"`meta_size` is {size}, that is {per_class} samples of each class; class {c} has "
+                f"{len(rows)} left"
             )
     taken = torch.cat([take(rows, part.groups, per_class) for rows in by_class])
     others = pool[~torch.isin(pool, taken)]
@@ -276,7 +279,7 @@ def _meta_rows(pool: Tensor, part: Part, size: int, balanced: bool, num_classes:
 
 
 def _left_out(source: Source, chosen: Mapping[str, Rows]) -> list[str]:
-    """What copies of drawn training samples are called that found no place beside them."""
+    """Names of copies of drawn training samples that were left out."""
     rows = torch.cat([rows for origin, rows in chosen.values() if origin == "train"])
     out = torch.ones(len(source.train), dtype=torch.bool, device="cpu")
     out[rows] = False

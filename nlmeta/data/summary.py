@@ -1,4 +1,4 @@
-"""What a dataset holds, in a few lines of text."""
+"""The content of a dataset in a few lines of text."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,17 @@ __all__ = ["summary"]
 
 
 def summary(source: Source) -> str:
-    """What a dataset holds: parts, shapes, class balance, how far annotations differ, whom to cite.
+    """The content of a dataset: parts, shapes, class balance, annotations, and work to cite.
 
     Parameters
     ----------
     source : Source
-        From `nlmeta.data.sources.read`.
+        A dataset from `nlmeta.data.sources.read`.
 
     Returns
     -------
     str
-        Several lines.
+        A text of several lines.
     """
     truth = "noisy labels, the truth is not known" if source.noisy else "labels taken for the truth"
     names = ", ".join(source.class_names[:10]) + (", ..." if source.num_classes > 10 else "")

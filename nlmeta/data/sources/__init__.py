@@ -1,8 +1,8 @@
 """Readers of datasets in the formats that their publishers ship, one module for each dataset.
 
-``read(name)`` is the one way in. What is missing is an error that says what to get, from whom and
-where to put it; nothing is downloaded unasked, and nothing replaced by something else. A new
-dataset is a module here and a line in `nlmeta.data.sources.registry`.
+Call ``read(name)`` to read a dataset. If a file is missing, an error says what to get, from whom
+and where to put it; nothing is downloaded by default, and nothing is replaced by other data. To add
+a dataset, add a module here and a line in `nlmeta.data.sources.registry`.
 """
 
 from nlmeta.data.source import data_folder

@@ -1,7 +1,7 @@
 """The pickles of the Python version of CIFAR.
 
 Names, addresses and md5 of the files are torchvision's. A pickle can run code when it is loaded, so
-nothing is loaded whose md5 is not the published one.
+only files with the published md5 are loaded.
 """
 
 import pickle
@@ -31,7 +31,7 @@ def files_of(kind: type[datasets.CIFAR10]) -> Downloaded:
         below="",
         checksums={f"{kind.base_folder}/{name}": md5 for name, md5 in files},
         fetch=lambda fresh: kind(fresh, download=True),
-        how=f"`download=True` gets it through torchvision; or unpack {kind.filename} of "
+        how=f"Pass `download=True` to get it through torchvision; or unpack {kind.filename} of "
         "https://www.cs.toronto.edu/~kriz/cifar.html into {folder}, "
         f"which then holds {kind.base_folder}/.",
     )
@@ -40,18 +40,18 @@ def files_of(kind: type[datasets.CIFAR10]) -> Downloaded:
 def content_of(
     kind: type[datasets.CIFAR10], root: Path, labels: str, **annotations: str
 ) -> tuple[Part, Part, dict[str, Any]]:
-    """Whole files as they are: the training part, the test part, the names of classes.
+    """The content of the files: the training part, the test part, the names of classes.
 
     Parameters
     ----------
     kind : class
-        Of torchvision.
+        A dataset of torchvision.
     root : Path
-        As `files_of` gives it.
+        The folder of the files from `files_of`.
     labels : str
-        What the files call the labels.
+        Name of the labels in the files.
     **annotations
-        What they call the annotations, by our names.
+        Names of the annotations in the files, by our names.
     """
 
     def load(name: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Labels that people gave (Wei et al., ICLR 2022), as CIFAR-10N and CIFAR-100N hold them.
 
 The publishers' ``.pt`` files hold NumPy arrays, so `torch.load` refuses them unless those few types
-are named as safe. They are; no file is ever loaded with leave to run code. The labels are in the
-order of the Python version of CIFAR, which is checked against its labels; the TensorFlow version
-has another order.
+are listed as safe. They are listed here, and no file is loaded with permission to run code. The
+labels are in the order of the Python version of CIFAR, which is checked against its labels; the
+TensorFlow version has another order.
 """
 
 import pickle
@@ -38,7 +38,7 @@ def human_labels(file: str, md5: str) -> Downloaded:
         checksums={file: md5},
         fetch=lambda fresh: download_url(f"{_ADDRESS}/{file}", fresh),
         how=f"Get data/{file} of https://github.com/UCSC-REAL/cifar-10-100n (CC BY-NC 4.0: not for "
-        "commercial use) and put it into {folder}; `download=True` does both.",
+        "commercial use) and put it into {folder}; or pass `download=True`.",
     )
 
 
@@ -50,22 +50,22 @@ def with_human_labels(
     keys: Mapping[str, str],
     superclass_annotations: tuple[str, ...] = (),
 ) -> Source:
-    """CIFAR with the labels that people gave as annotations.
+    """CIFAR with labels given by people as annotations.
 
     Parameters
     ----------
     name : str
-        The dataset's.
+        Name of the dataset.
     cifar : Source
         The images, with CIFAR's own labels.
     files : Downloaded
-        From `human_labels`.
+        The file of labels from `human_labels`.
     root : Path
-        Their folder.
+        Folder of that file.
     keys : mapping of str to str
-        The publisher's name of each set of labels, by ours.
+        The publisher's name of each set of labels, by our name.
     superclass_annotations : tuple of str
-        Those of them that are labels of superclasses.
+        Our names of the sets whose labels are superclasses.
     """
     (path,) = (root / file for file in files.checksums)
     human = _load(path, ("clean_label", *keys.values()), files.how.format(folder=root))
@@ -87,7 +87,7 @@ def with_human_labels(
 
 
 def _load(path: Path, keys: tuple[str, ...], how: str) -> dict[str, Tensor]:
-    """The labels of a ``.pt`` file, which may hold nothing but NumPy arrays and plain lists."""
+    """The labels of a ``.pt`` file, which may only hold NumPy arrays and plain lists."""
     # What NumPy calls to make an array and a scalar anew; older versions had other names for them.
     array, scalar = np.empty(0).__reduce__()[0], np.int64(0).__reduce__()[0]
     allowed: list[Any] = [np.dtype, np.ndarray, np.dtypes.Int64DType, array, scalar]
@@ -106,11 +106,15 @@ def _load(path: Path, keys: tuple[str, ...], how: str) -> dict[str, Tensor]:
 
 def _check_order(path: Path, clean: Tensor, y: Tensor) -> None:
     if len(clean) != len(y):
-        raise ValueError(f"{path} has labels of {len(clean)} images; CIFAR trains on {len(y)}")
+        raise ValueError(
+            f"{path} has labels of {len(clean)} images; it must have {len(y)}, like CIFAR's "
+            "training part"
+        )
     differing = int((clean != y).sum())
     if differing:
         raise ValueError(
             f"{path} is in another order than the training images: its clean labels differ from "
             f"CIFAR's at {differing} of {len(y)} positions, first at "
-            f"{int((clean != y).nonzero()[0])}. Files in TensorFlow's order do not fit here"
+            f"{int((clean != y).nonzero()[0])}. Get the files in the order of the Python version, "
+            "not in TensorFlow's"
         )

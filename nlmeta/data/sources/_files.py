@@ -1,7 +1,7 @@
-"""Files that must be there and be whole: what the readers of this folder share.
+"""Files that must exist and be whole, for all readers of this folder.
 
-`ByHand` and `Downloaded` say which files a dataset consists of and how to get them. ``missing``
-looks for them without reading any; ``get`` returns their folder once all are there.
+`ByHand` and `Downloaded` list the files of a dataset and how to get them. ``missing`` checks that
+they exist, without reading any; ``get`` returns their folder if all of them exist.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ByHand:
-    """Files that somebody has to ask for, or to unpack.
+    """Files that must be requested or unpacked by hand.
 
     Attributes
     ----------
     below : str
-        Their folder, below that of all datasets.
+        Folder of the files, relative to the folder of all datasets.
     layouts : tuple of str, one or several
-        Files and folders that must be there, ``*`` standing for anything; one layout is enough.
+        Files and folders that must exist, with ``*`` for anything; one layout is enough.
     how : str
-        How to get them. ``{folder}`` stands for their folder.
+        Instructions to get the files. ``{folder}`` is replaced by their folder.
     """
 
     below: str
@@ -50,7 +50,7 @@ class ByHand:
     how: str
 
     def missing(self, folder: str | Path | None = None) -> str | None:
-        """The first file that is not there and how to get it; None if all are there."""
+        """The first missing file and how to get it; None if all files exist."""
         root = data_folder(folder) / self.below
         absent = [[n for n in names if not any(root.glob(n))] for names in self.layouts]
         if not all(absent):
@@ -60,11 +60,11 @@ class ByHand:
         return f"{path} is not there.\n{self.how.format(folder=root)}"
 
     def get(self, folder: str | Path | None, download: bool) -> Path:
-        """The folder of the files, all of which are there. A `download` is refused."""
+        """The folder of the files, all of which must exist. A `download` is refused."""
         root = data_folder(folder) / self.below
         if download:
             raise ValueError(
-                "`download` is True; this dataset has to be got by hand.\n"
+                "`download` is True; this dataset must be downloaded by hand.\n"
                 + self.how.format(folder=root)
             )
         if missing := self.missing(folder):
@@ -79,11 +79,11 @@ class Downloaded:
     Attributes
     ----------
     below, how : str
-        As in `ByHand`.
+        Folder and instructions, as in `ByHand`.
     checksums : mapping of str to str
         The md5 of each file, by its path below that folder.
     fetch : callable
-        Called with an empty folder, into which it writes the files.
+        A function that writes the files into a given empty folder.
     """
 
     below: str
@@ -92,7 +92,7 @@ class Downloaded:
     how: str
 
     def missing(self, folder: str | Path | None = None) -> str | None:
-        """The first file that is not there and how to get it; None if all are there."""
+        """The first missing file and how to get it; None if all files exist."""
         root = data_folder(folder) / self.below
         absent = [root / name for name in self.checksums if not (root / name).exists()]
         return f"{absent[0]} is not there.\n{self.how.format(folder=root)}" if absent else None
@@ -100,9 +100,9 @@ class Downloaded:
     def get(self, folder: str | Path | None, download: bool) -> Path:
         """The folder of the files, all of which are whole.
 
-        With `download` those that are not are fetched into an empty folder beside the final one.
-        Only files of the right md5 leave it, each by one renaming, so that none is ever there in
-        part, and nothing stays behind if the download breaks off.
+        With `download`, missing or damaged files are fetched into an empty folder beside the final
+        one. Files of the right md5 are then renamed into the final folder, so that no partial file
+        is ever there, and nothing is left if the download fails.
         """
         root = data_folder(folder) / self.below
         how = self.how.format(folder=root)
@@ -116,8 +116,7 @@ class Downloaded:
                     self.fetch(Path(fresh))
                 except (OSError, RuntimeError, EOFError, HTTPException) as error:
                     raise OSError(
-                        f"the download into {root} broke off ({error}); nothing of it was kept.\n"
-                        f"{how}"
+                        f"the download into {root} failed ({error}); no file of it was kept.\n{how}"
                     ) from error
                 _check_whole(Path(fresh), self.checksums, how)
                 for name in self.checksums:
@@ -128,18 +127,18 @@ class Downloaded:
 
 
 def require(path: Path, how: str) -> Path:
-    """The path, if there is something. `how` tells where to get it."""
+    """The path, which must exist; `how` says how to get it."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.\n{how}")
     return path
 
 
 def check_published(path: Path, found: int, published: int, what: str) -> None:
-    """Require about as many entries as published; a list cut short is further away than 0.1 %."""
+    """Require the published number of entries within 0.1 %; a truncated list is further away."""
     if abs(found - published) > 0.001 * published:
         raise ValueError(
             f"{path} gives {found} {what}, where {published} were published; "
-            "it is cut short, or of another version"
+            "it is truncated, or another version. Get it again"
         )
 
 
@@ -152,7 +151,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_list(path: Path) -> list[str]:
-    """The lines of a text file that hold something, without space around it."""
+    """The lines of a text file that are not empty, without spaces around them."""
     return [line.strip() for line in read_lines(path) if line.strip()]
 
 
@@ -167,12 +166,12 @@ def read_labelled_names(path: Path, num_classes: int) -> dict[str, int]:
                 f"{num_classes - 1}"
             )
         if labels.setdefault(name, int(label)) != int(label):
-            raise ValueError(f"{path}, line {number}: {name} has two labels")
+            raise ValueError(f"{path}, line {number}: {name} has two labels; it must have one")
     return labels
 
 
 def read_images(folder: Path, names: Sequence[str], listed_in: Path, size: int) -> ImageFiles:
-    """Images of a list, all of which are there."""
+    """Images of a list, all of which must exist."""
     files = ImageFiles(folder, names, size=size)
     missing = files.missing()
     if missing:
@@ -194,7 +193,7 @@ def _check_whole(folder: Path, checksums: Mapping[str, str], how: str) -> None:
         if found != expected:
             raise ValueError(
                 f"{folder / name} is not the published file: its md5 is {found}, not {expected}. "
-                f"It may be cut short or another version.\n{how}"
+                f"It may be truncated or another version.\n{how}"
             )
 
 

@@ -1,8 +1,8 @@
-"""IDX files of MNIST's kind.
+"""IDX files, as for MNIST.
 
-torchvision compares the packed download with an md5, and of the unpacked files only asks whether
-they exist: one that was cut short while unpacking would be taken for whole from then on. Here the
-unpacked files are compared, each time they are read.
+torchvision compares the packed download with an md5, but only checks that the unpacked files exist:
+a file that was truncated while unpacking would always count as whole. Here the unpacked files are
+compared each time they are read.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ def files_of(kind: type[datasets.MNIST], checksums: Mapping[str, str]) -> Downlo
         below="",
         checksums={f"{below}/{name}": md5 for name, md5 in checksums.items()},
         fetch=lambda fresh: kind(fresh, download=True),
-        how=f"`download=True` gets it through torchvision; or copy the folder {below} with its "
-        "four unpacked files into {folder}.",
+        how=f"Pass `download=True` to get it through torchvision; or copy the folder {below} with "
+        "its four unpacked files into {folder}.",
     )
 
 

@@ -19,8 +19,8 @@ _RECORD = np.dtype([("id", ">u4"), ("label", ">u4"), ("pixels", "u1", (3, _SIDE,
 _FILES = ByHand(
     below="animal-10n",
     layouts=(("data_batch_*.bin", "test_batch.bin"), ("training", "testing")),
-    how="""ANIMAL-10N is given out on request at https://dm.kaist.ac.kr/datasets/animal-10n/. Unpack
-one of its two versions into {folder}, which then holds either
+    how="""Request ANIMAL-10N at https://dm.kaist.ac.kr/datasets/animal-10n/. Unpack one of its two
+versions into {folder}, which then holds either
     data_batch_1.bin (and further ones, if there are any) and test_batch.bin
 or  training/LABEL_....jpg and testing/LABEL_....jpg, LABEL from 0 to 9""",
 )
@@ -30,15 +30,16 @@ missing = _FILES.missing
 def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     """50,000 + 5,000 pictures of ten animals, 64x64 pixels, five pairs that are easily confused.
 
-    The binary version is taken where both are there. The image version is sorted by file name, so
+    If both versions exist, the binary one is read. The image version is sorted by file name, so
     that the rows are the same on every machine.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``animal-10n/`` in one of the publishers' layouts. Default: see `data_folder`.
+        The folder that holds ``animal-10n/`` in one of the publishers' layouts. Default: that of
+        `data_folder`.
     download : bool
-        There is nothing to download without asking for it first, so True is refused.
+        True is refused, since the publishers send the data on request only.
 
     Returns
     -------
@@ -49,8 +50,8 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Raises
     ------
     FileNotFoundError, ValueError
-        Says what is missing and how to get it, which file is cut short, which record or name has no
-        label from 0 to 9, or which images do not decode.
+        A file is missing, and the message says how to get it; a file is truncated; a record or a
+        name has no label from 0 to 9; or images do not decode.
     """
     root = _FILES.get(folder, download)
     batches = sorted(root.glob("data_batch_*.bin"))
@@ -74,12 +75,12 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
 
 
 def _read_records(paths: list[Path]) -> Part:
-    """Records of 4 bytes id, 4 bytes label, both with the highest byte first, then the pixels."""
+    """Records of 4 bytes id and 4 bytes label, both with the highest byte first, then pixels."""
     for path in paths:
         if path.stat().st_size % _RECORD.itemsize:
             raise ValueError(
-                f"{path} has {path.stat().st_size} bytes, which is no multiple of the "
-                f"{_RECORD.itemsize} of a record; it is cut short"
+                f"{path} has {path.stat().st_size} bytes, which is not a multiple of the "
+                f"{_RECORD.itemsize} of a record; it is truncated. Get it again"
             )
     records = np.concatenate([np.fromfile(path, dtype=_RECORD) for path in paths])
     labels = records["label"].astype(np.int64)

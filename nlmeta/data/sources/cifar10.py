@@ -19,9 +19,10 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``cifar-10-batches-py/``. Default: see `data_folder`.
+        The folder that holds ``cifar-10-batches-py/``. Default: that of `data_folder`.
     download : bool
-        True: get through torchvision what is not there or not whole. Default False.
+        If True, files that are missing or not whole are downloaded through torchvision. Default
+        False.
 
     Returns
     -------
@@ -31,9 +32,9 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, or not the published one.
+        A file is missing or is not the published one.
     OSError
-        The download broke off.
+        The download failed.
     """
     root = _FILES.get(folder, download)
     train, test, names = content_of(datasets.CIFAR10, root, "labels")

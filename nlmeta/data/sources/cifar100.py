@@ -21,9 +21,10 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``cifar-100-python/``. Default: see `data_folder`.
+        The folder that holds ``cifar-100-python/``. Default: that of `data_folder`.
     download : bool
-        True: get through torchvision what is not there or not whole. Default False.
+        If True, files that are missing or not whole are downloaded through torchvision. Default
+        False.
 
     Returns
     -------
@@ -34,9 +35,9 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, or not the published one.
+        A file is missing or is not the published one.
     OSError
-        The download broke off.
+        The download failed.
     """
     root = _FILES.get(folder, download)
     train, test, names = content_of(
@@ -58,5 +59,7 @@ def _superclasses(train: Part, num_classes: int) -> Tensor:
     superclasses = torch.zeros(num_classes, dtype=torch.int64, device="cpu")
     superclasses[train.y] = train.annotations[COARSE]
     if not torch.equal(superclasses[train.y], train.annotations[COARSE]):
-        raise ValueError("a class of CIFAR-100 has samples of two superclasses")
+        raise ValueError(
+            "a class of CIFAR-100 has samples of two superclasses; get the published files again"
+        )
     return superclasses

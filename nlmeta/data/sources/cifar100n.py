@@ -1,4 +1,4 @@
-"""CIFAR-100N (Wei et al., ICLR 2022): CIFAR-100 with the labels that people gave."""
+"""CIFAR-100N (Wei et al., ICLR 2022): CIFAR-100 with labels given by people."""
 
 from pathlib import Path
 
@@ -18,23 +18,24 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``cifar-n/CIFAR-100_human.pt`` and ``cifar-100-python/``. Default: see `data_folder`.
+        The folder that holds ``cifar-n/CIFAR-100_human.pt`` and ``cifar-100-python/``. Default:
+        that of `data_folder`.
     download : bool
-        True: get what is not there or not whole. Default False.
+        If True, files that are missing or not whole are downloaded. Default False.
 
     Returns
     -------
     Source
-        ``train.y`` is CIFAR-100's own label. Annotations: ``"coarse"``, its superclass;
-        ``"noisy_fine"``, the person's label (40.20 % differ); ``"noisy_coarse"``, the superclass of
-        that (26.40 % differ).
+        The dataset; ``train.y`` is CIFAR-100's own label. Annotations: ``"coarse"``, its
+        superclass; ``"noisy_fine"``, the person's label (40.20 % differ); ``"noisy_coarse"``, the
+        superclass of the person's label (26.40 % differ).
 
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, damaged, of other contents, or in another order than CIFAR-100.
+        A file is missing, damaged, has another content, or another order than CIFAR-100.
     OSError
-        The download broke off.
+        The download failed.
     """
     cifar = cifar100.read(folder=folder, download=download)
     root = _FILES.get(folder, download)
@@ -42,5 +43,5 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
 
 
 def missing(folder: str | Path | None = None) -> str | None:
-    """The first file that is not there and how to get it; None if all are there."""
+    """The first missing file and how to get it; None if all files exist."""
     return cifar100.missing(folder) or _FILES.missing(folder)

@@ -1,4 +1,4 @@
-"""CIFAR-10N (Wei et al., ICLR 2022): CIFAR-10 with the labels that people gave."""
+"""CIFAR-10N (Wei et al., ICLR 2022): CIFAR-10 with labels given by people."""
 
 from pathlib import Path
 
@@ -24,24 +24,25 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``cifar-n/CIFAR-10_human.pt`` and ``cifar-10-batches-py/``. Default: see
-        `data_folder`.
+        The folder that holds ``cifar-n/CIFAR-10_human.pt`` and ``cifar-10-batches-py/``. Default:
+        that of `data_folder`.
     download : bool
-        True: get what is not there or not whole. Default False.
+        If True, files that are missing or not whole are downloaded. Default False.
 
     Returns
     -------
     Source
-        ``train.y`` is CIFAR-10's own label. Annotations: ``"random1"`` to ``"random3"``, one person
-        each (17.23, 18.12, 17.64 % differ from CIFAR-10's); ``"aggregate"``, their majority
-        (9.01 %); ``"worst"``, a wrong one where there is any (40.21 %).
+        The dataset; ``train.y`` is CIFAR-10's own label. Annotations: ``"random1"`` to
+        ``"random3"``, the labels of one person each (17.23, 18.12, 17.64 % differ from CIFAR-10's);
+        ``"aggregate"``, their majority (9.01 %); ``"worst"``, a wrong one if there is any
+        (40.21 %).
 
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, damaged, of other contents, or in another order than CIFAR-10.
+        A file is missing, damaged, has another content, or another order than CIFAR-10.
     OSError
-        The download broke off.
+        The download failed.
     """
     cifar = cifar10.read(folder=folder, download=download)
     root = _FILES.get(folder, download)
@@ -49,5 +50,5 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
 
 
 def missing(folder: str | Path | None = None) -> str | None:
-    """The first file that is not there and how to get it; None if all are there."""
+    """The first missing file and how to get it; None if all files exist."""
     return cifar10.missing(folder) or _FILES.missing(folder)

@@ -23,8 +23,8 @@ _FILES = ByHand(
     layouts=tuple(
         (*(f"{folder}{name}" for name in _LISTS), "images") for folder in ("", "annotations/")
     ),
-    how="""Clothing1M is given out for non-commercial research on request: see
-https://github.com/Cysu/noisy_label for whom to write to. Unpack images and annotations so that
+    how="""Request Clothing1M from its publishers, for non-commercial research only; their address
+is at https://github.com/Cysu/noisy_label. Unpack images and annotations so that
 {folder} holds
     images/0/ to images/9/
     category_names_eng.txt, noisy_label_kv.txt, clean_label_kv.txt
@@ -36,14 +36,15 @@ missing = _FILES.missing
 
 
 def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
-    """A million pictures of clothes in 14 classes, labelled by the words around them.
+    """A million pictures of clothes in 14 classes, labelled by the text around them.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``clothing1M/`` in the publishers' layout. Default: see `data_folder`.
+        The folder that holds ``clothing1M/`` in the publishers' layout. Default: that of
+        `data_folder`.
     download : bool
-        There is nothing to download without asking for it first, so True is refused.
+        True is refused, since the publishers send the data on request only.
     size : int
         Side of the decoded square in pixels. Default 256.
 
@@ -52,14 +53,14 @@ def read(*, folder: str | Path | None = None, download: bool = False, size: int 
     Source
         Image files. ``train``: the million images of ``noisy_train_key_list.txt`` with their noisy
         labels. ``clean_train`` (47,570), ``validation`` (14,313) and ``test`` (10,526) have clean
-        labels; about half of those images have a noisy one too, the annotation ``"noisy"``, -1
-        elsewhere. ids are the keys.
+        labels; about half of those images also have a noisy one, the annotation ``"noisy"``, which
+        is -1 elsewhere. ids are the keys.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        Says what is missing and how to get it, which list is cut short, which line is no label, or
-        which images are listed and not there.
+        A file is missing, and the message says how to get it; a list is truncated; a line is not a
+        label; or listed images do not exist.
     """
     root = _FILES.get(folder, download)
     moved = (root / "annotations" / "noisy_label_kv.txt").exists()
@@ -75,7 +76,8 @@ def read(*, folder: str | Path | None = None, download: bool = False, size: int 
         unknown = [key for key in keys if key not in labels]
         if unknown:
             raise ValueError(
-                f"{path} lists {len(unknown)} images without a label, first {unknown[0]}"
+                f"{path} lists {len(unknown)} images without a label, first {unknown[0]}; get the "
+                "published lists again"
             )
         annotations = {}
         if labels is clean:

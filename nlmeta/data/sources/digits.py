@@ -16,15 +16,15 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        The digits lie in none, so any is refused.
+        Any folder is refused, since the digits come with scikit-learn.
     download : bool
-        There is nothing to download, so True is refused.
+        True is refused, since there is nothing to download.
 
     Returns
     -------
     Source
-        ``train``: x float32 of shape (1797, 1, 8, 8), grey values from 0 to 16; y 0 to 9. There is
-        no test part.
+        The dataset; its training part has x, float32 of shape (1797, 1, 8, 8), grey values from 0
+        to 16, and y, 0 to 9. There is no test part.
 
     Raises
     ------
@@ -33,7 +33,9 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     """
     for argument, value in {"folder": folder, "download": download}.items():
         if value:
-            raise ValueError(f"`{argument}` is {value!r}; the digits come without any")
+            raise ValueError(
+                f"`{argument}` is {value!r}; the digits come with scikit-learn, so leave it out"
+            )
     digits = load_digits()
     x = torch.from_numpy(digits.images).float().unsqueeze(1)
     return Source(
@@ -50,5 +52,5 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
 
 
 def missing(folder: str | Path | None = None) -> str | None:
-    """None: the digits are always there."""
+    """None, since the digits are always installed."""
     return None

@@ -27,9 +27,11 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``FashionMNIST/raw/``, as torchvision leaves it. Default: see `data_folder`.
+        The folder that holds ``FashionMNIST/raw/`` in torchvision's layout. Default: that of
+        `data_folder`.
     download : bool
-        True: get through torchvision what is not there or not whole. Default False.
+        If True, files that are missing or not whole are downloaded through torchvision. Default
+        False.
 
     Returns
     -------
@@ -39,9 +41,9 @@ def read(*, folder: str | Path | None = None, download: bool = False) -> Source:
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, or not the published one.
+        A file is missing or is not the published one.
     OSError
-        The download broke off.
+        The download failed.
     """
     train, test = parts_of(_FILES, folder, download)
     return Source(

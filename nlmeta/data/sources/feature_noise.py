@@ -1,8 +1,8 @@
 """The tables that Algan & Ulusoy ship for their noise types (arXiv:2003.10471): NumPy arrays.
 
-Two kinds: ready labels, ``KIND_PERCENT_ytrain.npy``, and ``logits.npy``, from which MSLG's released
-code draws its feature-dependent noise. Both are given as they are, with what is wrong in them. The
-noise itself is `nlmeta.noise`'s.
+There are two kinds: labels, ``KIND_PERCENT_ytrain.npy``, and ``logits.npy``, from which MSLG's
+released code draws its feature-dependent noise. Both are read as they are, errors included.
+`nlmeta.noise` makes the noise itself.
 """
 
 import math
@@ -37,14 +37,14 @@ _ADDRESS = "https://github.com/gorkemalgan/corrupting_labels_with_distillation (
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """What a network says of each training image.
+    """A network's predictions for each training image.
 
     Attributes
     ----------
     values : Tensor of float32, shape (N, C)
-        As shipped.
+        The numbers as shipped.
     notes : tuple of str
-        What is wrong with them.
+        Notes on errors in them.
     """
 
     values: Tensor
@@ -53,16 +53,16 @@ class PredictionTable:
 
 @dataclass(frozen=True)
 class ShippedLabels:
-    """Ready noisy labels.
+    """Noisy labels as shipped.
 
     Attributes
     ----------
     y : Tensor of int64, shape (N,)
-        As shipped, in the order of the training images.
+        The labels as shipped, in the order of the training images.
     rate : float
         The share that differs from the true labels.
     notes : tuple of str
-        What is wrong with them.
+        Notes on errors in them.
     """
 
     y: Tensor
@@ -74,33 +74,34 @@ def read_prediction_table(dataset: str, *, folder: str | Path | None = None) -> 
     """The predictions behind the shipped feature-dependent noise.
 
     All three tables went through a softmax twice. Their values lie in
-    [1 / (e + C - 1), e / (e + C - 1)], for C = 10 from 0.0853 to 0.2320, so a sure prediction reads
-    like a doubtful one. In float32 many rows then tie between second and third place, and the
-    "second best class" of a tie is decided by the sorting.
+    [1 / (e + C - 1), e / (e + C - 1)], for C = 10 from 0.0853 to 0.2320, so a certain prediction
+    looks like an uncertain one. In float32 many rows then have equal second and third values, and
+    sorting decides which class counts as "second best".
 
     Parameters
     ----------
     dataset : {"cifar10", "mnist", "fashion_mnist"}
-        The table of ``"cifar100"`` is not known to be public.
+        Name of the dataset. No public table of ``"cifar100"`` is known.
     folder : str or Path, optional
-        Holds ``algan-noise/cifar10/logits.npy`` and the like. Default: see `data_folder`.
+        The folder that holds ``algan-noise/cifar10/logits.npy`` and similar files. Default: that of
+        `data_folder`.
 
     Returns
     -------
     PredictionTable
-        Its notes give range and share of ties as measured on this table. "Softmax twice" is said of
-        rows that sum to 1 with no value outside those bounds.
+        The table; its notes have the range and the share of ties measured on it. A note "softmax
+        twice" means that rows sum to 1 and no value lies outside those bounds.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is missing, cut short, or not a table.
+        The file is missing, truncated, or not a table.
     """
     check_choice("dataset", dataset, _FOLDERS)
     path, table = _load(dataset, "logits.npy", folder)
     if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind != "f":
         raise ValueError(
-            f"{path} is {table.dtype} of shape {table.shape}; a table of predictions has "
+            f"{path} is {table.dtype} of shape {table.shape}; a table of predictions must hold "
             "floating-point numbers of shape (N, C)"
         )
     if not np.isfinite(table).all():
@@ -116,29 +117,32 @@ def read_shipped_labels(
     *,
     folder: str | Path | None = None,
 ) -> ShippedLabels:
-    """Noisy training labels as Algan and Ulusoy ship them.
+    """Noisy training labels as shipped by Algan and Ulusoy.
 
     Parameters
     ----------
     dataset : {"cifar10", "cifar100", "mnist", "fashion_mnist"}
+        Name of the dataset.
     kind : {"uniform", "class-dependent", "locally-concentrated", "feature-dependent"}
+        Kind of noise.
     percent : int
         Nominal rate: 5, 15, ..., 85.
     true_labels : Tensor of int64, shape (N,)
-        Of the publisher's whole training part, in its order.
+        True labels of the publisher's whole training part, in its order.
     folder : str or Path, optional
-        Holds ``algan-noise/cifar10/`` and the like. Default: see `data_folder`.
+        The folder that holds ``algan-noise/cifar10/`` and similar folders. Default: that of
+        `data_folder`.
 
     Returns
     -------
     ShippedLabels
-        A rate that misses the nominal one by over a percentage point is noted. It does for
-        ``"cifar100"``, ``"uniform"``: 0, 0, 19.8, 19.8, 39.6, ... %.
+        The labels. A note says if the rate differs from the nominal one by more than a percentage
+        point. This is so for ``"cifar100"``, ``"uniform"``: 0, 0, 19.8, 19.8, 39.6, ... %.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is missing, cut short, not a list of labels, or for another dataset.
+        The file is missing, truncated, not a list of labels, or for another dataset.
     """
     check_choice("dataset", dataset, _FOLDERS)
     check_choice("kind", kind, _KINDS)
@@ -146,7 +150,7 @@ def read_shipped_labels(
     path, stored = _load(dataset, f"{kind}_{percent}_ytrain.npy", folder)
     if stored.dtype.kind not in "iu" or stored.shape != tuple(true_labels.shape):
         raise ValueError(
-            f"{path} is {stored.dtype} of shape {stored.shape}; it should hold integers of shape "
+            f"{path} is {stored.dtype} of shape {stored.shape}; it must hold integers of shape "
             f"{tuple(true_labels.shape)}"
         )
     y = torch.from_numpy(stored.astype(np.int64))
@@ -160,8 +164,8 @@ def read_shipped_labels(
 def _load(dataset: str, name: str, folder: str | Path | None) -> tuple[Path, np.ndarray]:
     path = data_folder(folder) / "algan-noise" / _FOLDERS[dataset] / name
     how = (
-        f"Get noisylabels/{_FOLDERS[dataset]}/ of {_ADDRESS} and put what is in it into "
-        f"{path.parent}. The table logits.npy of cifar100 is not there."
+        f"Get noisylabels/{_FOLDERS[dataset]}/ of {_ADDRESS} and put its files into "
+        f"{path.parent}. It has no table logits.npy for cifar100."
     )
     try:
         return path, np.load(require(path, how), allow_pickle=False)

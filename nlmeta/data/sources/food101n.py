@@ -35,33 +35,33 @@ missing = _FILES.missing
 
 
 def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
-    """310,009 pictures of food in 101 classes, labelled by the words they were searched with.
+    """310,009 pictures of food in 101 classes, labelled by the search words.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``Food-101N_release/``, and ``food-101/`` for the test part. Default: see
-        `data_folder`.
+        The folder that holds ``Food-101N_release/``, and ``food-101/`` for the test part. Default:
+        that of `data_folder`.
     download : bool
-        Not offered, so True is refused.
+        True is refused, since there is no automatic download.
     size : int
         Side of the decoded square in pixels. Default 256.
 
     Returns
     -------
     Source
-        Image files. The label is the class that an image was searched for. The annotation
-        ``"verified"`` is 1 where a person found it right, 0 where wrong, -1 where nobody looked.
-        ``validation``: the images of ``verified_val.tsv``. ``train``: all other images of
-        ``imagelist.tsv``, verified in part by ``verified_train.tsv``. ``test``: the test part of
-        Food-101, clean, as the publishers evaluate; None without Food-101. ids are the publisher's
-        keys, ``CLASS/FILE``.
+        Image files. The label is the class that was searched for. The annotation ``"verified"`` is
+        1 if a person has confirmed the label, 0 if a person has rejected it, and -1 if it was not
+        checked. ``validation`` has the images of ``verified_val.tsv``, ``train`` all other images
+        of ``imagelist.tsv``, which are partly verified by ``verified_train.tsv``. ``test`` is the
+        clean test part of Food-101, on which the publishers evaluate; None without Food-101. ids
+        are the publisher's keys, ``CLASS/FILE``.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        Says what is missing and how to get it, which list is cut short, which line is wrong, or
-        which images are listed and not there.
+        A file is missing, and the message says how to get it; a list is truncated; a line is wrong;
+        or listed images do not exist.
     """
     root = _FILES.get(folder, download)
     release = root / "Food-101N_release"
@@ -122,12 +122,12 @@ def read(*, folder: str | Path | None = None, download: bool = False, size: int 
 def _class_names(path: Path) -> tuple[str, ...]:
     names = tuple(line for line in read_list(path) if line != "class_name")
     if len(names) != _CLASSES or len(set(names)) != _CLASSES:
-        raise ValueError(f"{path} names {len(set(names))} classes; Food-101N has {_CLASSES}")
+        raise ValueError(f"{path} names {len(set(names))} classes; it must name {_CLASSES}")
     return names
 
 
 def _rows(path: Path) -> list[str]:
-    """The lines below the heading, which begins with ``class_name``."""
+    """The lines after the heading, which begins with ``class_name``."""
     return [line for line in read_list(path) if not line.startswith("class_name")]
 
 
@@ -155,5 +155,5 @@ def _food101_test(root: Path, classes: dict[str, int], size: int) -> Part | None
 def _labels(keys: list[str], classes: dict[str, int], path: Path) -> Tensor:
     for key in keys:
         if key.partition("/")[0] not in classes:
-            raise ValueError(f"{path}: {key} is of no class that classes.txt names")
+            raise ValueError(f"{path}: the class of {key} is not in classes.txt")
     return integers([classes[key.partition("/")[0]] for key in keys])

@@ -1,8 +1,8 @@
-"""The datasets that there are, a line for each.
+"""The table of all datasets, with one line for each.
 
 A dataset is a module of this folder with two functions. ``read(folder=, download=, **options)``
-gives a `Source`; ``missing(folder)`` says which file is not there, without reading one. The module
-is imported at its first use, since several need torchvision, which takes seconds to import.
+returns a `Source`; ``missing(folder)`` names a file that is missing, without reading any. The
+module is imported at its first use, since several need torchvision, which takes seconds to import.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +20,18 @@ __all__ = ["DATASETS", "Dataset", "at_hand", "read"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a dataset is read, and what `nlmeta.data.load` sets apart (ours).
+    """The module that reads a dataset, and the default sizes of `nlmeta.data.load` (ours).
 
     Attributes
     ----------
     module : str
-        Name of the module with its ``read`` and ``missing``.
+        Name of the module with ``read`` and ``missing``.
     meta : int
-        Clean samples. Default 0.
+        Number of clean samples in the meta set. Default 0.
     validation, test : int, optional
-        Samples. Default: the publisher's whole part.
+        Numbers of samples in these parts. Default: the publisher's whole part.
     balanced : bool
-        Whether the meta set has as many samples of each class. Default True.
+        Whether the meta set has the same number of samples of each class. Default True.
     """
 
     module: str
@@ -42,7 +42,7 @@ class Dataset:
 
     @property
     def reader(self) -> Callable[..., Source]:
-        """Its ``read``."""
+        """The function ``read`` of the module."""
         return import_module(self.module).read
 
 
@@ -66,29 +66,30 @@ DATASETS: Mapping[str, Dataset] = {
 def read(
     name: str, *, folder: str | Path | None = None, download: bool = False, **options: Any
 ) -> Source:
-    """Read a dataset as its publisher gives it.
+    """Read a dataset as published.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
     folder : str or Path, optional
-        Where the datasets lie. Default: see `data_folder`.
+        Folder of the datasets. Default: that of `data_folder`.
     download : bool
-        True: get what is not there, where the terms of use allow it. Default False.
+        If True, missing files are downloaded if the terms of use allow it. Default False.
     **options
-        Further options of that reader, such as `size` or `window`.
+        Further options of the reader, such as `size` or `window`.
 
     Returns
     -------
     Source
+        The dataset.
 
     Raises
     ------
     TypeError
         The reader has no such option.
     ValueError, FileNotFoundError, OSError
-        See the reader.
+        Errors of the reader, for example that a file is missing or damaged.
     """
     check_choice("name", name, DATASETS)
     reader = DATASETS[name].reader
@@ -97,24 +98,24 @@ def read(
 
 
 def at_hand(name: str, folder: str | Path | None = None) -> str | None:
-    """Say what of a dataset is missing, before anything is read.
+    """Name a missing file of a dataset, without reading any file.
 
-    Only the presence of files is checked, which takes a moment. `read` finds files that are
-    damaged, and single images that are not there although a list names them. What a reader does
-    without, such as the test part of ``"food101n"``, does not count as missing.
+    Only the existence of files is checked, which takes a moment. `read` also finds damaged files,
+    and listed images that do not exist. Optional files, such as the test part of ``"food101n"``,
+    do not count as missing.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
     folder : str or Path, optional
-        Where the datasets lie. Default: see `data_folder`.
+        Folder of the datasets. Default: that of `data_folder`.
 
     Returns
     -------
     str or None
-        None if all files are there that `read` needs, as always for ``"digits"``. Else what is
-        missing, and how to get it.
+        None if all files that `read` needs exist, as always for ``"digits"``. Else the missing
+        file, and how to get it.
     """
     check_choice("name", name, DATASETS)
     return import_module(DATASETS[name].module).missing(folder)

@@ -1,8 +1,8 @@
-"""Part-of-speech tags of tweets (Gimpel et al., ACL 2011), as GLC uses them: a token a line.
+"""Part-of-speech tags of tweets (Gimpel et al., ACL 2011) in the form of GLC: one token per line.
 
-A sample is a word with its neighbours, its label the tag of the middle word (Hendrycks et al.,
-NeurIPS 2018; the released script has one neighbour on each side). Word vectors come from a file if
-there is one, and are otherwise learned with the network, see `nlmeta.models.TextMLP`.
+A sample is a word with its neighbours, and its label is the tag of the middle word (Hendrycks et
+al., NeurIPS 2018; the released script has one neighbour on each side). Word vectors come from a
+file if there is one, and are otherwise learned with the network, see `nlmeta.models.TextMLP`.
 """
 
 from collections import Counter
@@ -51,17 +51,18 @@ def read(
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``twitter-pos/glc/tweets-train.txt`` and so on. Default: see `data_folder`.
+        The folder that holds ``twitter-pos/glc/tweets-train.txt`` and the other files. Default:
+        that of `data_folder`.
     download : bool
-        Not offered, so True is refused.
+        True is refused, since there is no automatic download.
     window : int
-        Neighbours on each side. Default 1 (GLC's code).
+        Number of neighbours on each side. Default 1 (GLC's code).
     vectors : str or Path, optional
-        A text file, a line for each word: the word, then its numbers. The vocabulary is then every
-        word of the dataset that has a vector. Without an entry ``</s>`` (GLC's sign beyond the
-        ends), or ``UUUNKKK`` or ``<unk>``, the mean of the others stands for it, and `notes` says
-        so. Default: no vectors; the vocabulary is every word that comes twice or more in the
-        training part, so that the index of unknown words is met in training (ours).
+        A text file with a line for each word: the word, then its numbers. The vocabulary then has
+        every word of the dataset that has a vector. If an entry ``</s>`` (GLC's sign beyond the
+        ends), or ``UUUNKKK`` or ``<unk>``, is missing, the mean of the others replaces it, and a
+        note says so. Default: no vectors; the vocabulary has every word that occurs at least twice
+        in the training part, so that the index of unknown words occurs in training (ours).
 
     Returns
     -------
@@ -72,7 +73,8 @@ def read(
     Raises
     ------
     FileNotFoundError, ValueError
-        Says what is missing and how to get it, which file is cut short, or which line is wrong.
+        A file is missing, and the message says how to get it; a file is truncated; or a line is
+        wrong.
     """
     root = _FILES.get(folder, download)
     check_count("window", window, minimum=0)
@@ -137,7 +139,7 @@ def _windows(tweets: list[Tweet], vocabulary: tuple[str, ...], window: int) -> P
 
 
 def _read_vectors(path: Path, words: set[str]) -> tuple[tuple[str, ...], Tensor, tuple[str, ...]]:
-    """Vocabulary, vectors of the words that are wanted, and what had to be made up."""
+    """Vocabulary, vectors of the needed words, and notes on missing vectors."""
     wanted = words | {_EDGE, *_UNKNOWN_IN_FILES}
     found: dict[str, list[float]] = {}
     dimension = None
@@ -149,8 +151,8 @@ def _read_vectors(path: Path, words: set[str]) -> tuple[tuple[str, ...], Tensor,
         dimension = dimension or len(numbers)
         if len(numbers) != dimension:
             raise ValueError(
-                f"{path}, line {number} has {len(numbers)} numbers for {word!r}; the lines above "
-                f"have {dimension}"
+                f"{path}, line {number} has {len(numbers)} numbers for {word!r}; it must have "
+                f"{dimension}, like the lines above"
             )
         if word in wanted:
             try:

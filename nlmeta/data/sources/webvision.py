@@ -31,14 +31,15 @@ missing = _FILES.missing
 
 
 def read(*, folder: str | Path | None = None, download: bool = False, size: int = 256) -> Source:
-    """65,944 images that Google found for the first 50 concepts of ImageNet.
+    """65,944 images from Google's search for the first 50 concepts of ImageNet.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Holds ``webvision/`` in the publishers' layout. Default: see `data_folder`.
+        The folder that holds ``webvision/`` in the publishers' layout. Default: that of
+        `data_folder`.
     download : bool
-        Not offered, so True is refused.
+        True is refused, since there is no automatic download.
     size : int
         Side of the decoded square in pixels. Default 256.
 
@@ -46,20 +47,20 @@ def read(*, folder: str | Path | None = None, download: bool = False, size: int 
     -------
     Source
         Image files. ``train`` is noisy. ``test`` is WebVision's validation part of these classes,
-        2,500 clean images: the labels of its own test part are kept back, and the field tests on
-        this one. ids are the paths in the publishers' lists.
+        2,500 clean images: the labels of its own test part are not public, and this part is
+        commonly used for tests. ids are the paths in the publishers' lists.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        Says what is missing and how to get it, which list is cut short, which line is no label, or
-        which images are listed and not there.
+        A file is missing, and the message says how to get it; a list is truncated; a line is not a
+        label; or listed images do not exist.
     """
     root = _FILES.get(folder, download)
     path = root / "info" / "synsets.txt"
     synsets = [line.partition(" ") for line in read_list(path)]
     if len(synsets) != _ALL_CLASSES:
-        raise ValueError(f"{path} names {len(synsets)} classes; WebVision has {_ALL_CLASSES}")
+        raise ValueError(f"{path} names {len(synsets)} classes; it must name {_ALL_CLASSES}")
 
     def part(list_name: str, images: Path, published: int) -> Part:
         path = root / "info" / list_name
