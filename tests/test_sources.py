@@ -266,7 +266,11 @@ def test_a_download_that_breaks_off_leaves_nothing_and_is_not_taken_for_whole(
         raise ConnectionResetError("connection reset")
 
     changed_files(monkeypatch, mnist, fetch=breaking)
-    text = refused("failed", lambda: read("mnist", folder=folder, download=True), error=OSError)
+    text = refused(
+        "failed (connection reset)",
+        lambda: read("mnist", folder=folder, download=True),
+        error=OSError,
+    )
     assert "connection reset" in text
     assert not list(folder.iterdir())
     refused("is not there", lambda: read("mnist", folder=folder), FileNotFoundError)
