@@ -5,6 +5,7 @@ import base64
 import importlib
 import inspect
 import io
+import itertools
 import json
 import pkgutil
 import re
@@ -500,3 +501,91 @@ def test_api_page_documents_every_module(root):
         if not module.name.startswith("_")
     }
     assert documented == there
+
+
+SECTION = re.compile(r"^(\w+( \w+)?)\n-{3,}\n", re.MULTILINE)
+DESCRIBING = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns"}
+# Words with which the text of a parameter would hang on its name, as "Of how many one is drawn".
+HANGING = {"As", "At", "By", "For", "From", "How", "In", "Like", "Not", "Of", "On", "Over", "See"}
+HANGING |= {"Than", "To", "What", "Where", "Which", "Who", "Whom", "Whose", "With", "Without"}
+
+
+def described(docstring: str) -> list[tuple[str, str]]:
+    """The names that a docstring in NumPy's style describes, each with the text below it."""
+    found = []
+    begins = [*SECTION.finditer(docstring), None]
+    for this, following in itertools.pairwise(begins):
+        body = docstring[this.end() : following.start() if following else None]
+        if this[1] in DESCRIBING:
+            entries = re.findall(r"^(\S.*)\n((?: {4}.*\n?|\n)+)", body, re.MULTILINE)
+            found += [(name.partition(" :")[0], text.strip()) for name, text in entries]
+    return found
+
+
+def hanging(source: str) -> set[str]:
+    """Texts of a source file that begin with one of the words, as "Class.function: name"."""
+    found = set()
+
+    def visit(node: ast.AST, inside: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef):
+                for name, text in described(ast.get_docstring(child) or ""):
+                    if re.split(r"\W", text)[0] in HANGING:
+                        found.add(f"{inside}{child.name}: {name}")
+                visit(child, f"{inside}{child.name}.")
+
+    visit(ast.parse(source), "")
+    return found
+
+
+def test_a_text_that_hangs_on_its_name_is_found():
+    """Under each heading, in methods too; not in prose, nor below the first line of a text."""
+    docstring = """Words.
+
+    As they are.
+
+    Parameters
+    ----------
+    k : int
+        Of how many one is drawn.
+    x, y : Tensor, shape (n,)
+        Inputs.
+        See elsewhere.
+
+    rate : float
+        In [0, 1].
+
+    Returns
+    -------
+    Tensor
+        Asked for.
+
+    Raises
+    ------
+    ValueError
+        See `f`.
+
+    Notes
+    -----
+    By
+        Of course.
+    """
+    source = f'class A:\n    def f(self):\n        """{docstring}"""\n'
+    assert hanging(source) == {"A.f: k", "A.f: rate", "A.f: ValueError"}
+    names = ["k", "x, y", "rate", "Tensor", "ValueError"]
+    assert [name for name, _ in described(inspect.cleandoc(docstring))] == names
+
+
+def test_texts_of_parameters_do_not_hang_on_their_names(root):
+    """CONTRIBUTING.md, Words: a noun phrase, or a sentence with a subject."""
+    sources = {path.relative_to(root): path.read_text() for path in (root / "nlmeta").rglob("*.py")}
+    texts = [
+        entry
+        for source in sources.values()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        for entry in described(ast.get_docstring(node) or "")
+    ]
+    assert len(texts) > 1000  # the parser reads them
+    found = {str(path): hanging(source) for path, source in sources.items()}
+    assert {path: names for path, names in found.items() if names} == {}

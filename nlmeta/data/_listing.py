@@ -33,7 +33,7 @@ def listed(argument: str, root: Path) -> tuple[list[str], list[str], tuple[str, 
     paths : list of str, n entries
         Paths relative to the root, in order.
     labels : list of str, n entries
-        For each image the folder of the root that contains it, at any depth.
+        The folder of the root that contains each image, at any depth.
     notes : tuple of str
         Notes on skipped files that are not hidden.
     """

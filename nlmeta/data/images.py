@@ -120,7 +120,7 @@ class ImageFiles:
         Parameters
         ----------
         every : int, optional
-            With 1 (default) all images are decoded, with k the first of every k. None chooses k so
+            If 1 (default), all images are decoded; if k, the first of every k. None chooses k so
             that about a thousand are decoded.
 
         Returns

@@ -58,7 +58,7 @@ def _annotation(source: Source, part: Part, name: str) -> str:
 
 
 def _compared_with(source: Source, part: Part, name: str) -> Tensor | None:
-    """The labels of the part that stand for the same as an annotation."""
+    """The labels of the part that have the same meaning as an annotation."""
     space = source.label_space_of(name)
     if space is None or name == COARSE:
         return None

@@ -29,7 +29,7 @@ class LearningToReweight(Method):
     weight i is then, up to the size of the virtual step, the inner product of two gradients at the
     same parameters: that of sample i's loss and that of the meta loss. Negative weights are set to
     zero, and the rest is divided by its sum, as in the released code (commit 7d6e16f). So the size
-    of the virtual step has no effect and is no option.
+    of the virtual step has no effect and is not an option.
 
     If no weight is positive, all stay zero, and the network moves by momentum and weight decay
     alone.

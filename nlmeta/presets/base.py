@@ -35,7 +35,7 @@ class Preset:
     data : mapping, default empty
         Arguments of `nlmeta.data.load`.
     protocol : mapping, default empty
-        Facts that are no arguments of these three, for readers.
+        Facts that are not arguments of these three, for readers.
     commit : str, optional
         The commit of the repository that was read, 7 hexadecimal digits.
     date : str, optional
