@@ -464,7 +464,7 @@ def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
     device : str
         As for `nlmeta.fit`.
     steps : int
-        Steps that are timed, after two others. Default 3.
+        Steps that are timed, after as many that warm up. Default 3.
 
     Returns
     -------
@@ -472,11 +472,11 @@ def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
     """
     run = _Run(plan, seed, Place(device), _loaded(json.dumps(plan["load"]), seed))
     size = run._batch_size(plan["training"], run.split)
-    few = run.split.keep(torch.arange(min(len(run.split.train), steps * size)))
+    few = run.split.keep(torch.arange(len(run.split.train)) < steps * size)
     options = {name: plan["training"][name] for name in ("precision", "channels_last")}
-    options |= {"batch_size": size, "evaluate_every": 2, "device": device, "progress": False}
-    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=2, seed=seed, **options)
-    of_steps = result.history["seconds"].iloc[0]  # nothing is evaluated after the first epoch
+    options |= {"batch_size": size, "evaluate_every": 3, "device": device, "progress": False}
+    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=3, seed=seed, **options)
+    of_steps = result.history["seconds"].iloc[1]  # the first warms up, the last is evaluated
     return float(of_steps) * len(run.split.train) / len(few.train)
 
 
