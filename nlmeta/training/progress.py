@@ -1,6 +1,5 @@
 """Progress bars: whether one is wanted, and that of `nlmeta.fit`."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,24 +7,9 @@ from typing import Any
 from tqdm import tqdm
 
 from nlmeta import distributed
+from nlmeta._progress import progress_wanted
 
 __all__ = ["epoch_bar", "progress_wanted"]
-
-
-def progress_wanted(progress: bool | None = None) -> bool:
-    """Whether progress bars are shown.
-
-    Parameters
-    ----------
-    progress : bool, optional
-        The answer, if there is one already. Default: True, unless the environment variable
-        ``NLMETA_PROGRESS`` is 0.
-
-    Returns
-    -------
-    bool
-    """
-    return os.environ.get("NLMETA_PROGRESS", "1") != "0" if progress is None else progress
 
 
 @contextmanager
