@@ -1126,7 +1126,7 @@ def test_a_run_stops_at_the_end_of_an_epoch_when_its_time_is_up_and_goes_on(tmp_
     assert lengths == [(1, False), (2, False), (3, True)]
     without_seconds = [r.history.drop(columns="seconds") for r in (whole, result)]
     pd.testing.assert_frame_equal(*without_seconds)
-    assert "stopped after 1 of 3 epochs" in capsys.readouterr().err
+    assert "stopped after 1 of 3 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
