@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from nlmeta import distributed
-from nlmeta._checks import check_count, check_positive
+from nlmeta._checks import check_count, check_positive, check_rate
 from nlmeta.data import Split
 from nlmeta.methods import Method
 from nlmeta.models.copies import check_initialised
@@ -49,6 +49,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     evaluate_every: int = 1,
+    evaluate_train: float = 1.0,
     on_epoch: OnEpoch | None = None,
     stop_after: float | None = None,
     progress: bool | None = None,
@@ -106,6 +107,9 @@ def fit(
     evaluate_every : int
         Evaluate after every so many epochs, and after the last. Default 1. The history holds no
         number where nothing was evaluated.
+    evaluate_train : float
+        Share of the training samples that evaluations measure, at even distances; 0 for none. The
+        last evaluation measures all of them. Default 1.
     on_epoch : callable, optional
         ``on_epoch(epoch, model, method)`` after each epoch; the numbers it returns join the
         history. What it draws from PyTorch's generators comes from a stream of its own for each
@@ -157,6 +161,7 @@ def fit(
     )
     check_options(options)
     check_count("evaluate_every", evaluate_every)
+    check_rate("evaluate_train", evaluate_train)
     if stop_after is not None:
         check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
@@ -172,7 +177,7 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     settings = settings_of(method, model, split, options, whole=path is not None)
-    run = Run(method, model, split, settings, device, on_epoch)
+    run = Run(method, model, split, settings, device, on_epoch, evaluate_train)
     check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if there and not resume:
         raise ValueError(
