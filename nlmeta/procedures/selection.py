@@ -117,7 +117,9 @@ class KeepEpochs:
     model : nn.Module
         The network of the run; what is handed out has its shape.
     scores : mapping of str to callable
-        ``score(network)`` gives a number, by its name in the history. Low is good.
+        ``score(network)`` gives a number, by its name in the history. Low is good. A
+        score that remembers earlier epochs, such as `PredictionChanges`, has `state_dict` and
+        `load_state_dict`.
     keep : int
         Epochs kept for each score. Default 5, released.
     last : int
@@ -183,6 +185,11 @@ class KeepEpochs:
             "values": self.values,
             "epochs": self._epochs,
             "states": self._states,
+            "scores": {
+                name: score.state_dict()
+                for name, score in self.scores.items()
+                if hasattr(score, "state_dict")
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,6 +203,9 @@ class KeepEpochs:
         self.values = {name: dict(values) for name, values in state["values"].items()}
         self._epochs = list(state["epochs"])
         self._states = {epoch: _on_cpu(kept) for epoch, kept in state["states"].items()}
+        for name, of_score in state.get("scores", {}).items():
+            remembering: Any = self.scores[name]
+            remembering.load_state_dict(of_score)
 
     def _networks(self, epochs: list[int]) -> list[nn.Module]:
         if not epochs:
