@@ -144,6 +144,9 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
         split.train.x.shape[1], split.num_classes, **options
     ),
     "cnn8": lambda split, **options: models.CNN8(split.num_classes, **options),
+    "text_mlp": lambda split, **options: models.TextMLP(
+        len(split.vocabulary), split.num_classes, **options
+    ),
 }
 
 #: Of training images; meta images are not augmented.

@@ -90,6 +90,9 @@ class Problem:
     choices_of : str, optional
         Another problem, whose chosen settings are taken over by entries that use no clean samples.
         Default: every entry chooses on the problem itself.
+    every_choice : bool
+        Whether entries that use clean samples take over the other problem's settings too. Default
+        False, where the problems differ in the clean samples.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Problem:
     scale: Literal["tiny", "cores", "paper"] = "cores"
     entries: Sequence[str] | None = None
     choices_of: str | None = None
+    every_choice: bool = False
 
 
 @dataclass(frozen=True)
