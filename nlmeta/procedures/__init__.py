@@ -14,6 +14,7 @@ from nlmeta.procedures.epochs import (
     regret,
 )
 from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
+from nlmeta.procedures.ridge import ridge
 from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
 from nlmeta.procedures.transition import transition_from_anchors, transition_from_clean
 
@@ -35,6 +36,7 @@ __all__ = [
     "mlnt_iterations",
     "paired_difference",
     "regret",
+    "ridge",
     "train_on_meta_set",
     "transition_from_anchors",
     "transition_from_clean",
