@@ -68,7 +68,7 @@ links:
 	rm -rf _build/links
 	mkdir -p _build/links
 	sed 's/execute_notebooks: .*/execute_notebooks: "off"/' _config.yml > _build/links/config.yml
-	$(BIN)/jupyter-book build . --config _build/links/config.yml --builder linkcheck \
+	PYTHONPATH=book/_ext $(BIN)/jupyter-book build . --config _build/links/config.yml --builder linkcheck \
 		--path-output _build/links
 
 execute:

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from nlmeta.data.fixed_features import BACKBONES, backbone, features_of
+from nlmeta.data.source import data_folder
 from nlmeta.data.sources import DATASETS, read
 from nlmeta.data.summary import summary
 from nlmeta.experiments.commands import add_experiments
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nlmeta", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_data(commands)
+    add_features(commands)
     add_experiments(commands)
     given = parser.parse_args(arguments)
     try:
@@ -49,6 +52,29 @@ def add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="decode every image file (default: about a thousand of each part)",
     )
     data.set_defaults(run=run_data)
+
+
+def add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`features NAME`, its options, and what runs it."""
+    made = commands.add_parser("features", help="turn a dataset's images into features, once")
+    made.add_argument("name", choices=DATASETS)
+    made.add_argument("--backbone", choices=BACKBONES, default="efficientnet-lite0")
+    made.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
+    made.add_argument("--folder", help="where features are kept (default: with the datasets)")
+    made.add_argument("--device", default="cpu", help="default: %(default)s")
+    made.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    made.set_defaults(run=run_features)
+
+
+def run_features(given: argparse.Namespace) -> None:
+    """Compute the features that are not kept yet, part by part."""
+    source = read(given.name, folder=given.data)
+    network = backbone(given.backbone)
+    folder = data_folder(given.data) if given.folder is None else given.folder
+    options = {"folder": folder, "device": given.device, "batch_size": given.batch_size}
+    for name, part in source.parts.items():
+        found = features_of(part.x, network, **options)
+        print(f"{name}: {len(found):,} images, {found.shape[1]:,} features each")
 
 
 def run_data(given: argparse.Namespace) -> None:

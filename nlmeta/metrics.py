@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 
-LARGEST_PASS, NUMBERS_IN_A_PASS = 1024, 2**22
+# What a pass holds. On a CPU an image's maps should stay in its cache: 128 images of 32 pixels went
+# five times as fast through ResNet-9 as 1,024 of them.
+LARGEST_PASS, NUMBERS_IN_A_PASS, NUMBERS_ON_CPU = 1024, 2**22, 128 * 3 * 32 * 32
 
 
 class Inputs(Protocol):
@@ -67,7 +69,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         converted to the model's type.
     batch_size : int, optional
         Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
-        are large, so that inputs of a pass hold at most four million numbers.
+        are large, so that inputs of a pass hold at most four million numbers; on a CPU no more
+        than 128 images of 32 pixels in colour.
 
     Returns
     -------
@@ -93,7 +96,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         x = as_tensor("x", x)
     if batch_size is None:
         numbers = math.prod(x.shape[1:])
-        batch_size = min(LARGEST_PASS, max(1, NUMBERS_IN_A_PASS // max(1, numbers)))
+        most = NUMBERS_ON_CPU if _on_cpu(model) else NUMBERS_IN_A_PASS
+        batch_size = min(LARGEST_PASS, max(1, most // max(1, numbers)))
     _checks.check_count("batch_size", batch_size)
     # `model.train(was_training)` would wake up layers that the caller had frozen.
     modes = [(module, module.training) for module in model.modules()]
@@ -106,6 +110,11 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    like = next(model.parameters(), None)
+    return like is None or like.device.type == "cpu"
 
 
 def floating_type(model: nn.Module) -> torch.dtype | None:

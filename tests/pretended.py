@@ -22,7 +22,16 @@ from torch.utils._pytree import tree_leaves
 
 from nlmeta.data import Batch, Batches, Images, Samples, draw_batch
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
-from nlmeta.models import CNN8, VGG19BN, CIFARResNet, PreActResNet, SmallCNN, TextMLP, WideResNet
+from nlmeta.models import (
+    CNN8,
+    VGG19BN,
+    CIFARResNet,
+    PreActResNet,
+    ResNet9,
+    SmallCNN,
+    TextMLP,
+    WideResNet,
+)
 from nlmeta.seeding import generator
 
 DEVICE = "pretended"
@@ -31,6 +40,7 @@ NETWORKS = {
     "SmallCNN": (lambda: SmallCNN(3, 10, seed=0), IMAGE, FLOAT),
     "CNN8": (lambda: CNN8(10, seed=0), IMAGE, FLOAT),
     "VGG19BN": (lambda: VGG19BN(10, width=4, seed=0), IMAGE, FLOAT),
+    "ResNet-9": (lambda: ResNet9(10, width=4, seed=0), IMAGE, FLOAT),
     "ResNet": (lambda: CIFARResNet(18, 10, width=4, seed=0), IMAGE, FLOAT),
     "ResNet, groups": (lambda: CIFARResNet(18, 10, width=8, norm="group", seed=0), IMAGE, FLOAT),
     "PreActResNet": (lambda: PreActResNet(18, 10, width=4, seed=0), IMAGE, FLOAT),

@@ -46,6 +46,12 @@ def trains_as(build, known, network, batches, *, exact=True):
     return ends
 
 
+def differs_from(build, known, network, batches):
+    """Otherwise, that a limit of a method is a known one would say nothing."""
+    ends = [trains_as(make, make, network, batches)[0] for make in (build, known)]
+    assert not same(*ends)
+
+
 def ids_survive_shuffling(build, network, train, meta):
     """The same samples in another order: the same network, and the same rows by sample id.
 
@@ -198,9 +204,3 @@ def changes_nothing_but_speed(plain, fast, *, rtol=1e-9, atol=1e-12):
         for key, value in ours.items():
             if torch.is_tensor(value) and value.is_floating_point():
                 assert_close(value, theirs[key], rtol=rtol, atol=atol, msg=key)
-
-
-def differs_from(build, known, network, batches):
-    """Otherwise, that a limit of a method is a known one would say nothing."""
-    ends = [trains_as(make, make, network, batches)[0] for make in (build, known)]
-    assert not same(*ends)

@@ -141,7 +141,7 @@ def test_the_size_of_a_pass_changes_no_number():
 
 def test_large_inputs_go_through_in_small_passes_by_default():
     """As in `metrics.predict`: a pass of 1,024 photographs would not fit into the memory."""
-    x = known().train.x.expand(-1, 2**21)  # a view, which takes no memory
+    x = known().train.x.expand(-1, 2**17 * 3 // 2)  # a view, which takes no memory
     model = Table()
     measure(model, known(train=Samples(x, GIVEN)), parts=("train",))
     assert [size for size, _, _ in model.passes] == [2, 2, 2, 2]
@@ -284,3 +284,83 @@ def test_an_unknown_part_is_refused_by_name_before_anything_is_measured():
     assert model.passes == []
     text = "`parts` is 'train'; it must be a collection of names: ('train',)"
     refused(text, lambda: measure(model, known(), parts="train"), TypeError)
+
+
+def test_a_share_of_the_training_samples_is_taken_at_even_distances():
+    """Half of eight samples: 0, 2, 4 and 6, counted by hand."""
+    network = Table()
+    got = measure(network, known(), parts=("train",), train_share=0.5)
+    rows = [0, 2, 4, 6]
+    right = sum(bool(PREDICTED[row] == GIVEN[row]) for row in rows)
+    assert got["train_accuracy"] == right / 4
+    wrong = [row for row in rows if GIVEN[row] != TRUE[row]]
+    assert got["memorised"] == sum(bool(PREDICTED[r] == GIVEN[r]) for r in wrong) / len(wrong)
+    assert [n for n, *_ in network.passes] == [4]
+
+
+def test_of_no_share_there_are_no_numbers():
+    got = measure(Table(), known(), parts=("train",), train_share=0.0)
+    assert math.isnan(got["train_accuracy"])
+    assert math.isnan(got["memorised"])
+
+
+class Typed(Table):
+    """Notes in which type a linear layer computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, C)
+        self.types = []
+
+    def forward(self, x):
+        self.types.append(self.layer(x).dtype)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_a_network_is_measured_in_the_precision_that_is_asked_for(precision, dtype):
+    network = Typed()
+    assert measure(network, known(), precision=precision) == pytest.approx(
+        measure(Table(), known()), nan_ok=True
+    )
+    assert set(network.types) == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"train_share": 1.5}, "`train_share` is 1.5"),
+        ({"precision": "half"}, "`precision` is 'half'"),
+    ],
+)
+def test_a_share_or_precision_that_is_none_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        measure(Table(), known(), **options)
+
+
+def test_fit_measures_a_share_until_the_last_epoch_which_measures_all():
+    split = digits()
+    common = {"epochs": 3, "seed": 0, "device": "cpu", "progress": False}
+    whole = fit(CrossEntropy(), MLP(64, 10, (16,), seed=0), split, **common)
+    share = fit(CrossEntropy(), MLP(64, 10, (16,), seed=0), split, evaluate_train=0.25, **common)
+    assert whole.history["test_accuracy"].equals(share.history["test_accuracy"])
+    last = ["train_accuracy", "memorised"]
+    assert whole.history[last].iloc[-1].equals(share.history[last].iloc[-1])
+    assert not whole.history["memorised"].iloc[:2].equals(share.history["memorised"].iloc[:2])
+
+
+def test_fit_evaluates_in_the_precision_of_the_run(monkeypatch):
+    from nlmeta.training import run
+
+    asked = []
+
+    def noted(*arguments, precision, **options):
+        asked.append(precision)
+        return measure(*arguments, precision=precision, **options)
+
+    monkeypatch.setattr(run, "measure", noted)
+    options = {"epochs": 1, "seed": 0, "device": "cpu", "progress": False}
+    fit(CrossEntropy(), MLP(64, 10, (16,), seed=0), digits(), precision="bfloat16", **options)
+    assert asked == ["bfloat16"]

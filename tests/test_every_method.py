@@ -8,6 +8,9 @@ and `test_gpu.py` (a GPU equals the CPU).
 import copy
 import dataclasses
 import functools
+import importlib
+import inspect
+import pkgutil
 
 import properties
 import pytest
@@ -62,16 +65,27 @@ def run(line, seed=1, *, wrap=None, **options):
     return fit(method, model, options.pop("split", split()), **{**defaults, **options})
 
 
-def test_every_public_method_has_a_line():
-    """Without one it is in none of the suites."""
-    public = {getattr(nlmeta.methods, name) for name in nlmeta.methods.__all__}
-    public = {thing for thing in public if isinstance(thing, type) and issubclass(thing, Method)}
-    lost = {kind.__name__ for kind in public - {Method} - {line.kind for line in EACH}}
-    assert not lost, (
-        f"{', '.join(sorted(lost))}: no line in LINES of tests/methods.py. Add one, "
-        'Line("name", lambda p, m: Class(...)), and say there what is known of the method'
-    )
+def methods_in(module):
+    """The classes of methods among a module's public names, but for the shapes they build on."""
+    things = [getattr(module, name) for name in module.__all__]
+    classes = [thing for thing in things if isinstance(thing, type) and issubclass(thing, Method)]
+    return {kind for kind in classes if not inspect.isabstract(kind)}
+
+
+def test_every_method_is_handed_out_and_has_a_line():
+    """Without a line it is in none of the suites."""
+    names = [module.name for module in pkgutil.iter_modules(nlmeta.methods.__path__)]
+    modules = [importlib.import_module(f"nlmeta.methods.{name}") for name in names]
+    public = methods_in(nlmeta.methods)
     assert len(public) > 10
+    lost = set().union(*map(methods_in, modules)) - public
+    lost = ", ".join(sorted(kind.__name__ for kind in lost))
+    assert not lost, f"{lost}: not in `__all__` of nlmeta/methods/__init__.py"
+    lost = ", ".join(sorted(kind.__name__ for kind in public - {line.kind for line in EACH}))
+    assert not lost, (
+        f"{lost}: no line in LINES of tests/methods.py. Add one there, "
+        'Line("name", lambda p, m: Class(...)), and say what is known of the method'
+    )
 
 
 def test_lines_have_names_of_their_own():

@@ -16,6 +16,7 @@ from nlmeta.models import (
     VGG19BN,
     CIFARResNet,
     PreActResNet,
+    ResNet9,
     TextMLP,
     WideResNet,
     resnet50,
@@ -52,6 +53,7 @@ NETWORKS = {
     "WRN-40-1": (lambda seed=1: WideResNet(40, 1, 3, seed=seed), 64, 8),
     "WRN-10-2, dropout": (lambda seed=1: WideResNet(10, 2, 3, dropout=0.3, seed=seed), 128, 8),
     "WRN-10-2, MLC": (lambda seed=1: WideResNet(10, 2, 3, negative_slope=0.01, seed=seed), 128, 8),
+    "ResNet-9": (lambda seed=1: ResNet9(3, width=2, seed=seed), 16, 8),
     "ResNet-50": (lambda seed=1: resnet50(3, seed=seed), 2048, 32),
     "TextMLP": (lambda seed=1: TextMLP(40, 3, dimension=4, hidden=(9, 6), seed=seed), 6, None),
     "TextMLP, given vectors": (
@@ -131,6 +133,12 @@ def test_sizes_that_nobody_published_follow_from_the_layers():
     cnn8 = sum(convolution(*pair, bias=True) + 2 * pair[1] for pair in pairs)
     cnn8 += linear(196 * 4 * 4, 256) + 2 * 256 + linear(256, 10)
     assert size_of(lambda: CNN8(10, seed=0)) == cnn8
+
+    w = 64
+    pairs = [(3, w), (w, 2 * w), (2 * w, 2 * w), (2 * w, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w)]
+    pairs += [(8 * w, 8 * w)] * 2
+    resnet9 = sum(convolution(*pair) + 2 * pair[1] for pair in pairs) + linear(8 * w, 10)
+    assert size_of(lambda: ResNet9(10, seed=0)) == resnet9
 
     preact32 = convolution(3, 32) + 2 * 128 + linear(128, 10)
     for before, width in ((32, 32), (32, 64), (64, 128)):
@@ -230,7 +238,9 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(make, dimension, size):
     check_transpose(make().double(), inputs(size))
 
 
-@pytest.mark.parametrize("name", ["CNN8", "ResNet-18", "ResNet-32", "WRN-10-2, dropout"])
+@pytest.mark.parametrize(
+    "name", ["CNN8", "ResNet-9", "ResNet-18", "ResNet-32", "WRN-10-2, dropout"]
+)
 def test_forward_mode_is_that_transpose_with_channels_last_too(name):
     make, _, size = NETWORKS[name]
     model = make().double().to(memory_format=torch.channels_last)
@@ -568,6 +578,9 @@ def test_a_text_network_has_glcs_sizes_by_default():
         (lambda: VGG19BN(0, seed=0), "`num_classes` is 0; it must be at least 1"),
         (lambda: VGG19BN(3, width=0, seed=0), "`width` is 0; it must be at least 1"),
         (lambda: VGG19BN(3, in_channels=0, seed=0), "`in_channels` is 0; it must be at least 1"),
+        (lambda: ResNet9(0, seed=0), "`num_classes` is 0; it must be at least 1"),
+        (lambda: ResNet9(3, width=0, seed=0), "`width` is 0; it must be at least 1"),
+        (lambda: ResNet9(3, scale=0.0, seed=0), "`scale` is 0.0; it must be a finite number above"),
         (lambda: resnet50(0, seed=0), "`num_classes` is 0; it must be at least 1"),
         (
             lambda: resnet50(3, weights="imagenet", seed=0),
@@ -619,3 +632,22 @@ def test_a_text_network_refuses_what_are_no_windows(x):
 )
 def test_refuses_to_draw_weights_without_a_seed(make):
     refused("seed", make, TypeError)
+
+
+def test_the_features_of_resnet9_are_scaled_and_with_them_the_logits():
+    whole, eighth = (ResNet9(3, width=2, scale=s, seed=1).eval() for s in (1.0, 0.125))
+    x = draw(2, 3, 8, 8)
+    (logits, features), (small_logits, small_features) = (
+        with_features(model, x) for model in (whole, eighth)
+    )
+    assert_close(small_features, features / 8)
+    bias = whole.classifier.bias
+    assert_close(small_logits - bias, (logits - bias) / 8)
+    assert features.abs().max() > 0.1
+
+
+def test_groups_in_place_of_batches_in_resnet9():
+    """So that a batch may be divided: what an image gets does not depend on its neighbours."""
+    model = ResNet9(3, width=2, norm="group", seed=1).train()
+    x = draw(4, 3, 8, 8)
+    assert_close(model(x)[:2], model(x[:2]))

@@ -105,6 +105,41 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         Record(path)
 
 
+def test_a_file_of_one_line_without_its_end_is_no_record_and_is_not_emptied(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my only notes")
+    with pytest.raises(ValueError, match=r"is no record: none of its 1 lines"):
+        Record(path)
+    path.write_text('{"ki')  # the first line of a record, cut by a kill
+    assert Record(path).runs == {}
+
+
+def test_a_run_whose_plan_was_damaged_is_to_do_again(tmp_path):
+    """No frame could say what it was a run of."""
+    path = tmp_path / "r.jsonl"
+    filled(path, task(), task("b"), task("b", 1))
+    lines = path.read_text().splitlines()
+    assert '"plan"' in lines[3]
+    lines[3] = lines[3][:30]
+    path.write_text("\n".join(lines) + "\n")
+    read = Record(path)
+    assert read.damaged == [4]
+    assert list(read.runs) == [task().key]
+    read.add(task("b"), outcome(), WHERE)
+    assert list(Record(path).runs) == [task().key, task("b").key, task("b", 1).key]
+
+
+def test_line_ends_of_windows_are_read(tmp_path):
+    path = tmp_path / "r.jsonl"
+    filled(path, task(), task("b"))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    read = Record(path)
+    assert (read.damaged, len(read.runs)) == ([], 2)
+    with read.writing():
+        read.add(task("c"), outcome(), WHERE)
+    assert (Record(path).damaged, len(Record(path).runs)) == ([], 3)
+
+
 def test_of_two_runs_of_a_task_the_later_counts(tmp_path):
     written = filled(tmp_path / "r.jsonl", task(), task())
     read = Record(written.path)
@@ -134,6 +169,16 @@ def test_runs_of_other_plans_are_pruned_and_the_rest_stays(tmp_path):
     assert set(read.plans) == set(kept)
 
 
+def test_lines_of_a_later_version_are_not_pruned(tmp_path):
+    written = filled(tmp_path / "r.jsonl", task(), task("b"))
+    with written.path.open("a") as file:
+        file.write('{"kind": "remark", "text": "hello"}\n')
+    read = Record(written.path)
+    assert read.prune({task().key[0]}) == 1
+    assert kinds(written.path) == ["environment", "plan", "run", "remark"]
+    assert read.unknown == 1
+
+
 def test_a_full_disk_leaves_the_record_whole_and_says_what_to_do(tmp_path, monkeypatch):
     written = filled(tmp_path / "r.jsonl", task())
     before = written.path.read_bytes()
@@ -156,6 +201,62 @@ def _hold(path, entered, leave):
     with Record(path).writing():
         entered.set()
         leave.wait(30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only Unix limits the size of a file")
+def test_what_a_real_disk_has_taken_of_a_line_is_cut_off_again(tmp_path):
+    """The system takes ten bytes and then refuses; nothing may follow when the file is closed."""
+    import resource
+
+    written = filled(tmp_path / "r.jsonl", task())
+    before = written.path.read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            written.add(task(seed=1), outcome(), WHERE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert written.path.read_bytes() == before
+
+
+def test_a_record_that_may_not_be_written_is_refused_before_anything_is_run(tmp_path, monkeypatch):
+    written = filled(tmp_path / "r.jsonl", task())
+
+    def refused(path, mode="r", *rest):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(written.path), "open", refused)
+    with (
+        pytest.raises(OSError, match=r"cannot be written .*Permission denied.*`--record`"),
+        written.writing(),
+    ):
+        pass
+    monkeypatch.undo()
+    with written.writing():  # and the lock is free
+        pass
+
+
+def test_a_writer_reads_what_another_has_written_meanwhile(tmp_path):
+    early, late = Record(tmp_path / "r.jsonl"), Record(tmp_path / "r.jsonl")
+    with late.writing():
+        late.add(task(), outcome(), WHERE)
+    with early.writing():
+        assert early.rows(task()) is not None
+        early.prune({task().key[0]})
+    assert len(Record(early.path).runs) == 1
+
+
+def test_two_names_of_one_record_have_one_lock(tmp_path):
+    written = filled(tmp_path / "r.jsonl", task())
+    other = tmp_path / "other.jsonl"
+    try:
+        other.symlink_to(written.path)
+    except OSError:
+        pytest.skip("this system makes no links")
+    refused = pytest.raises(ValueError, match="is being written by another process")
+    with written.writing(), refused, Record(other).writing():
+        pass
 
 
 def test_two_processes_do_not_write_one_record(tmp_path):

@@ -51,6 +51,7 @@ def test_rows_come_in_the_order_that_was_asked_for():
     [
         ({"methods": ["theirs"], "against": []}, "`methods` is 'theirs'"),
         ({"against": ["fine-tuning"]}, "`against` is 'fine-tuning'"),
+        ({"columns": ["speed"]}, "`columns` is 'speed'"),
     ],
 )
 def test_a_table_of_what_was_not_run_is_refused(options, text):
@@ -72,6 +73,39 @@ def test_differences_have_the_interval_of_students_t():
     half = 12.706 * row["sd"] / math.sqrt(2)  # of two values, from a printed table
     assert row["low"] == pytest.approx(-0.05 - half, rel=1e-4)
     assert row["high"] == pytest.approx(-0.05 + half, rel=1e-4)
+
+
+def test_a_problem_without_one_of_the_two_has_no_difference():
+    few = runs("q")
+    both = pd.concat([runs("p"), few[few["method"] != "ours"]])
+    got = experiments.differences(both, [("ours", "cross-entropy")])
+    assert got["problem"].tolist() == ["p"]
+
+
+def test_a_method_with_two_runs_of_a_seed_is_refused():
+    """As after a change of a plan: a mean over both would be of nothing."""
+    twice = pd.concat([runs(), runs().iloc[[1]]])
+    for report_it in (
+        lambda: experiments.table(twice),
+        lambda: experiments.differences(twice, [("ours", "early stopping")]),
+    ):
+        with pytest.raises(ValueError, match="'cross-entropy' twice on seed 1.*prune"):
+            report_it()
+
+
+def test_by_default_a_table_shows_what_there_is():
+    """Without the true labels nothing is memorised, and not every experiment has all references."""
+    got = experiments.table(runs().drop(columns=["memorised", "recovered", "destroyed"]))
+    quantities = list(got.columns.get_level_values(0).unique())
+    assert quantities == ["accuracy", "minus cross-entropy", "minus early stopping"]
+
+
+def test_a_single_run_has_no_spread():
+    one = experiments.text(
+        experiments.table(runs()[runs()["seed"] == 0], against=["cross-entropy"])
+    )
+    assert one.loc["ours", "accuracy"] == "80.0"
+    assert one.loc["ours", "minus cross-entropy"] == "+30.0"
 
 
 def test_a_difference_to_what_was_not_run_is_refused():
@@ -106,6 +140,15 @@ def test_a_frame_says_what_was_run_what_came_out_and_where(record):
     wanted |= {"noise": "symmetric", "meta_size": 100, "accuracy": 0.5, "seconds": 1.5}
     assert {name: first[name] for name in wanted} == wanted
     assert "machine" not in found  # nobody said
+
+
+def test_every_network_of_a_run_has_the_data_of_the_run(record):
+    load = {"name": "digits", "noise": "symmetric"}
+    plan = {"experiment": "e", "stage": "table", "entry": "b", "problem": "p", "load": load}
+    both = [{"method": "b", "accuracy": 0.5}, {"method": "b, student", "accuracy": 0.4}]
+    record.add(Task(plan, 0, None), {"rows": both}, {"commit": "abc"})
+    found = experiments.frame(record)
+    assert found[found["entry"] == "b"]["dataset"].tolist() == ["digits", "digits"]
 
 
 def test_a_choice_is_a_frame_of_its_own(record):

@@ -14,6 +14,7 @@ from nlmeta.data.augmentation import (
     RandomFlip,
 )
 from nlmeta.data.batches import Batch, Batches, draw_batch
+from nlmeta.data.fixed_features import BACKBONES, Backbone, backbone, features, features_of
 from nlmeta.data.images import ImageFiles, Images
 from nlmeta.data.loading import load, make_split
 from nlmeta.data.own import from_arrays, from_dataset, from_folder
@@ -23,8 +24,10 @@ from nlmeta.data.split import Samples, Split
 from nlmeta.data.splitting import SplitOptions
 
 __all__ = [
+    "BACKBONES",
     "DATASETS",
     "Augmentation",
+    "Backbone",
     "Batch",
     "Batches",
     "Compose",
@@ -42,7 +45,10 @@ __all__ = [
     "Split",
     "SplitOptions",
     "at_hand",
+    "backbone",
     "draw_batch",
+    "features",
+    "features_of",
     "from_arrays",
     "from_dataset",
     "from_folder",

@@ -18,11 +18,13 @@ from nlmeta.experiments.cost import COST
 from nlmeta.experiments.digits import DIGITS
 from nlmeta.experiments.human_noise import HUMAN_NOISE
 from nlmeta.experiments.measured import Measurement, Measurements
+from nlmeta.experiments.mnist import MNIST
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.report import differences, frame, read, rows, table, text
 from nlmeta.experiments.runner import Wanted, run, status
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
 from nlmeta.experiments.training_runs import TrainingTable
+from nlmeta.experiments.twitter import TWITTER
 
 __all__ = [
     "EXPERIMENTS",
@@ -48,5 +50,6 @@ __all__ = [
 
 #: The experiments of the project by their names.
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (DIGITS, CIFAR10, COST, HUMAN_NOISE)
+    experiment.name: experiment
+    for experiment in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)
 }

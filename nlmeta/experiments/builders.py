@@ -8,30 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from nlmeta import methods, models
 from nlmeta.data import Augmentation, Split
 from nlmeta.data.augmentation import Compose, RandomCrop, RandomFlip
-from nlmeta.methods import (
-    CLIDMU,
-    ELR,
-    EMA,
-    MLC,
-    MLNT,
-    MSLG,
-    CoTeaching,
-    CrossEntropy,
-    CrossLayerDivergence,
-    ForwardCorrection,
-    GeneralisedCrossEntropy,
-    GoldLossCorrection,
-    LabelCrossEntropy,
-    LearningToReweight,
-    LogitMultiplier,
-    Method,
-    PredictionEntropy,
-    WeightNet,
-)
 from nlmeta.methods.objectives import Objective
-from nlmeta.models import CNN8, MLP, SmallCNN
 from nlmeta.procedures import divergence_score, transition_from_anchors, transition_from_clean
 
 __all__ = ["AUGMENTATIONS", "BUILDERS", "NETWORKS", "SCORES", "STUDENTS", "Given"]
@@ -67,57 +47,31 @@ class Given:
     seed: int
 
 
-def _cross_entropy(given: Given) -> Method:
-    return CrossEntropy()
+def _ema(given: Given, **options: Any) -> methods.Method:
+    return methods.EMA(methods.CrossEntropy(), given.new_network(given.seed), **options)
 
 
-def _ema(given: Given, *, decay: float) -> Method:
-    return EMA(CrossEntropy(), given.new_network(given.seed), decay=decay)
-
-
-def _gce(given: Given, *, q: float) -> Method:
-    return GeneralisedCrossEntropy(q=q)
-
-
-def _forward(given: Given) -> Method:
+def _forward(given: Given) -> methods.Method:
     """With the matrix that the noise was drawn from, which nobody has outside of an experiment."""
     if given.split.transition is None:
         raise ValueError("`split` has noise without a known transition matrix to correct with")
-    return ForwardCorrection(given.split.transition)
+    return methods.ForwardCorrection(given.split.transition)
 
 
-def _forward_estimated(given: Given, *, percentile: float) -> Method:
-    estimate = transition_from_anchors(_before(given), given.split.train.x, percentile=percentile)
-    return ForwardCorrection(estimate)
+def _forward_estimated(given: Given, **options: Any) -> methods.Method:
+    estimate = transition_from_anchors(_before(given), given.split.train.x, **options)
+    return methods.ForwardCorrection(estimate)
 
 
-def _gold(given: Given) -> Method:
-    return GoldLossCorrection(transition_from_clean(_before(given), given.split.meta))
+def _gold(given: Given) -> methods.Method:
+    return methods.GoldLossCorrection(transition_from_clean(_before(given), given.split.meta))
 
 
-def _reweight(given: Given) -> Method:
-    return LearningToReweight()
-
-
-def _co_teaching(given: Given, *, forget_rate: float, ramp_epochs: int) -> Method:
+def _co_teaching(given: Given, *, forget_rate: float, ramp_epochs: int) -> methods.Method:
     """Twice the work a step; the first network predicts."""
-    return CoTeaching(
-        given.new_network(given.seed + PEER),
-        forget_rate=forget_rate,
-        ramp_steps=ramp_epochs * given.steps_per_epoch,
-    )
-
-
-def _elr(given: Given, **options: Any) -> Method:
-    return ELR(len(given.split.train), given.split.num_classes, **options)
-
-
-def _mlc(given: Given, **options: Any) -> Method:
-    return MLC(given.split.num_classes, **options)
-
-
-def _mslg(given: Given, **options: Any) -> Method:
-    return MSLG(given.split.train.y, given.split.num_classes, **options)
+    peer = given.new_network(given.seed + PEER)
+    ramp_steps = ramp_epochs * given.steps_per_epoch
+    return methods.CoTeaching(peer, forget_rate=forget_rate, ramp_steps=ramp_steps)
 
 
 def _clid_mu(
@@ -127,19 +81,9 @@ def _clid_mu(
     objective: str = "divergence",
     head_options: Mapping[str, Any] = {},
     **options: Any,
-) -> Method:
-    if head == "weights":
-        return CLIDMU(WeightNet(seed=given.seed), objective=OBJECTIVES[objective], **options)
-    classifier = given.model.get_submodule("classifier")
-    assert isinstance(classifier, nn.Linear)
-    multiplier = LogitMultiplier(
-        classifier.in_features, given.split.num_classes, seed=given.seed, **head_options
-    )
-    return CLIDMU(multiplier, objective=OBJECTIVES[objective], **options)
-
-
-def _mlnt(given: Given, **options: Any) -> Method:
-    return MLNT(given.model, _before(given), seed=given.seed, **options)
+) -> methods.Method:
+    made = HEADS[head](given, seed=given.seed, **head_options)
+    return methods.CLIDMU(made, objective=OBJECTIVES[objective], **options)
 
 
 def _before(given: Given) -> nn.Module:
@@ -149,51 +93,60 @@ def _before(given: Given) -> nn.Module:
 
 
 #: ``build(given, **options)`` returns a method, by the name that an entry calls it.
-BUILDERS: Mapping[str, Callable[..., Method]] = {
-    "cross_entropy": _cross_entropy,
+BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
+    "cross_entropy": lambda given: methods.CrossEntropy(),
     "ema": _ema,
-    "gce": _gce,
+    "gce": lambda given, **options: methods.GeneralisedCrossEntropy(**options),
     "forward": _forward,
     "forward_estimated": _forward_estimated,
     "gold": _gold,
-    "reweight": _reweight,
+    "reweight": lambda given: methods.LearningToReweight(),
     "co_teaching": _co_teaching,
-    "elr": _elr,
-    "mlc": _mlc,
-    "mslg": _mslg,
+    "elr": lambda given, **options: methods.ELR(
+        len(given.split.train), given.split.num_classes, **options
+    ),
+    "mlc": lambda given, **options: methods.MLC(given.split.num_classes, **options),
+    "mslg": lambda given, **options: methods.MSLG(
+        given.split.train.y, given.split.num_classes, **options
+    ),
     "clid_mu": _clid_mu,
-    "mlnt": _mlnt,
+    "mlnt": lambda given, **options: methods.MLNT(
+        given.model, _before(given), seed=given.seed, **options
+    ),
 }
 
 #: Builders whose network is a row of its own beside the average that predicts.
 STUDENTS = frozenset({"mlnt"})
 
-#: Outer objectives of CLID-MU and of its controls.
-OBJECTIVES: Mapping[str, Objective] = {
-    "divergence": CrossLayerDivergence(),
-    "uniform divergence": CrossLayerDivergence(temperature=math.inf),
-    "prediction entropy": PredictionEntropy(),
-    "label cross-entropy": LabelCrossEntropy(),
+#: Heads of CLID-MU.
+HEADS: Mapping[str, Callable[..., methods.WeightNet | methods.LogitMultiplier]] = {
+    "weights": lambda given, **options: methods.WeightNet(**options),
+    "multipliers": lambda given, **options: methods.LogitMultiplier(
+        given.model.classifier.in_features, given.split.num_classes, **options
+    ),
 }
 
-
-def _mlp(split: Split, *, seed: int, **options: Any) -> nn.Module:
-    return MLP(math.prod(split.train.x.shape[1:]), split.num_classes, seed=seed, **options)
-
-
-def _small_cnn(split: Split, *, seed: int, **options: Any) -> nn.Module:
-    return SmallCNN(split.train.x.shape[1], split.num_classes, seed=seed, **options)
-
-
-def _cnn8(split: Split, *, seed: int, **options: Any) -> nn.Module:
-    return CNN8(split.num_classes, seed=seed, **options)
+#: Outer objectives of CLID-MU and of its controls.
+OBJECTIVES: Mapping[str, Objective] = {
+    "divergence": methods.CrossLayerDivergence(),
+    "uniform divergence": methods.CrossLayerDivergence(temperature=math.inf),
+    "prediction entropy": methods.PredictionEntropy(),
+    "label cross-entropy": methods.LabelCrossEntropy(),
+}
 
 
 #: ``network(split, seed=seed, **options)`` returns a network with new weights.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
-    "mlp": _mlp,
-    "small_cnn": _small_cnn,
-    "cnn8": _cnn8,
+    "mlp": lambda split, **options: models.MLP(
+        math.prod(split.train.x.shape[1:]), split.num_classes, **options
+    ),
+    "small_cnn": lambda split, **options: models.SmallCNN(
+        split.train.x.shape[1], split.num_classes, **options
+    ),
+    "cnn8": lambda split, **options: models.CNN8(split.num_classes, **options),
+    "text_mlp": lambda split, **options: models.TextMLP(
+        len(split.vocabulary), split.num_classes, **options
+    ),
 }
 
 #: Of training images; meta images are not augmented.

@@ -18,11 +18,13 @@ from typing import Any
 
 import filelock
 
+from nlmeta._files import write_whole
 from nlmeta.experiments.task import Outcome, Task, plan_id
 
 __all__ = ["RECORDS", "Record"]
 
 RECORDS = Path(__file__).parent / "records"
+BEGINNING = b'{"kind": '
 
 Line = dict[str, Any]
 
@@ -43,8 +45,6 @@ class Record:
         Lines by plan and seed. Of two runs of the same task the later counts.
     damaged : list of int
         Numbers of lines that are no JSON object, counted from 1; their runs are to do again.
-    unknown : int
-        Lines of a kind that this version does not know. They are left where they are.
     repeated : int
         Runs of a task that was there already, by shards with an overlap or done again.
 
@@ -56,22 +56,29 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._read()
+
+    def _read(self) -> None:
         self.environments: dict[str, Line] = {}
         self.plans: dict[str, Line] = {}
         self.runs: dict[tuple[str, int], Line] = {}
         self.damaged: list[int] = []
-        self.unknown = self.repeated = 0
+        self.repeated = 0
+        self._unknown: list[bytes] = []
         text = self.path.read_bytes() if self.path.exists() else b""
-        lines = text.split(b"\n")[:-1]  # what stands behind the last newline was cut off
+        *lines, cut = text.split(b"\n")  # what stands behind the last newline was cut off
         for number, line in enumerate(lines, start=1):
-            self._take(number, line)
-        if lines and len(self.damaged) == len(lines):
+            self._take(line, number)
+        of_a_record = cut.startswith(BEGINNING) or BEGINNING.startswith(cut)
+        if len(self.damaged) == len(lines) and (lines or not of_a_record):
             raise ValueError(
-                f"{self.path} is no record: none of its {len(lines)} lines is a JSON object with a "
-                "`kind`. Name another file, or move this one away"
+                f"{self.path} is no record: none of its {len(lines) + bool(cut)} lines is a JSON "
+                "object with a `kind`. Name another file, or move this one away"
             )
+        # Of a run without its plan nobody could say what was run.
+        self.runs = {key: run for key, run in self.runs.items() if key[0] in self.plans}
 
-    def _take(self, number: int, line: bytes) -> None:
+    def _take(self, line: bytes, number: int = 0) -> None:
         try:
             found = json.loads(line)
             kind = found["kind"]
@@ -84,9 +91,14 @@ class Record:
                 self.repeated += key in self.runs
                 self.runs[key] = found
             else:
-                self.unknown += 1
+                self._unknown.append(line)
         except (ValueError, KeyError, TypeError):
             self.damaged.append(number)
+
+    @property
+    def unknown(self) -> int:
+        """Number of lines of a kind that this version does not know; they stay where they are."""
+        return len(self._unknown)
 
     def rows(self, task: Task) -> list[dict[str, Any]] | None:
         """The rows of a task's run, none if it failed; None if it was not run."""
@@ -119,49 +131,58 @@ class Record:
         if plan not in self.plans:
             lines.append({"kind": "plan", "id": plan, **task.plan})
         lines.append({"kind": "run", "plan": plan, "seed": seed, "environment": place, **outcome})
-        self._append("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
-        for line in lines:
-            self._take(0, json.dumps(line).encode())
+        self._append(lines)
 
-    def _append(self, text: str) -> None:
+    def _append(self, lines: Iterable[Line]) -> None:
+        texts = [json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
+        with self.path.open("ab", buffering=0) as file:  # a buffer's rest would follow on closing
             whole = file.tell()
             try:
-                _write(file, text.encode())
+                _write(file, b"".join(texts))
             except BaseException as error:
-                os.truncate(self.path, whole)
+                file.truncate(whole)
                 if isinstance(error, OSError):
                     raise OSError(
                         f"{self.path} could not be written ({error}). It is whole, with "
-                        f"{len(self.runs)} runs, and the run that just ended is to do again: make "
-                        "room and start the same command"
+                        f"{len(self.runs)} runs, but lacks what just came: make room and start "
+                        "the same command"
                     ) from error
                 raise
+        for text in texts:
+            self._take(text)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other processes from writing the same file, and cut off what a kill has left.
 
+        The file is read again first, since another process may have written it meanwhile.
+
         Raises
         ------
         ValueError
             Another process writes it.
+        OSError
+            The file may not be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path.with_name(self.path.name + ".lock"))
+        lock = filelock.FileLock(f"{self.path.resolve()}.lock")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
+            with self.path.open("ab") as file:
+                file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
         except filelock.Timeout:
             raise ValueError(
                 f"{self.path} is being written by another process. Wait for it, or give this one a "
                 "record of its own and put the two together with `merge`"
             ) from None
+        except OSError as error:
+            lock.release()
+            raise OSError(
+                f"{self.path} cannot be written ({error}); name a record of your own, `--record`"
+            ) from error
         try:
-            if self.path.exists():
-                text = self.path.read_bytes()
-                if text and not text.endswith(b"\n"):
-                    os.truncate(self.path, text.rfind(b"\n") + 1)
+            self._read()
             yield
         finally:
             lock.release()  # the empty file stays: to remove it would let two writers in
@@ -179,18 +200,11 @@ class Record:
         int
             Runs that were added.
         """
-        added = 0
+        before = len(self.runs)
         for other in others:
-            lines = [
-                line for key, line in other.environments.items() if key not in self.environments
-            ]
-            lines += [line for key, line in other.plans.items() if key not in self.plans]
-            runs = [line for key, line in other.runs.items() if key not in self.runs]
-            self._append("".join(json.dumps(line) + "\n" for line in [*lines, *runs]))
-            for line in [*lines, *runs]:
-                self._take(0, json.dumps(line).encode())
-            added += len(runs)
-        return added
+            lines = _new(other.environments, self.environments) + _new(other.plans, self.plans)
+            self._append(lines + _new(other.runs, self.runs))
+        return len(self.runs) - before
 
     def prune(self, plans: Collection[str]) -> int:
         """Remove runs of all other plans, and those that a later run has replaced.
@@ -210,16 +224,23 @@ class Record:
         kept = [line for key, line in self.environments.items() if key in used]
         kept += [line for key, line in self.plans.items() if key in plans]
         removed = len(self.runs) + self.repeated - len(runs)
-        unfinished = self.path.with_name(self.path.name + ".part")
-        with unfinished.open("wb") as file:
-            _write(file, "".join(json.dumps(line) + "\n" for line in [*kept, *runs]).encode())
-        unfinished.replace(self.path)
-        self.__init__(self.path)  # type: ignore[misc]
+        text = b"".join(json.dumps(line).encode() + b"\n" for line in [*kept, *runs])
+        text += b"".join(line + b"\n" for line in self._unknown)
+
+        def write(unfinished: Path) -> None:
+            unfinished.write_bytes(text)
+
+        write_whole(self.path.resolve(), write)
+        self._read()
         return removed
 
 
+def _new(there: Mapping[Any, Line], here: Mapping[Any, Line]) -> list[Line]:
+    return [line for key, line in there.items() if key not in here]
+
+
 def _write(file: Any, text: bytes) -> None:
-    """In one call, and down to the disk."""
-    file.write(text)
-    file.flush()
+    """All of it, down to the disk."""
+    while text:
+        text = text[file.write(text) :]
     os.fsync(file.fileno())

@@ -1,7 +1,8 @@
 """The one frame and the one table: what a record says, as numbers first and as text last."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from scipy import stats
 
 from nlmeta._checks import check_choice
 from nlmeta.experiments.record import RECORDS, Record
+from nlmeta.experiments.task import Plan
 
 __all__ = ["differences", "frame", "read", "rows", "table", "text"]
 
@@ -24,7 +26,7 @@ def read(name: str | Path, *, stage: str = "table") -> pd.DataFrame:
     Parameters
     ----------
     name : str or Path
-        Of an experiment whose record comes with the package, or a file.
+        The name of an experiment whose record comes with the package, or a file.
     stage : str
         ``"table"`` (default): the runs with the chosen settings. ``"choice"``: those by which
         settings were chosen, on other seeds, with ``validation`` alone. An experiment that measures
@@ -51,9 +53,9 @@ def frame(record: Record, *, stage: str = "table") -> pd.DataFrame:
     Parameters
     ----------
     record : Record
-        What was run.
+        The record.
     stage : str
-        As for `read`.
+        The stage, as for `read`. Default ``"table"``.
 
     Returns
     -------
@@ -70,20 +72,16 @@ def frame(record: Record, *, stage: str = "table") -> pd.DataFrame:
         The record has no run of that stage.
     """
     found = []
-    for (plan, seed), run in record.runs.items():
-        asked = record.plans.get(plan, {})
-        if asked.get("stage") != stage:
-            continue
+    for asked, seed, run in _of_stage(record, stage):
         load = dict(asked.get("load", {}))
+        data = {"dataset": load.pop("name", None), **load} if load else {}
         where = record.environments.get(run["environment"], {})
         for row in run["rows"]:
-            method = {"method": row["method"]} if "method" in row else {}
             found.append(
-                method
+                {"method": row.get("method")}
                 | {key: asked.get(key) for key in ("problem", "entry")}
                 | {"seed": seed, "setting": asked.get("setting", {}), "scale": asked.get("scale")}
-                | ({"dataset": load.pop("name", load.get("dataset"))} if load else {})
-                | load
+                | data
                 | row
                 | {key: run.get(key) for key in ("seconds", "split") if key not in row}
                 | {key: where.get(key) for key in HERE}
@@ -102,43 +100,37 @@ def rows(name: str | Path, stage: str) -> list[dict[str, Any]]:
     Parameters
     ----------
     name : str or Path
-        As for `read`.
+        The record, as for `read`.
     stage : str
-        As for `read`.
+        The stage, as for `read`.
 
     Returns
     -------
     list of dict
     """
-    record = _open(name)
-    plans = record.plans
-    return [
-        row
-        for (plan, _), run in record.runs.items()
-        if plans.get(plan, {}).get("stage") == stage
-        for row in run["rows"]
-    ]
+    return [row for _, _, run in _of_stage(_open(name), stage) for row in run["rows"]]
 
 
 def table(
     runs: pd.DataFrame,
     *,
     methods: Sequence[str] | None = None,
-    against: Sequence[str] = REFERENCES,
-    columns: Sequence[str] = SHARES,
+    against: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Mean, standard deviation and number of runs, and differences taken seed by seed.
 
     Parameters
     ----------
     runs : pandas.DataFrame
-        From `read`, of one problem.
+        The frame from `read`, or its rows of one problem.
     methods : sequence of str, optional
         Rows, in this order. Default: all.
-    against : sequence of str
-        Methods that differences of accuracy are taken to.
-    columns : sequence of str
-        What to show.
+    against : sequence of str, optional
+        Methods that differences of accuracy are taken to. Default: those of `REFERENCES` that
+        were run.
+    columns : sequence of str, optional
+        Quantities to show. Default: those of `SHARES` that were measured.
 
     Returns
     -------
@@ -149,26 +141,32 @@ def table(
     Raises
     ------
     ValueError
-        The runs are of several problems, or a method is not among them.
+        The runs are of several problems, a method or column is not among them, or a method has
+        two runs of one seed.
     """
     if len(problems := runs["problem"].unique()) > 1:
         raise ValueError(f"`runs` are of {len(problems)} problems; take those of one, {problems}")
     known = list(runs["method"].unique())
     methods = known if methods is None else list(methods)
-    for argument, names in (("methods", methods), ("against", against)):
+    against = [name for name in REFERENCES if name in known] if against is None else against
+    columns = [name for name in SHARES if name in runs] if columns is None else columns
+    for argument, names, allowed in (
+        ("methods", methods, known),
+        ("against", against, known),
+        ("columns", columns, runs.columns),
+    ):
         for name in names:
-            check_choice(argument, name, known)
-    wide = {name: runs.pivot(index="seed", columns="method", values=name) for name in columns}
-    values = {name: {method: wide[name][method] for method in methods} for name in columns}
-    accuracy = runs.pivot(index="seed", columns="method", values="accuracy")
+            check_choice(argument, name, allowed)
+    parts = {name: _by_seed(runs, name)[methods] for name in columns}
+    accuracy = _by_seed(runs, "accuracy")
     for name in against:
-        values[f"minus {name}"] = {m: accuracy[m] - accuracy[name] for m in methods if m != name}
-    parts = {
-        quantity: pd.DataFrame({method: _summary(v) for method, v in of_method.items()}).T
-        for quantity, of_method in values.items()
+        others = [method for method in methods if method != name]
+        parts[f"minus {name}"] = accuracy[others].sub(accuracy[name], axis="index")
+    summaries = {
+        quantity: pd.DataFrame({method: _summary(part[method]) for method in part}).T
+        for quantity, part in parts.items()
     }
-    whole = pd.concat(parts, axis="columns").reindex(methods)
-    return whole.rename_axis("method")
+    return pd.concat(summaries, axis="columns").reindex(methods).rename_axis("method")
 
 
 def text(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -177,20 +175,21 @@ def text(numbers: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     numbers : pandas.DataFrame
-        From `table`.
+        The frame from `table`.
 
     Returns
     -------
     pandas.DataFrame
-        Text, a column for each quantity; empty where a method would be compared with itself.
+        Text, a column for each quantity; empty where a method would be compared with itself. A
+        single run has no spread.
     """
     columns = {}
     for quantity in numbers.columns.get_level_values(0).unique():
-        form = "{:+.1f} ± {:.1f}" if str(quantity).startswith("minus ") else "{:.1f} ± {:.1f}"
-        part = 100 * numbers[quantity]
+        sign = "+" if str(quantity).startswith("minus ") else ""
+        part = 100 * numbers[quantity][["mean", "sd"]]
         columns[quantity] = [
-            "" if math.isnan(mean) else form.format(mean, sd)
-            for mean, sd in zip(part["mean"], part["sd"], strict=True)
+            " ± ".join(f"{x:{s}.1f}" for x, s in ((mean, sign), (sd, "")) if not math.isnan(x))
+            for mean, sd in part.itertuples(index=False)
         ]
     return pd.DataFrame(columns, index=numbers.index)
 
@@ -201,42 +200,62 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     Parameters
     ----------
     runs : pandas.DataFrame
-        From `read`.
+        The frame from `read`.
     pairs : iterable of (str, str)
-        Method and reference.
+        A method and its reference, in each pair.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each pair and problem: ``problem``, ``method``, ``reference``, ``mean``, ``sd``,
-        ``n``, and ``low`` and ``high``, the 95 % interval of the mean by Student's t (it takes the
-        differences for draws from a normal distribution).
+        A row for each pair and each problem on which both were run: ``problem``, ``method``,
+        ``reference``, ``mean``, ``sd``, ``n``, and ``low`` and ``high``, the 95 % interval of the
+        mean by Student's t (it takes the differences for draws from a normal distribution).
 
     Raises
     ------
     ValueError
-        A method is not among the runs.
+        A method is not among the runs, or has two runs of one seed.
     """
+    pairs, known = list(pairs), list(runs["method"].unique())
+    for name in chain.from_iterable(pairs):
+        check_choice("pairs", name, known)
     found = []
-    known = list(runs["method"].unique())
     for problem, here in runs.groupby("problem", sort=False):
-        accuracy = here.pivot(index="seed", columns="method", values="accuracy")
+        accuracy = _by_seed(here, "accuracy")
         for method, reference in pairs:
-            check_choice("pairs", method, known)
-            check_choice("pairs", reference, known)
-            gaps = (accuracy[method] - accuracy[reference]).dropna()
-            summary = _summary(gaps)
-            n = int(summary["n"])
+            if not {method, reference} <= set(accuracy):
+                continue
+            summary = _summary(accuracy[method] - accuracy[reference])
+            mean, n = summary["mean"], int(summary["n"])
             half = stats.t.ppf(0.975, n - 1) * summary["sd"] / math.sqrt(n) if n > 1 else math.nan
             found.append(
                 {"problem": problem, "method": method, "reference": reference, **summary, "n": n}
-                | {"low": summary["mean"] - half, "high": summary["mean"] + half}
+                | {"low": mean - half, "high": mean + half}
             )
     return pd.DataFrame(found)
 
 
+def _by_seed(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A quantity with a row for each seed and a column for each method."""
+    twice = runs[runs.duplicated(["method", "seed"])]
+    if len(twice):
+        method, seed = twice.iloc[0][["method", "seed"]]
+        raise ValueError(
+            f"`runs` have {method!r} twice on seed {seed}, as where a plan has changed since; "
+            "`python -m nlmeta prune NAME` removes the runs of plans that are gone"
+        )
+    return runs.pivot(index="seed", columns="method", values=column)
+
+
 def _summary(values: pd.Series) -> dict[str, float]:
     return {"mean": values.mean(), "sd": values.std(ddof=1), "n": values.count()}
+
+
+def _of_stage(record: Record, stage: str) -> Iterator[tuple[Plan, int, Mapping[str, Any]]]:
+    """Plan, seed and run, of the runs of a stage."""
+    for (plan, seed), run in record.runs.items():
+        if record.plans[plan].get("stage") == stage:
+            yield record.plans[plan], seed, run
 
 
 def _open(name: str | Path) -> Record:

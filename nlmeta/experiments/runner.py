@@ -1,8 +1,8 @@
 """The one loop: what is to do is done, in as many processes as may be, and the record keeps it."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from nlmeta._checks import check_choice, check_count, check_positive
-from nlmeta.experiments.machine import environment
+from nlmeta.experiments.machine import environment, peak_memory
 from nlmeta.experiments.record import Record
 from nlmeta.experiments.task import Experiment, Outcome, Place, Plan, Task
 from nlmeta.training import choose_device, progress_wanted
@@ -206,10 +206,9 @@ def run(
     KeyboardInterrupt
         Ctrl-C. What has ended is in the record.
     """
-    wanted = Wanted() if wanted is None else wanted
-    chosen = choose_device(device if device or not experiment.at_once else "cpu")
+    where = choose_device(device if device or not experiment.at_once else "cpu")
     if jobs is None:
-        jobs = joblib.cpu_count() if experiment.at_once and chosen.type == "cpu" else 1
+        jobs = joblib.cpu_count() if experiment.at_once and where.type == "cpu" else 1
     check_count("jobs", jobs)
     if jobs > 1 and not experiment.at_once:
         raise ValueError(
@@ -217,16 +216,15 @@ def run(
         )
     if budget is not None:
         check_positive("budget", budget)
-    threads = experiment.threads if threads is None else threads
-    clock = _Budget(budget, record, experiment)
     folder = checkpoints or record.path.with_name(f"{record.path.stem}-checkpoints")
     work = partial(
         _work,
-        device=str(chosen),
-        threads=threads,
+        device=str(where),
+        threads=experiment.threads if threads is None else threads,
         processes=jobs,
         folder=folder if experiment.resumable else None,
     )
+    clock = _Budget(budget, record, experiment.resumable)
     redone: set[tuple[str, int]] = set()
     with record.writing():
         while True:
@@ -236,63 +234,53 @@ def run(
                 tasks = [t for t in (*found.done, *tasks) if t.key not in redone]
             tasks = [t for t in tasks if t.plan["stage"] == "choice"] or tasks
             if not tasks:
-                break
-            calls = ((task, clock.left()) for task in clock.affordable(tasks))
-            shown = tqdm(
-                _outcomes(work, calls, jobs),
-                total=len(tasks),
-                desc=experiment.name,
-                unit="run",
-                disable=not progress_wanted(progress),
-            )
-            for task, outcome, where in shown:
+                return not found.waiting
+            # A task is taken from the list when a process is free for it, so the clock is right.
+            calls = (joblib.delayed(work)(task, left) for task, left in clock.affordable(tasks))
+            outcomes = joblib.Parallel(
+                jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1
+            )(calls)
+            hidden = not progress_wanted(progress)
+            bar = tqdm(outcomes, experiment.name, len(tasks), unit="run", disable=hidden)
+            for task, outcome, place in bar:
                 if outcome is None:
-                    clock.spent = True
+                    clock.stopped = clock.stopped or f"the budget of {budget:.0f} s is used up"
                     continue
-                record.add(task, outcome, where)
+                record.add(task, outcome, place)
                 redone.add(task.key)
                 if experiment.resumable:
                     for file in folder.glob(f"{_file(task)}-*"):
                         file.unlink()
                     say(f"{task.name}: {_result(outcome)}, {outcome['seconds']:.0f} s")
-            if clock.spent:
-                say(clock.said())
+            if clock.stopped:
+                say(f"stopped: {clock.stopped}; the same command goes on")
                 return False
-    return not found.waiting
 
 
 class _Budget:
-    """Seconds that are left, and how long a task is likely to take."""
+    """The seconds that are left, and why no further task is begun, if there is a reason."""
 
-    def __init__(self, seconds: float | None, record: Record, experiment: Experiment) -> None:
-        self.ends = None if seconds is None else time.monotonic() + seconds
-        self.seconds, self.record, self.experiment = seconds, record, experiment
-        self.spent = False
-        self.refused: tuple[Task, float] | None = None
+    def __init__(self, seconds: float | None, record: Record, resumable: bool) -> None:
+        self.seconds = math.inf if seconds is None else seconds
+        self.record, self.resumable = record, resumable
+        self.ends = time.monotonic() + self.seconds
+        self.stopped = ""
 
-    def left(self) -> float | None:
-        return None if self.ends is None else self.ends - time.monotonic()
-
-    def affordable(self, tasks: Iterable[Task]) -> Iterator[Task]:
-        """The tasks one by one, as long as there is time for the next."""
+    def affordable(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, float]]:
+        """The tasks one by one with the time that is left, as long as it suffices."""
         for task in tasks:
-            left = self.left()
-            if left is not None:
-                needed = 0.0 if self.experiment.resumable else estimate(task, self.record) or 0.0
-                if left <= 0 or needed > left:
-                    self.spent, self.refused = True, (task, needed)
-                    return
-            yield task
-
-    def said(self) -> str:
-        text = f"stopped: the budget of {self.seconds:.0f} s is used up"
-        if self.refused is not None and self.refused[1]:
-            task, needed = self.refused
-            text = (
-                f"stopped: {task.name} takes about {needed:.0f} s, and {self.left():.0f} s are "
-                f"left of the budget of {self.seconds:.0f} s"
-            )
-        return f"{text}; the same command goes on"
+            left = self.ends - time.monotonic()
+            needed = 0.0 if self.resumable else estimate(task, self.record) or 0.0
+            if left <= 0:
+                self.stopped = f"the budget of {self.seconds:.0f} s is used up"
+            elif needed > left:
+                self.stopped = (
+                    f"{task.name} takes about {needed:.0f} s, and {left:.0f} s are left of the "
+                    f"budget of {self.seconds:.0f} s"
+                )
+            if self.stopped:
+                return
+            yield task, left
 
 
 def estimate(task: Task, record: Record) -> float | None:
@@ -330,49 +318,28 @@ def _epochs(plan: Plan) -> float:
     return sum(stage["epochs"] for stage in stages if stage) or 1.0
 
 
-def _outcomes(
-    work: Callable[..., Any], calls: Iterator[tuple[Task, float | None]], jobs: int
-) -> Iterator[tuple[Task, Outcome | None, dict[str, Any]]]:
-    if jobs == 1:
-        for task, left in calls:
-            yield work(task, left)
-        return
-    # A task is taken from the list when a process is free for it, so that the clock is right.
-    pool = joblib.Parallel(
-        n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1
-    )
-    yield from pool(joblib.delayed(work)(task, left) for task, left in calls)
-
-
 def _work(
     task: Task,
-    left: float | None,
+    left: float,
     *,
     device: str,
     threads: int | None,
     processes: int,
     folder: Path | None,
 ) -> tuple[Task, Outcome | None, dict[str, Any]]:
-    """A task's outcome, None if its time was up before it ended."""
-    checkpoint = None if folder is None else folder / _file(task)
-    place = Place(device, checkpoint, left if checkpoint is not None else None)
-    begun = time.monotonic()
-    with _threads(threads):
-        where = environment(device, processes=processes)
-        try:
-            return task, task.work(task.plan, task.seed, place), where
-        except KeyboardInterrupt:
-            if place.seconds is None or time.monotonic() - begun < place.seconds:
-                raise
-            return task, None, where
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if number is None else number)
+    """A task's outcome, None if its time was up before it ended; and where it was worked on."""
+    stoppable = folder is not None and left < math.inf
+    place = Place(device, folder and folder / _file(task), left if stoppable else None)
+    begun, before = time.monotonic(), torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
     try:
-        yield
+        where = environment(device, processes=processes)
+        outcome = task.work(task.plan, task.seed, place)
+        return task, {**outcome, "peak_memory": peak_memory(device)}, where
+    except KeyboardInterrupt:
+        if not stoppable or time.monotonic() - begun < left:
+            raise
+        return task, None, where
     finally:
         torch.set_num_threads(before)
 

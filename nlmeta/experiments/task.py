@@ -7,8 +7,8 @@ changed setting is another plan, and no record can take an old run for a new one
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -90,6 +90,9 @@ class Problem:
     choices_of : str, optional
         Another problem, whose chosen settings are taken over by entries that use no clean samples.
         Default: every entry chooses on the problem itself.
+    every_choice : bool
+        Whether entries that use clean samples take over the other problem's settings too. Default
+        False, where the problems differ in the clean samples.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Problem:
     scale: Literal["tiny", "cores", "paper"] = "cores"
     entries: Sequence[str] | None = None
     choices_of: str | None = None
+    every_choice: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,15 +219,10 @@ class Task:
     @property
     def name(self) -> str:
         """The task in words."""
-        said = [self.plan.get("problem"), self.plan["entry"], *map(_said, self._setting())]
-        return ", ".join([*filter(None, said), f"seed {self.seed}"])
-
-    def _setting(self) -> Iterable[tuple[str, Any]]:
-        return self.plan.get("setting", {}).items() if self.plan["stage"] == "choice" else ()
-
-
-def _said(item: tuple[str, Any]) -> str:
-    return "{} {}".format(*item)
+        tried = self.plan.get("setting", {}) if self.plan["stage"] == "choice" else {}
+        setting = [f"{name} {value}" for name, value in tried.items()]
+        said = [self.plan.get("problem"), self.plan["entry"], *setting, f"seed {self.seed}"]
+        return ", ".join(filter(None, said))
 
 
 class Done(Protocol):
@@ -233,42 +232,50 @@ class Done(Protocol):
         """The rows of a task's run; None if it was not run."""
 
 
-class Experiment(Protocol):
-    """A list of tasks, which may grow while a record fills."""
+@dataclass(frozen=True)
+class Experiment:
+    """A list of tasks, which may grow while a record fills.
 
-    @property
-    def name(self) -> str:
-        """The experiment's name on the command line, and that of its record."""
+    Attributes
+    ----------
+    name : str
+        The experiment's name on the command line, and that of its record.
+    about : str
+        A sentence on what it asks.
+    at_once : bool
+        Whether tasks may be worked on in several processes at the same time. Default True; False
+        where time is measured.
+    threads : int, optional
+        Threads of the CPU that a task uses. Default: as many as PyTorch takes.
+    resumable : bool
+        Whether a task keeps checkpoints. Default False.
+    """
 
-    @property
-    def about(self) -> str:
-        """A sentence on what it asks."""
+    name: str
+    about: str
+    _: KW_ONLY
+    at_once: bool = True
+    threads: int | None = None
+    resumable: bool = False
 
     @property
     def datasets(self) -> Sequence[str]:
-        """Names of the datasets that it needs."""
+        """Names of the datasets that it reads."""
+        raise NotImplementedError
 
     @property
     def names(self) -> Sequence[str]:
         """Names of its entries and problems."""
-
-    @property
-    def at_once(self) -> bool:
-        """Whether tasks may be worked on in several processes at the same time."""
-
-    @property
-    def threads(self) -> int | None:
-        """Threads of the CPU that a task uses; None for as many as PyTorch takes."""
-
-    @property
-    def resumable(self) -> bool:
-        """Whether a task keeps checkpoints."""
-
-    def leaders(self, entry: str) -> Collection[str]:
-        """The entries whose choices an entry waits for."""
-
-    def seconds(self, task: Task, device: str) -> float | None:
-        """About how long a task takes on this machine; None where that is not known."""
+        raise NotImplementedError
 
     def tasks(self, record: Done) -> Iterator[Task]:
         """All tasks that are known by now; those that wait for a choice come when it is made."""
+        raise NotImplementedError
+
+    def leaders(self, entry: str) -> Collection[str]:
+        """The entries whose choices an entry waits for. Default: none."""
+        return ()
+
+    def seconds(self, task: Task, device: str) -> float | None:
+        """About how long a task takes on this machine; None where that is not known."""
+        return None

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import signature
 from typing import Any
@@ -18,8 +18,7 @@ from nlmeta._checks import check_choice
 from nlmeta.data import Split, load
 from nlmeta.experiments import builders
 from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
-from nlmeta.experiments.machine import peak_memory
-from nlmeta.experiments.task import Done, Entry, Place, Plan, Problem, Setting, Task
+from nlmeta.experiments.task import Done, Entry, Experiment, Place, Plan, Problem, Setting, Task
 from nlmeta.methods import CrossEntropy, Method
 from nlmeta.procedures import KeepEpochs
 from nlmeta.training import Result, fit, measure
@@ -28,18 +27,8 @@ __all__ = ["ALL", "TrainingTable", "pace", "train"]
 
 #: Arguments of `nlmeta.fit` that stand in every plan, by default with the values of `fit`. A new
 #: one joins a plan where an entry names it, so that plans of old records stay what they are.
-PLANNED = (
-    "epochs",
-    "warmup_epochs",
-    "batch_size",
-    "meta_batch_size",
-    "lr",
-    "momentum",
-    "weight_decay",
-    "schedule",
-    "precision",
-    "channels_last",
-)
+PLANNED = ["epochs", "warmup_epochs", "batch_size", "meta_batch_size", "lr", "momentum"]
+PLANNED += ["weight_decay", "schedule", "precision", "channels_last"]
 FIT = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
 ALL = "all"  # a batch size: the whole training part
 
@@ -48,44 +37,33 @@ Handed = tuple[str, nn.Module, Mapping[str, float]]  # a row's name, its network
 
 
 @dataclass(frozen=True)
-class TrainingTable:
+class TrainingTable(Experiment):
     """An experiment that trains networks: every entry on every problem, over several seeds.
 
     An entry with several settings is first trained with each of them on the tuning seeds; a rule
-    takes one, and that one is trained on the seeds of the table, which no choice has seen.
+    takes one, and that one is trained on the seeds of the table, which no choice has seen. What all
+    experiments have is documented at `Experiment`; here `threads` is 1 by default, since small
+    networks are no faster with more and sums then have one order.
 
     Attributes
     ----------
-    name : str
-        The experiment's name, and that of its record.
-    about : str
-        A sentence on what it asks.
     problems, entries : sequence
         What is run; their names differ.
     seeds, tuning_seeds : sequence of int
         For the table and for the choice.
     rule : callable
         See `choice.choose`. Default: highest mean accuracy on the clean validation samples.
-    threads : int, optional
-        Threads of the CPU in each process. Default 1: small networks are no faster with more, and
-        sums have one order.
-    resumable : bool
-        Whether a run keeps a checkpoint after each epoch. Default False, for runs of seconds.
     history : bool
         Whether the record keeps a number for each epoch. Default False.
     """
 
-    name: str
-    about: str
     problems: Sequence[Problem]
     entries: Sequence[Entry]
     seeds: Sequence[int]
     tuning_seeds: Sequence[int] = ()
     rule: Rule = highest_mean_validation
-    threads: int | None = 1
-    resumable: bool = False
     history: bool = False
-    at_once: bool = True
+    threads: int | None = field(default=1, kw_only=True)
 
     @property
     def datasets(self) -> list[str]:
@@ -97,6 +75,11 @@ class TrainingTable:
         """Names of the entries and problems."""
         return [entry.name for entry in self.entries] + [problem.name for problem in self.problems]
 
+    def entry(self, name: str) -> Entry:
+        """An entry by its name."""
+        check_choice("name", name, [entry.name for entry in self.entries])
+        return next(entry for entry in self.entries if entry.name == name)
+
     def leaders(self, entry: str) -> list[str]:
         """The entries whose choices an entry waits for, itself first."""
         if entry not in [e.name for e in self.entries]:
@@ -104,20 +87,24 @@ class TrainingTable:
         after = self.entry(entry).after
         return [entry] if after is None else [entry, *self.leaders(after)]
 
-    def tasks(self, record: Done) -> Iterator[Task]:
-        """All tasks that are known by now: choices, then the table, seed by seed."""
-        for problem, entry in self._pairs():
-            for _, tasks in self._tried(entry, problem, record):
-                yield from tasks
-        for seed in self.seeds:
-            for problem, entry in self._pairs():
-                for setting, networks in self._settled(entry, problem, record):
-                    plan = self.plan(entry, problem, setting, networks=networks)
-                    yield self._task(entry, plan, seed)
-
     def seconds(self, task: Task, device: str) -> float:
         """About how long a task takes here, judged by a few steps of cross-entropy."""
         return task.epochs * pace(task.plan, task.seed, device)
+
+    def tasks(self, record: Done) -> Iterator[Task]:
+        """All tasks that are known by now: choices, then the table, seed by seed."""
+        for problem, entry in self._pairs():
+            if self._where(entry, problem) is problem:
+                for _, tasks in self._tried(entry, problem, record):
+                    yield from tasks
+        settled = [
+            (entry, self.plan(entry, problem, setting, networks=networks))
+            for problem, entry in self._pairs()
+            for setting, networks in self._settled(entry, problem, record)
+        ]
+        for seed in self.seeds:
+            for entry, plan in settled:
+                yield self._task(entry, plan, seed)
 
     def _pairs(self) -> Iterator[tuple[Problem, Entry]]:
         for problem in self.problems:
@@ -125,18 +112,19 @@ class TrainingTable:
                 if problem.entries is None or entry.name in problem.entries:
                     yield problem, entry
 
-    def entry(self, name: str) -> Entry:
-        """An entry by its name."""
-        check_choice("name", name, [entry.name for entry in self.entries])
-        return next(entry for entry in self.entries if entry.name == name)
+    def _where(self, entry: Entry, problem: Problem) -> Problem:
+        """The problem on which an entry chooses: another one's choice may be taken over."""
+        clean = entry.meta in ("clean", "alone") and not problem.every_choice
+        if problem.choices_of is None or clean:
+            return problem
+        return next(other for other in self.problems if other.name == problem.choices_of)
 
     def _tried(
         self, entry: Entry, problem: Problem, record: Done
     ) -> Iterator[tuple[Setting, list[Task]]]:
         """Each setting of a choice with its tasks; nothing where there is no choice to make."""
-        shared = problem.choices_of is not None and entry.meta != "clean" and entry.meta != "alone"
         given = self._given(entry, problem, record)
-        if len(entry.grid) == 1 or shared or given is None:
+        if len(entry.grid) == 1 or given is None:
             return
         for own in entry.grid:
             setting = {**own, **given}
@@ -167,18 +155,17 @@ class TrainingTable:
         -------
         dict of str to mapping, or None
         """
+        where = self._where(entry, problem)
+        if len(entry.grid) > 1 and where is not problem:
+            return self.chosen(entry, where, record)
         given = self._given(entry, problem, record)
         if given is None:
             return None
         if len(entry.grid) == 1:
             return {entry.label or entry.name: {**entry.grid[0], **given}}
-        if problem.choices_of is not None and entry.meta in ("none", "noisy"):
-            other = next(p for p in self.problems if p.name == problem.choices_of)
-            return self.chosen(entry, other, record)
         tried = []
         for setting, tasks in self._tried(entry, problem, record):
-            found = [record.rows(task) for task in tasks]
-            runs = [rows for rows in found if rows is not None]
+            runs = [rows for task in tasks if (rows := record.rows(task)) is not None]
             if len(runs) < len(tasks):
                 return None
             tried.append((setting, runs))
@@ -188,9 +175,7 @@ class TrainingTable:
         self, entry: Entry, problem: Problem, record: Done
     ) -> Iterator[tuple[Setting, list[str] | None]]:
         """The settings of the table, each with the networks that chose it, None for all."""
-        chosen = self.chosen(entry, problem, record)
-        if chosen is None:
-            return
+        chosen = self.chosen(entry, problem, record) or {}
         if len(chosen) == 1:
             yield next(iter(chosen.values())), None
             return
@@ -235,13 +220,8 @@ class TrainingTable:
             parts[place][argument] = value
         start = None
         if entry.start is not None or problem.start is not None:
-            layers = (
-                problem.training,
-                {"warmup_epochs": 0},
-                problem.start or {},
-                entry.start or {},
-            )
-            start = _planned(*layers, parts["start"])
+            own = {**(problem.start or {}), **(entry.start or {}), **parts["start"]}
+            start = _planned(problem.training, {"warmup_epochs": 0}, own)
         plan = {
             "experiment": self.name,
             "stage": stage,
@@ -338,7 +318,6 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
         failed, seconds = str(error), time.perf_counter() - begun
     outcome |= {
         "seconds": round(seconds, 2),
-        "peak_memory": peak_memory(place.device),
         "failed": failed,
         "rows": rows,
     }
@@ -464,7 +443,7 @@ def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
     device : str
         As for `nlmeta.fit`.
     steps : int
-        Steps that are timed, after two others. Default 3.
+        Steps that are timed together, the shortest of several times. Default 3.
 
     Returns
     -------
@@ -472,12 +451,13 @@ def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
     """
     run = _Run(plan, seed, Place(device), _loaded(json.dumps(plan["load"]), seed))
     size = run._batch_size(plan["training"], run.split)
-    few = run.split.keep(torch.arange(min(len(run.split.train), steps * size)))
+    few = run.split.keep(torch.arange(len(run.split.train)) < steps * size)
     options = {name: plan["training"][name] for name in ("precision", "channels_last")}
-    options |= {"batch_size": size, "evaluate_every": 2, "device": device, "progress": False}
-    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=2, seed=seed, **options)
-    of_steps = result.history["seconds"].iloc[0]  # nothing is evaluated after the first epoch
-    return float(of_steps) * len(run.split.train) / len(few.train)
+    options |= {"batch_size": size, "evaluate_every": 9, "device": device, "progress": False}
+    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=9, seed=seed, **options)
+    # The first warms up, the last is evaluated; the shortest met the fewest other programs.
+    seconds = result.history["seconds"].iloc[1:-1].min()
+    return float(seconds) * len(run.split.train) / len(few.train)
 
 
 def _numbers(measured: Mapping[str, float]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from nlmeta.models.base import Network
 from nlmeta.models.convolutional import CNN8, VGG19BN
 from nlmeta.models.copies import copy_of
 from nlmeta.models.outputs import logits_of, with_features
-from nlmeta.models.resnet import CIFARResNet, PreActResNet, resnet50
+from nlmeta.models.resnet import CIFARResNet, PreActResNet, ResNet9, resnet50
 from nlmeta.models.small import MLP, SmallCNN
 from nlmeta.models.text import TextMLP
 from nlmeta.models.wide_resnet import WideResNet
@@ -20,6 +20,7 @@ __all__ = [
     "CIFARResNet",
     "Network",
     "PreActResNet",
+    "ResNet9",
     "SmallCNN",
     "TextMLP",
     "VGG19BN",

@@ -8,14 +8,26 @@ behind feature-dependent noise.
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set
 from nlmeta.procedures.comparison import compare, paired_difference
 from nlmeta.procedures.distillation import distillation_loss, distilled_predictions
+from nlmeta.procedures.epochs import (
+    SELECTORS,
+    EpochScores,
+    PredictionChanges,
+    chosen_epoch,
+    regret,
+)
 from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
+from nlmeta.procedures.ridge import ridge
 from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
 from nlmeta.procedures.transition import transition_from_anchors, transition_from_clean
 
 __all__ = [
+    "SELECTORS",
     "Ensemble",
+    "EpochScores",
     "Iteration",
     "KeepEpochs",
+    "PredictionChanges",
+    "chosen_epoch",
     "compare",
     "distillation_loss",
     "distilled_predictions",
@@ -25,6 +37,8 @@ __all__ = [
     "label_confidence",
     "mlnt_iterations",
     "paired_difference",
+    "regret",
+    "ridge",
     "train_on_meta_set",
     "transition_from_anchors",
     "transition_from_clean",

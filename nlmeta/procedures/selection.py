@@ -119,7 +119,8 @@ class KeepEpochs:
         The network of the run; the returned networks have its shape.
     scores : mapping of str to callable
         Functions ``score(network)`` that return a number, by their names in the history. A low
-        score is good.
+        score is good. A score that remembers earlier epochs, such as `PredictionChanges`, has
+        `state_dict` and `load_state_dict`.
     keep : int
         Number of epochs kept for each score. Default 5, released.
     last : int
@@ -188,6 +189,11 @@ class KeepEpochs:
             "values": self.values,
             "epochs": self._epochs,
             "states": self._states,
+            "scores": {
+                name: score.state_dict()
+                for name, score in self.scores.items()
+                if hasattr(score, "state_dict")
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -202,6 +208,9 @@ class KeepEpochs:
         self.values = {name: dict(values) for name, values in state["values"].items()}
         self._epochs = list(state["epochs"])
         self._states = {epoch: _on_cpu(kept) for epoch, kept in state["states"].items()}
+        for name, of_score in state.get("scores", {}).items():
+            remembering: Any = self.scores[name]
+            remembering.load_state_dict(of_score)
 
     def _networks(self, epochs: list[int]) -> list[nn.Module]:
         if not epochs:

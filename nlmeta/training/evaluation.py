@@ -1,12 +1,15 @@
 """The one measurement of a network on a split, for `fit`, for `compare` and for the experiments."""
 
 from collections.abc import Collection
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from nlmeta import metrics
+from nlmeta._checks import check_choice, check_rate
 from nlmeta.data import Images, Samples, Split
+from nlmeta.training.devices import autocast
 
 __all__ = ["measure"]
 
@@ -19,6 +22,8 @@ def measure(
     *,
     parts: Collection[str] = ("train", "test"),
     batch_size: int | None = None,
+    precision: Literal["float32", "float64", "bfloat16"] = "float32",
+    train_share: float = 1.0,
 ) -> dict[str, float]:
     """Measure the predictions of a network on some parts of a split.
 
@@ -35,6 +40,11 @@ def measure(
         training and the test part.
     batch_size : int, optional
         Samples per forward pass. Default: 1,024, or fewer if they are large, see `metrics.predict`.
+    precision : {"float32", "float64", "bfloat16"}
+        ``"bfloat16"`` predicts under autocast. Else, and by default, the predictor computes in its
+        own type.
+    train_share : float
+        Share of the training samples that are measured, at even distances. Default 1, all of them.
 
     Returns
     -------
@@ -63,16 +73,29 @@ def measure(
         if part not in PARTS:
             known = ", ".join(repr(name) for name in PARTS)
             raise ValueError(f"`parts` holds {part!r}; the parts to measure are {known}")
+    check_rate("train_share", train_share)
+    check_choice("precision", precision, ("float32", "float64", "bfloat16"))
+
+    def logits_of_part(samples: Samples) -> Tensor:
+        with autocast(precision, samples.y.device):
+            return _finite_logits(predictor, samples, batch_size)
+
     measured: dict[str, float] = {}
     for part, name in (("test", "accuracy"), ("validation", "validation")):
         if part in parts:
             samples = _beside(predictor, getattr(split, part))
-            logits = _finite_logits(predictor, samples, batch_size)
+            logits = logits_of_part(samples)
             measured[name] = metrics.accuracy(logits, samples.y)
     if "train" in parts and not (isinstance(split.train.x, Images) and split.train.x.on_disk):
-        samples = _beside(predictor, split.train)
-        logits = _finite_logits(predictor, samples, batch_size)
-        true = None if split.true_labels is None else split.true_labels.to(samples.y.device)
+        train, true = split.train, split.true_labels
+        if train_share < 1:
+            count = round(train_share * len(train))
+            rows = torch.arange(count) * len(train) // max(count, 1)
+            train = train.subset(rows)
+            true = None if true is None else true[rows.to(true.device)]
+        samples = _beside(predictor, train)
+        logits = logits_of_part(samples)
+        true = None if true is None else true.to(samples.y.device)
         measured["train_accuracy"] = metrics.accuracy(logits, samples.y)
         measured["memorised"] = metrics.memorised(logits, samples.y, true)
         measured |= metrics.label_recovery(logits, samples.y, true)

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from nlmeta import distributed
-from nlmeta._checks import check_count, check_positive
+from nlmeta._checks import check_count, check_positive, check_rate
 from nlmeta.data import Split
 from nlmeta.methods import Method
 from nlmeta.models.copies import check_initialised
@@ -49,6 +49,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     evaluate_every: int = 1,
+    evaluate_train: float = 1.0,
     on_epoch: OnEpoch | None = None,
     stop_after: float | None = None,
     progress: bool | None = None,
@@ -109,6 +110,9 @@ def fit(
     evaluate_every : int
         Number of epochs from one evaluation to the next; the last epoch is always evaluated.
         Default 1. The history holds NaN for epochs without an evaluation.
+    evaluate_train : float
+        Share of the training samples that evaluations measure, at even distances; 0 for none. The
+        last evaluation measures all of them. Default 1.
     on_epoch : callable, optional
         A function called as ``on_epoch(epoch, model, method)`` after each epoch; the numbers that
         it returns are added to the history. It draws from a stream of PyTorch's generators of its
@@ -163,6 +167,7 @@ def fit(
     )
     check_options(options)
     check_count("evaluate_every", evaluate_every)
+    check_rate("evaluate_train", evaluate_train)
     if stop_after is not None:
         check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
@@ -178,7 +183,7 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     settings = settings_of(method, model, split, options, whole=path is not None)
-    run = Run(method, model, split, settings, device, on_epoch)
+    run = Run(method, model, split, settings, device, on_epoch, evaluate_train)
     check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if there and not resume:
         raise ValueError(

@@ -1,6 +1,5 @@
 """Progress bars: whether to show them, and the bar of `nlmeta.fit`."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,25 +7,9 @@ from typing import Any
 from tqdm import tqdm
 
 from nlmeta import distributed
+from nlmeta._progress import progress_wanted
 
 __all__ = ["epoch_bar", "progress_wanted"]
-
-
-def progress_wanted(progress: bool | None = None) -> bool:
-    """Whether progress bars are shown.
-
-    Parameters
-    ----------
-    progress : bool, optional
-        The value to return. Default: True, unless the environment variable ``NLMETA_PROGRESS`` is
-        0.
-
-    Returns
-    -------
-    bool
-        Whether to show progress bars.
-    """
-    return os.environ.get("NLMETA_PROGRESS", "1") != "0" if progress is None else progress
 
 
 @contextmanager

@@ -42,6 +42,8 @@ class Run:
         The device of the run.
     on_epoch : callable, optional
         The function that `fit` calls after each epoch.
+    train_share : float
+        Share of the training samples that are measured before the last epoch. Default 1.
 
     Attributes
     ----------
@@ -63,8 +65,10 @@ class Run:
         settings: Mapping[str, Any],
         device: torch.device,
         on_epoch: OnEpoch | None = None,
+        train_share: float = 1.0,
     ) -> None:
         self.method, self.model, self.split = method, model, split
+        self.train_share = train_share
         self.settings, self.device, self.on_epoch = settings, device, on_epoch
         rates = {name: settings[name] for name in ("lr", "momentum", "weight_decay")}
         self.optimizer = torch.optim.SGD(model.parameters(), **rates)
@@ -99,7 +103,9 @@ class Run:
         row: dict[str, float] = {}
         with seeded(self.settings["seed"], own_stream(f"after epoch {epoch}"), self.device):
             if evaluate:
-                measured = measure(self.method.predictor(self.model), self.split)
+                predictor, precision = self.method.predictor(self.model), self.settings["precision"]
+                share = 1.0 if epoch == self.settings["epochs"] else self.train_share
+                measured = measure(predictor, self.split, precision=precision, train_share=share)
                 row |= {COLUMNS[name]: measured[name] for name in COLUMNS if name in measured}
             if self.on_epoch is not None:
                 numbers = self.on_epoch(epoch, self.model, self.method) or {}

@@ -8,9 +8,8 @@ second says how fast a network may be before it waits.
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,6 +18,7 @@ from torch import nn
 from nlmeta import seeding
 from nlmeta.data import Augmentation, Batches, ImageFiles, Images, Samples
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
+from nlmeta.experiments.cost.clocks import Row, dtype_of, row, seconds_of
 from nlmeta.experiments.machine import wait_for
 
 __all__ = ["AUGMENTATIONS", "measure_batches", "measure_decoding"]
@@ -40,7 +40,7 @@ def measure_batches(
     batch: int = 64,
     rounds: int = 50,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Seconds for a batch of images that lie on the device as bytes.
 
     Parameters
@@ -69,35 +69,16 @@ def measure_batches(
     stored = torch.randint(0, 256, (num_images, 3, side, side), generator=g, dtype=torch.uint8)
     scale = torch.full((3,), 127.5)
     y = torch.zeros(num_images, dtype=torch.int64)
-    clock = time.process_time if like.device.type == "cpu" else time.perf_counter
     rows = []
     for mode, augmentation in AUGMENTATIONS.items():
         images = Images(stored, mean=scale, deviation=scale, augmentation=augmentation)
         samples = Samples(images, y).to(like.device, like.dtype)
         batches = iter(Batches(samples, batch, generator=g))
         next(batches)  # warms up
-        seconds = []
-        for _ in range(min(rounds, num_images // batch - 1)):
-            wait_for(like.device)
-            start = clock()
-            next(batches)
-            wait_for(like.device)
-            seconds.append(clock() - start)
-        rows.append(
-            {
-                "method": "batch",
-                "mode": mode,
-                "network": "none",
-                "batch": batch,
-                "rounds": len(seconds),
-                "dtype": _dtype(model),
-                "seconds": min(seconds),
-                "seconds_median": median(seconds),
-                "time_ratio": min(seconds) / step_seconds,
-                "memory_bytes": stored.nbytes,
-                "memory_ratio": None,
-            }
-        )
+        count = min(rounds, num_images // batch - 1)
+        seconds = [seconds_of(partial(next, batches), like.device) for _ in range(count)]
+        own: Row = {"plain": step_seconds, "memory": stored.nbytes, "batch": batch}
+        rows.append(row("batch", mode, seconds, **own, dtype=dtype_of(model)))
     return rows
 
 
@@ -110,7 +91,7 @@ def measure_decoding(
     batch: int = 64,
     folder: Path | None = None,
     seed: int,
-) -> dict[str, Any]:
+) -> Row:
     """Seconds for a batch of image files that are decoded ahead, when nothing else is done.
 
     Parameters
@@ -152,20 +133,6 @@ def measure_decoding(
         count = sum(1 for _ in batches)
         wait_for(like.device)
         seconds = (time.perf_counter() - start) / count
-    return {
-        "method": "batch",
-        "mode": f"files of {side}x{side}, decoded ahead",
-        "network": "none",
-        "batch": batch,
-        "rounds": count,
-        "dtype": _dtype(model),
-        "seconds": seconds,
-        "seconds_median": seconds,
-        "time_ratio": None,
-        "memory_bytes": 0,
-        "memory_ratio": None,
-    }
-
-
-def _dtype(model: nn.Module) -> str:
-    return str(next(model.parameters()).dtype).removeprefix("torch.")
+    mode = f"files of {side}x{side}, decoded ahead"
+    own: Row = {"plain": None, "memory": 0, "batch": batch, "dtype": dtype_of(model)}
+    return row("batch", mode, [seconds] * count, **own)

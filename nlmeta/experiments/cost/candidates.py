@@ -7,20 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from nlmeta import methods
 from nlmeta.bilevel import Lookahead
 from nlmeta.data.batches import Batch
-from nlmeta.experiments.cost.literal import LiteralCLIDMU, LiteralMLC, LiteralMLNT, LiteralMSLG
-from nlmeta.methods import (
-    CLIDMU,
-    MLC,
-    MLNT,
-    MSLG,
-    Captured,
-    CrossEntropy,
-    EveryKth,
-    Method,
-    WeightNet,
-)
+from nlmeta.experiments.cost import literal
+from nlmeta.methods import CLIDMU, MLC, MLNT, MSLG, Method
 
 __all__ = ["CANDIDATES", "LOOKAHEADS", "Candidate", "num_classes"]
 
@@ -70,7 +61,7 @@ def _mslg(model: nn.Module, train: Batch, *, kind: type[MSLG] = MSLG, **options:
 def _clid_mu(
     model: nn.Module, train: Batch, *, kind: type[CLIDMU] = CLIDMU, **options: Any
 ) -> Method:
-    return kind(WeightNet(seed=0), head_lr=1e-3, **options)
+    return kind(methods.WeightNet(seed=0), head_lr=1e-3, **options)
 
 
 def _mlnt(model: nn.Module, train: Batch, *, kind: type[MLNT] = MLNT, **options: Any) -> Method:
@@ -78,11 +69,11 @@ def _mlnt(model: nn.Module, train: Batch, *, kind: type[MLNT] = MLNT, **options:
 
 
 def _every_kth(model: nn.Module, train: Batch, *, build: Callable[..., Method], k: int) -> Method:
-    return EveryKth(build(model, train), k)
+    return methods.EveryKth(build(model, train), k)
 
 
 def _captured(model: nn.Module, train: Batch, *, build: Callable[..., Method]) -> Method:
-    return Captured(build(model, train))
+    return methods.Captured(build(model, train))
 
 
 def num_classes(model: nn.Module) -> int:
@@ -93,22 +84,21 @@ def num_classes(model: nn.Module) -> int:
 
 
 def _candidates() -> list[Candidate]:
-    found = [Candidate("cross-entropy", "plain", lambda model, train: CrossEntropy())]
-    lookaheads: list[tuple[type, type, Callable[..., Method], str]] = [
-        (MLC, LiteralMLC, _mlc, "MLC"),
-        (MSLG, LiteralMSLG, _mslg, "MSLG"),
-        (CLIDMU, LiteralCLIDMU, _clid_mu, "CLID-MU"),
+    found = [Candidate("cross-entropy", "plain", lambda model, train: methods.CrossEntropy())]
+    lookaheads: list[tuple[str, Callable[..., Method], type]] = [
+        ("MLC", _mlc, literal.LiteralMLC),
+        ("MSLG", _mslg, literal.LiteralMSLG),
+        ("CLID-MU", _clid_mu, literal.LiteralCLIDMU),
     ]
-    for kind, literal, build, name in lookaheads:
-        found.append(Candidate(name, "literal", partial(build, kind=literal)))
+    for name, build, as_released in lookaheads:
+        found.append(Candidate(name, "literal", partial(build, kind=as_released)))
         found += [
-            Candidate(name, mode, partial(build, kind=kind, mode=how))
-            for mode, how in LOOKAHEADS.items()
+            Candidate(name, mode, partial(build, mode=how)) for mode, how in LOOKAHEADS.items()
         ]
         tenth = partial(_every_kth, build=build, k=10)
         found.append(Candidate(name, "jvp, every 10th step", tenth, steps=10))
     for order in ("first", "second"):
-        literal_mlnt = partial(_mlnt, kind=LiteralMLNT, order=order)
+        literal_mlnt = partial(_mlnt, kind=literal.LiteralMLNT, order=order)
         found.append(Candidate("MLNT", f"literal, {order} order, M=10", literal_mlnt))
         for trials in (10, 5, 1) if order == "first" else (10, 1):
             build = partial(_mlnt, order=order, trials=trials)

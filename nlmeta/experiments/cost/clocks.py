@@ -1,16 +1,107 @@
-"""Bytes and operations of a piece of work."""
+"""Seconds, bytes and operations of a piece of work, and the row that they make."""
 
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlmeta._torch import TorchDispatchMode, tree_leaves
+from nlmeta.experiments.machine import wait_for
 
-__all__ = ["count_operations", "peak_bytes"]
+__all__ = ["Row", "count_operations", "dtype_of", "peak_bytes", "row", "seconds_of"]
+
+Row = dict[str, Any]
+
+
+def row(
+    method: str,
+    mode: str,
+    seconds: Sequence[float],
+    *,
+    best: Callable[[Sequence[float]], float] = min,
+    plain: float | None,
+    memory: int,
+    memory_ratio: float | None = None,
+    network: str = "none",
+    batch: int,
+    dtype: str,
+) -> Row:
+    """What was measured of one thing.
+
+    Parameters
+    ----------
+    method, mode : str
+        The row's name.
+    seconds : sequence of float
+        One number for each round.
+    best : callable
+        The rule by which one of them counts. Default: the least.
+    plain : float or None
+        Seconds of a step of cross-entropy by the same clock, to which a ratio is taken. None if
+        there is no such ratio.
+    memory : int
+        Bytes.
+    memory_ratio : float, optional
+        Bytes in units of cross-entropy. Default: none.
+    network : str
+        The network's name. Default: none takes part.
+    batch : int
+        Samples in a batch.
+    dtype : str
+        The floating-point type.
+
+    Returns
+    -------
+    dict
+    """
+    counts = best(seconds)
+    return {
+        "method": method,
+        "mode": mode,
+        "network": network,
+        "batch": batch,
+        "rounds": len(seconds),
+        "dtype": dtype,
+        "seconds": counts,
+        "seconds_median": median(seconds),
+        "time_ratio": None if plain is None else counts / plain,
+        "memory_bytes": memory,
+        "memory_ratio": memory_ratio,
+    }
+
+
+def dtype_of(model: nn.Module) -> str:
+    """The floating-point type of a network's weights, as ``"float32"``."""
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a piece of work takes on a device.
+
+    Parameters
+    ----------
+    work : callable
+        Called once, without arguments.
+    device : torch.device
+        Where it computes.
+
+    Returns
+    -------
+    float
+        On the CPU seconds of processor time, which stands still while other programs run, summed
+        over threads; elsewhere seconds of the clock on the wall, until the device is done.
+    """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    wait_for(device)
+    start = clock()
+    work()
+    wait_for(device)
+    return clock() - start
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
@@ -42,10 +133,10 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def count_operations(work: Callable[[], object]) -> int:
-    """How many operations Python asks a device for while `work` runs.
+    """How many operations are sent to a device while `work` runs.
 
-    On a GPU each is a kernel, or some. Views are left out, for they move no number, and so is
-    what a replayed recording repeats, for which nobody asks.
+    Each launches one or more kernels on a GPU. Views are not counted because they move no number;
+    operations inside a replayed CUDA graph are not counted because Python does not issue them.
 
     Parameters
     ----------
@@ -66,13 +157,7 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += not func.is_view
         return func(*args, **(kwargs or {}))
 
@@ -85,13 +170,7 @@ class _LiveBytes(TorchDispatchMode):
         self.now = self.peak = 0
         self.followed: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self._follow((args, kwargs), new=False)  # what was there before, and its views
         output = func(*args, **kwargs)

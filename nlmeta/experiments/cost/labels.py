@@ -3,25 +3,21 @@
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
 from nlmeta import seeding
+from nlmeta.experiments.cost.clocks import Row, row
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 
 __all__ = ["measure_label_memory"]
-
-MEMORY_LABELS, MEMORY_CLASSES = 1_000_000, 1_000
-
-Row = dict[str, Any]
 
 
 def measure_label_memory(
     step_seconds: float,
     *,
-    num_samples: int = MEMORY_LABELS,
-    num_classes: int = MEMORY_CLASSES,
+    num_samples: int = 1_000_000,
+    num_classes: int = 1_000,
     batch: int = 64,
     rounds: int = 50,
     file: Path | None = None,
@@ -62,17 +58,7 @@ def measure_label_memory(
         start = time.perf_counter()
         memory.write(ids, memory.read(ids, like=like) + 1)
         seconds.append(time.perf_counter() - start)
-    return {
-        "method": "MSLG",
-        "mode": f"label memory {'in RAM' if file is None else 'on disk'}, "
-        f"{num_samples:,} x {num_classes:,}",
-        "network": "none",
-        "batch": batch,
-        "rounds": rounds,
-        "dtype": "float32",
-        "seconds": median(seconds),
-        "seconds_median": median(seconds),
-        "time_ratio": median(seconds) / step_seconds,
-        "memory_bytes": memory.logits.nbytes,
-        "memory_ratio": None,
-    }
+    place = "in RAM" if file is None else "on disk"
+    mode = f"label memory {place}, {num_samples:,} x {num_classes:,}"
+    own: Row = {"memory": memory.logits.nbytes, "batch": batch, "dtype": "float32"}
+    return row("MSLG", mode, seconds, best=median, plain=step_seconds, **own)

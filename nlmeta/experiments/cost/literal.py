@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
 
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice
@@ -35,11 +36,7 @@ class LiteralMLC(MLC):
     """MLC as released: a copied network looks ahead, and the ordinary step starts from scratch."""
 
     def step(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        train: Batch,
-        meta: Batch | None = None,
+        self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `MLC` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
@@ -61,11 +58,7 @@ class LiteralMSLG(MSLG):
     """MSLG as released: one forward pass serves both steps, and all graphs live to the end."""
 
     def step(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        train: Batch,
-        meta: Batch | None = None,
+        self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `MSLG` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
@@ -89,11 +82,7 @@ class LiteralCLIDMU(CLIDMU):
     """
 
     def step(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        train: Batch,
-        meta: Batch | None = None,
+        self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `CLIDMU` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
@@ -122,11 +111,7 @@ class LiteralMLNT(MLNT):
     """
 
     def step(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        train: Batch,
-        meta: Batch | None = None,
+        self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `MLNT` with ``update="sum"``, the released one. See `Method.step`."""
         check_choice("update", self.update, ("sum",))

@@ -8,10 +8,7 @@ one time during a step, above what was there before it.
 """
 
 import copy
-import time
 from collections.abc import Callable, Iterable, Sequence
-from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,14 +17,18 @@ from nlmeta import seeding
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
 from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate, num_classes
-from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
-from nlmeta.experiments.machine import wait_for
+from nlmeta.experiments.cost.clocks import (
+    Row,
+    count_operations,
+    dtype_of,
+    peak_bytes,
+    row,
+    seconds_of,
+)
 from nlmeta.methods import Captured
 from nlmeta.methods.recording import WARMUP_STEPS
 
 __all__ = ["measure"]
-
-Row = dict[str, Any]
 
 
 class _Runner:
@@ -61,13 +62,8 @@ class _Runner:
             self.step()
 
     def time(self) -> None:
-        device = self.batches[0].x.device
-        clock = time.process_time if device.type == "cpu" else time.perf_counter
-        wait_for(device)
-        start = clock()
-        self.step()
-        wait_for(device)
-        self.seconds.append((clock() - start) / self.candidate.steps)
+        seconds = seconds_of(self.step, self.batches[0].x.device)
+        self.seconds.append(seconds / self.candidate.steps)
 
     def bytes_and_operations(self) -> tuple[int, float]:
         self.optimizer.zero_grad()  # so that gradients count as the step's own
@@ -155,21 +151,19 @@ def measure(
     say("memory and operations")
     memory, operations = zip(*[runner.bytes_and_operations() for runner in runners], strict=True)
     plain = methods.index("cross-entropy")
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    own = {"network": network, "batch": batch, "rounds": rounds, "dtype": dtype}
+    own: Row = {"network": network, "batch": batch, "dtype": dtype_of(model)}
     return [
-        {
-            "method": runner.candidate.method,
-            "mode": runner.candidate.mode,
+        row(
+            runner.candidate.method,
+            runner.candidate.mode,
+            runner.seconds,
+            plain=min(runners[plain].seconds),
+            memory=peak,
+            memory_ratio=peak / memory[plain],
             **own,
-            "seconds": min(runner.seconds),
-            "seconds_median": median(runner.seconds),
-            "time_ratio": min(runner.seconds) / min(runners[plain].seconds),
-            "memory_bytes": memory[i],
-            "memory_ratio": memory[i] / memory[plain],
-            "operations": operations[i],
-        }
-        for i, runner in enumerate(runners)
+        )
+        | {"operations": asked}
+        for runner, peak, asked in zip(runners, memory, operations, strict=True)
     ]
 
 

@@ -1,0 +1,68 @@
+"""A linear layer on fixed features in closed form: the sceptic's rival, which ignores the noise.
+
+"Label Noise: Ignorance Is Bliss" (NeurIPS 2024) trains a linear classifier on features of another
+network as if the labels were clean, and so needs no method at all. Least squares with a penalty has
+one solution, found without a step size, a schedule or an epoch to choose.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from nlmeta._checks import check_labels, check_positive, check_same_length
+
+__all__ = ["ridge"]
+
+
+def ridge(x: Tensor, y: Tensor, num_classes: int, *, penalty: float = 1.0) -> nn.Linear:
+    r"""Fit a linear layer to one-hot labels by ridge regression.
+
+    It minimises :math:`\sum_n \|W h_n + b - e_{y_n}\|^2 + \lambda N s \|W\|^2`, with s the mean
+    variance of a feature, so that the penalty means the same whatever the scale of the features and
+    however many samples there are. The bias is not penalised. Computed in float64.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, D)
+        Features h.
+    y : Tensor of int64, shape (N,)
+        Labels, noisy or not.
+    num_classes : int
+        C.
+    penalty : float
+        lambda, above 0. Default 1 (ours).
+
+    Returns
+    -------
+    nn.Linear
+        From features to scores of shape (n, C), in the type of `x`. The scores are no logits: their
+        order counts, and softmax of them says little.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = ridge(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]), 2, penalty=1e-9)
+    >>> layer(torch.tensor([[0.0], [1.0]])).argmax(1)
+    tensor([0, 1])
+    """
+    check_positive("penalty", penalty)
+    if x.ndim != 2 or not x.is_floating_point():
+        raise ValueError(
+            f"`x` is {x.dtype} of shape {tuple(x.shape)}; it must be floats of shape (N, D)"
+        )
+    check_labels("y", y, num_classes)
+    check_same_length("x", x, "y", y)
+    h, targets = x.double(), one_hot(y, num_classes).double()
+    mean_h, mean_t = h.mean(0), targets.mean(0)
+    h, targets = h - mean_h, targets - mean_t
+    gram = h.T @ h  # (D, D)
+    scale = gram.diagonal().mean()  # N s
+    if scale == 0:
+        raise ValueError("`x` has the same features in every row; there is nothing to fit")
+    gram.diagonal().add_(penalty * scale)
+    weight = torch.linalg.solve(gram, h.T @ targets).T  # (C, D)
+    layer = nn.Linear(x.shape[1], num_classes, device=x.device, dtype=x.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(mean_t - weight @ mean_h)
+    return layer
