@@ -55,19 +55,19 @@ def add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`features NAME`, its options, and what runs it."""
+    """Add the command `features NAME` and its options."""
     made = commands.add_parser("features", help="turn a dataset's images into features, once")
     made.add_argument("name", choices=DATASETS)
     made.add_argument("--backbone", choices=BACKBONES, default="efficientnet-lite0")
-    made.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
-    made.add_argument("--folder", help="where features are kept (default: with the datasets)")
+    made.add_argument("--data", help="folder of the datasets (default: $NLMETA_DATA)")
+    made.add_argument("--folder", help="folder of the features (default: that of the datasets)")
     made.add_argument("--device", default="cpu", help="default: %(default)s")
     made.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
     made.set_defaults(run=run_features)
 
 
 def run_features(given: argparse.Namespace) -> None:
-    """Compute the features that are not kept yet, part by part."""
+    """Compute the features that the folder does not hold yet, part by part."""
     source = read(given.name, folder=given.data)
     network = backbone(given.backbone)
     folder = data_folder(given.data) if given.folder is None else given.folder

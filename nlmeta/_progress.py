@@ -1,4 +1,4 @@
-"""Whether long work shows how far it is."""
+"""Whether long computations show a progress bar."""
 
 import os
 
@@ -11,11 +11,12 @@ def progress_wanted(progress: bool | None = None) -> bool:
     Parameters
     ----------
     progress : bool, optional
-        The answer, if there is one already. Default: True, unless the environment variable
-        ``NLMETA_PROGRESS`` is 0.
+        The value to return. Default: True, unless the environment variable ``NLMETA_PROGRESS`` is
+        0.
 
     Returns
     -------
     bool
+        Whether to show progress bars.
     """
     return os.environ.get("NLMETA_PROGRESS", "1") != "0" if progress is None else progress

@@ -69,8 +69,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
         converted to the model's type.
     batch_size : int, optional
         Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
-        are large, so that inputs of a pass hold at most four million numbers; on a CPU no more
-        than 128 images of 32 pixels in colour.
+        are large, so that inputs of a pass hold at most four million numbers, and on a CPU at most
+        as many as 128 colour images of 32 pixels.
 
     Returns
     -------

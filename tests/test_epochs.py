@@ -205,7 +205,7 @@ def test_what_is_missing_or_unknown_is_refused():
     sparse = HISTORY.assign(test_accuracy=[math.nan, 0.8, 0.9, 0.85, 0.7, 0.6])
     refused("train with `evaluate_every=1`", lambda: regret(sparse, "last epoch"))
     refused(
-        "`x` holds 4 samples; it needs at least one batch of 100",
+        "`x` holds 4 samples; it must hold at least one batch of 100",
         lambda: EpochScores(NUMBERS, seed=0),
     )
     refused("`window` is 0", lambda: PredictionChanges(NUMBERS, window=0))

@@ -144,7 +144,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
     of(pictures(2), means(), tmp_path)
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"npz cannot be read .* Delete it: its features are comp"):
+    with pytest.raises(ValueError, match=r"npz cannot be read .* Delete it; its features are then"):
         of(pictures(2), means(), tmp_path)
 
 
@@ -160,14 +160,14 @@ def test_a_file_of_another_backbone_is_refused(tmp_path):
 
 
 def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
-    with pytest.raises(FloatingPointError, match="'means' gives features that are not finite"):
+    with pytest.raises(FloatingPointError, match="'means' returns features that are not finite"):
         of(pictures(2), means(float("inf")), tmp_path)
     assert list(tmp_path.rglob("*.npz")) == []
 
 
 def test_a_network_of_maps_is_refused(tmp_path):
     backbone = replace(means(), module=nn.Conv2d(3, 2, 1))
-    with pytest.raises(ValueError, match=r"gives \(2, 2, 8, 8\) for 2 images; it must give"):
+    with pytest.raises(ValueError, match=r"returns \(2, 2, 8, 8\) for 2 images; it must return"):
         of(pictures(2), backbone, tmp_path)
 
 
@@ -258,7 +258,7 @@ def test_weights_that_cannot_be_had_are_named(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(models, "get_model", offline)
-    with pytest.raises(OSError, match=r"weights of 'resnet18' cannot be had from https://"):
+    with pytest.raises(OSError, match=r"weights of 'resnet18' cannot be downloaded from https://"):
         data.backbone("resnet18")
 
 

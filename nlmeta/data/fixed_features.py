@@ -1,10 +1,10 @@
-"""Images turned into features once, by a network that is not trained any more.
+"""Images turned into features once, by a network that is no longer trained.
 
 A linear layer or a small head on fixed features trains in seconds where a network on pixels takes
-hours, and it is the rival that a sceptic asks for. Features are kept in a folder, each by a digest
-of its image, in a folder of its own for each backbone (a digest of weights and of how images are
-brought to it). So they are computed once for all splits, seeds and noises of a dataset; what was
-computed before a kill is not computed again.
+hours, so it is an obvious rival. Features are kept in a folder, each by a digest of its image. Each
+backbone has a folder of its own, named by a digest of its weights and of its transform of images.
+So features are computed only once for all splits, seeds and noises of a dataset, and a computation
+that was interrupted is continued.
 """
 
 import hashlib
@@ -38,20 +38,20 @@ DIGEST = 16  # bytes of an image's digest
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that maps images to features, and how it takes them.
+    """A network that maps images to features, with its transform of images.
 
     Attributes
     ----------
     name : str
         The backbone's name, for folders and notes.
     module : nn.Module
-        Maps images of shape (n, 3, size, size) to features of shape (n, D). It is used in
-        evaluation mode and never trained.
+        A network that maps images of shape (n, 3, size, size) to features of shape (n, D). It is
+        used in evaluation mode and never trained.
     size : int
-        Side to which images are brought, in pixels (bilinear, antialiased).
+        Side in pixels to which images are resized (bilinear, antialiased).
     mean, std : sequence of float
-        Subtracted from and divided by, for each of the three channels, where grey values go from 0
-        to 1.
+        Numbers to subtract and to divide by, one for each of the three channels, for grey values
+        from 0 to 1.
     """
 
     name: str
@@ -86,11 +86,13 @@ class Backbone:
         Parameters
         ----------
         raw : Tensor of uint8, shape (n, channels, height, width)
-            Grey values from 0 to 255; of one channel (which is taken three times) or three.
+            Images with grey values from 0 to 255, of three channels, or of one, which is repeated
+            three times.
 
         Returns
         -------
         Tensor of float32, shape (n, D)
+            The features.
         """
         like = next(self.module.parameters(), torch.zeros(()))
         x = raw.to(like.device).expand(-1, 3, -1, -1).float() / 255
@@ -104,8 +106,8 @@ class Backbone:
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(raw):
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(
-                f"`module` of the backbone {self.name!r} gives {got} for {len(raw)} images; it "
-                "must give features of shape (n, D)"
+                f"`module` of the backbone {self.name!r} returns {got} for {len(raw)} images; it "
+                "must return features of shape (n, D)"
             )
         return found.float()
 
@@ -147,8 +149,8 @@ def _torchvision(name: str) -> Backbone:
         network = models.get_model(name, weights=weights)
     except (OSError, RuntimeError) as error:
         raise OSError(
-            f"the weights of {name!r} cannot be had from {weights.url} ({error}); "
-            "'efficientnet-lite0' comes with a package and needs no download"
+            f"the weights of {name!r} cannot be downloaded from {weights.url} ({error}); use "
+            "'efficientnet-lite0', which comes with a package and needs no download"
         ) from error
     network.fc = nn.Identity()
     (size,) = transform.crop_size
@@ -176,6 +178,7 @@ def backbone(name: str) -> Backbone:
     Returns
     -------
     Backbone
+        The backbone.
 
     Raises
     ------
@@ -197,37 +200,37 @@ def features(
     device: torch.device | str = "cpu",
     progress: bool | None = None,
 ) -> Split:
-    """The split with features in the place of its images.
+    """The split with features instead of its images.
 
     Parameters
     ----------
     split : Split
-        Of images. Augmentations are left out: features are those of the images as evaluation sees
-        them.
+        A split of images. Augmentations are left out: features are those of the images as
+        evaluation sees them.
     backbone : Backbone
-        Computes the features that the folder does not hold yet.
+        The backbone, for features that the folder does not hold yet.
     folder : str or Path, optional
-        Where features are kept. Default: ``features`` in the folder of the datasets.
+        Folder of the features. Default: ``features`` in the folder of the datasets.
     batch_size : int
         Images per forward pass. Default 64.
     device : torch.device or str
-        Where the backbone computes. Default ``"cpu"``.
+        The device of the backbone. Default ``"cpu"``.
     progress : bool, optional
-        Whether a progress bar is shown. Default: unless the environment variable
+        Whether a progress bar is shown. Default: True, unless the environment variable
         ``NLMETA_PROGRESS`` is 0.
 
     Returns
     -------
     Split
-        With inputs of shape (n, D), float32. Everything else is that of `split`; a note names the
-        backbone.
+        A split with inputs of shape (n, D), float32. Everything else is that of `split`; a note
+        names the backbone.
 
     Raises
     ------
     TypeError
-        The split's inputs are no images.
+        The split's inputs are not images.
     ValueError
-        A file of the folder is damaged, or of another backbone.
+        A file of the folder is damaged, or belongs to another backbone.
     """
     options: dict[str, Any] = {
         "folder": folder,
@@ -241,7 +244,7 @@ def features(
         if not isinstance(part.x, Images):
             raise TypeError(
                 f"`split` has inputs of type {type(part.x).__name__} in its {name} part; "
-                "features are made of images (`nlmeta.data.Images`)"
+                "they must be images (`nlmeta.data.Images`)"
             )
         parts[name] = replace(part, x=features_of(part.x.stored, backbone, **options))
     said = f"{backbone.name} at {backbone.size} pixels, {backbone.digest[:12]}"
@@ -265,19 +268,19 @@ def features_of(
     device: torch.device | str = "cpu",
     progress: bool | None = None,
 ) -> Tensor:
-    """Features of images, from the folder where it holds them.
+    """Features of images; those that the folder holds are not computed again.
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n, channels, height, width), or ImageFiles
-        Grey values from 0 to 255.
+        Images with grey values from 0 to 255.
     backbone, folder, batch_size, device, progress
-        As for `features`.
+        The same as in `features`.
 
     Returns
     -------
     Tensor of float32, shape (n, D)
-        On the CPU. Of no images: shape (0, 0).
+        The features, on the CPU. Without images the shape is (0, 0).
     """
     check_count("batch_size", batch_size)
     if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4):
@@ -318,7 +321,7 @@ def features_of(
 
 
 def _digests(images: Tensor | ImageFiles) -> list[bytes]:
-    """Of each image a digest of its bytes and shape."""
+    """A digest of the bytes and the shape of each image."""
     shape = str(tuple(images.shape[1:])).encode()
     found = []
     for start in range(0, len(images), CHUNK):
@@ -328,7 +331,7 @@ def _digests(images: Tensor | ImageFiles) -> list[bytes]:
 
 
 class _Kept:
-    """The features of one backbone in a folder, files of a thousand, each written whole."""
+    """The features of one backbone in a folder, in files of a thousand, each written whole."""
 
     def __init__(self, folder: Path, backbone: Backbone) -> None:
         self.folder = folder / "features" / f"{backbone.name}-{backbone.digest[:12]}"
@@ -349,7 +352,7 @@ class _Kept:
                 whole = str(file["backbone"])
         except Exception as error:  # a damaged archive fails in many ways
             raise ValueError(
-                f"{path} cannot be read ({error}). Delete it: its features are computed again"
+                f"{path} cannot be read ({error}). Delete it; its features are then computed again"
             ) from error
         if whole != self.backbone.digest:
             raise ValueError(
@@ -366,7 +369,8 @@ class _Kept:
     def add(self, digests: list[bytes], values: Tensor) -> None:
         if not values.isfinite().all():
             raise FloatingPointError(
-                f"the backbone {self.backbone.name!r} gives features that are not finite"
+                f"the backbone {self.backbone.name!r} returns features that are not finite; use "
+                "another one"
             )
         table = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST)
         name = hashlib.sha256(table.tobytes()).hexdigest()[:16]

@@ -26,31 +26,33 @@ WEIGHTS = (None, "IMAGENET1K_V1", "IMAGENET1K_V2")
 class ResNet9(Network):
     """A small residual network that learns fast: eight convolutions and one linear layer.
 
-    The shape is that of David Page's entry to the DAWNBench competition (2018): a stem, three
-    stages of a convolution and a pooling that halves the image, of which the first and the last
-    have a residual branch of two convolutions, and the largest value of each channel at the end.
+    The shape is that of David Page's entry to the DAWNBench competition (2018). It has a stem and
+    three stages; each stage is a convolution and a pooling that halves the image. The first and the
+    last stage have a residual branch of two convolutions. The features are the largest values of
+    the channels.
 
     Parameters
     ----------
     num_classes : int
-        C.
+        C, the number of classes.
     width : int
         Channels of the stem; the stages have 2, 4 and 8 times as many. Default 64, as in the entry,
-        so that the features have width D = 512. With 16 two CPU cores train it.
+        so the features have width D = 512. With 16, two CPU cores can train it.
     in_channels : int
-        Default 3.
+        Number of channels of the images. Default 3.
     scale : float
-        Factor of the features, and so of the logits but for their bias. Default 1/8, as in the
-        entry: with it learning rates of 0.2 to 0.4 work from the first step on.
+        Factor of the features, and so of the logits without their bias. Default 1/8, as in the
+        entry; it allows learning rates of 0.2 to 0.4 from the first step on.
     norm : {"batch", "group"}
-        As for `CIFARResNet`.
+        BatchNorm (default) or GroupNorm, as in `CIFARResNet`.
     seed : int
-        Seed of the first weights.
+        Seed of the initial weights.
 
     Notes
     -----
-    Made for images of 32 pixels; smaller ones work from 8 pixels on. The entry has no bias in its
-    linear layer, and trains with label smoothing and cutout, which are matters of training.
+    The network is made for images of 32 pixels; it also works for smaller ones, from 8 pixels on.
+    The entry has no bias in its linear layer, and it was trained with label smoothing and cutout,
+    which are not part of a network.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class ResNet9(Network):
 
 
 class _Residual(nn.Module):
-    """What comes in, plus two convolutions of it."""
+    """The input plus two convolutions of it."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Choosing an epoch without clean labels: several scores of each epoch from one pass, and rules.
+"""The choice of an epoch without clean labels: several scores of each epoch, and rules.
 
 Label Wave (Yuan et al., "Early Stopping Against Label Noise Without Validation Data", ICLR 2024)
-counts how many training predictions changed since the last epoch, and stops at the first local
-minimum of its smoothed course: that is where the network begins to fit wrong labels. Rivals are the
+counts the training predictions that changed since the last epoch, and stops at the first local
+minimum of the smoothed counts, where the network begins to fit wrong labels. Rival scores are the
 accuracy on held-out noisy labels, the entropy of the predictions, and CLID-MU's divergence.
 """
 
@@ -26,18 +26,18 @@ WINDOW = 3  # epochs in the moving average, ours
 
 
 class PredictionChanges:
-    """Label Wave as a score for `KeepEpochs`: low is good, and the lowest is where it would stop.
+    """Label Wave as a score for `KeepEpochs`: low is good, and Label Wave stops at the lowest.
 
     The score is the moving average of the share of predictions that changed since the last epoch.
-    Once the average has risen, the first local minimum is passed, and 1 is added from then on.
+    As soon as the average rises, the first local minimum is passed, and 1 is added from then on.
 
     Parameters
     ----------
     x : Tensor or Images, shape (N, ...)
-        Training inputs, in evaluation mode and in one order: all predictions of an epoch belong to
-        the same weights.
+        Training inputs without augmentation, in a fixed order; all predictions of an epoch are made
+        with the same weights.
     window : int
-        Epochs in the average. Default 3 (ours).
+        Number of epochs in the average. Default 3 (ours).
 
     Examples
     --------
@@ -57,7 +57,7 @@ class PredictionChanges:
         self._passed = False
 
     def __call__(self, network: nn.Module) -> float:
-        """The score of a network, which follows that of the last call."""
+        """The score of a network, compared with the network of the last call."""
         predicted = metrics.predict(network, self.x).argmax(1).cpu()
         self._changed.append(_share_changed(self._last, predicted))
         self._last = predicted
@@ -66,33 +66,33 @@ class PredictionChanges:
         return now + self._passed
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         return {"last": self._last, "changed": self._changed, "passed": self._passed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._last, self._passed = state["last"], state["passed"]
         self._changed = list(state["changed"])
 
 
 class EpochScores:
-    """All scores of an epoch from one pass over the same samples. Made for `on_epoch` of `fit`.
+    """All scores of an epoch from one pass over the same samples, for `on_epoch` of `fit`.
 
-    The numbers join the history, so that rules can be judged afterwards, see `regret`:
+    The numbers are added to the history, so that rules can be compared afterwards, see `regret`:
     ``changed``, the share of predictions that changed since the last epoch (1 in the first);
     ``entropy``, the mean entropy of the predictions in nats; ``divergence`` and
-    ``one_hot_divergence``, CLID's, see `losses.cross_layer_divergence`; ``noisy_validation``, the
-    accuracy on held-out samples with noisy labels, where there are any.
+    ``one_hot_divergence`` of CLID, see `losses.cross_layer_divergence`; ``noisy_validation``, the
+    accuracy on held-out samples with noisy labels, if there are any.
 
     Parameters
     ----------
     x : Tensor or Images, shape (N, ...)
-        Training inputs. A last batch that would be smaller is left out.
+        Training inputs. A smaller last batch is dropped.
     held_out : Samples, optional
         Samples with noisy labels that are not trained on: the meta set of
         ``split.with_noisy_meta(size, seed=seed, held_out=True)``.
     batch_size : int
-        Samples of a divergence. Default 100, as released.
+        Number of samples for one divergence. Default 100, as released.
     seed : int
         Seed of the order, which is the same in each epoch.
     """
@@ -108,7 +108,7 @@ class EpochScores:
         check_count("batch_size", batch_size)
         if len(x) < batch_size:
             raise ValueError(
-                f"`x` holds {len(x)} samples; it needs at least one batch of {batch_size}"
+                f"`x` holds {len(x)} samples; it must hold at least one batch of {batch_size}"
             )
         order = torch.randperm(len(x), generator=generator(seed, "epoch scores"), device="cpu")
         self.x = x[order[: len(x) // batch_size * batch_size].to(x.device)]
@@ -135,16 +135,16 @@ class EpochScores:
         return scores
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         return {"last": self._last}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._last = state["last"]
 
 
 class _Judge(nn.Module):
-    """Logits, and beside them for each sample the two divergences of its batch."""
+    """Logits and, for each sample, the two divergences of its batch."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def _share_changed(before: Tensor | None, now: Tensor) -> float:
 
 
 def _moving_average(values: Sequence[float], window: int) -> list[float]:
-    """Of each value and those before it, as many as there are."""
+    """Means over each value and the values before it, at the beginning over fewer."""
     parts = [values[max(0, end - window) : end] for end in range(1, len(values) + 1)]
     return [sum(part) / len(part) for part in parts]
 
@@ -191,19 +191,19 @@ SELECTORS: Mapping[str, Callable[[pd.DataFrame], int]] = {
 
 
 def chosen_epoch(history: pd.DataFrame, selector: str) -> int:
-    """The epoch that a rule chooses; of equal ones the first.
+    """The epoch that a rule chooses; among equal epochs, the first.
 
     Parameters
     ----------
     history : pandas.DataFrame
-        Of a run with `EpochScores` as its `on_epoch`.
+        The history of a run with `EpochScores` as its `on_epoch`.
     selector : str
         One of `SELECTORS`.
 
     Returns
     -------
     int
-        As the column ``epoch`` counts.
+        The epoch, as in the column ``epoch``.
 
     Raises
     ------
@@ -215,25 +215,26 @@ def chosen_epoch(history: pd.DataFrame, selector: str) -> int:
         row = SELECTORS[selector](history)
     except KeyError as error:
         raise ValueError(
-            f"`history` has no column {error}; {selector!r} needs what `EpochScores` notes"
+            f"`history` has no column {error}, which {selector!r} needs; train with `EpochScores` "
+            "as `on_epoch`"
         ) from error
     return int(history["epoch"].iloc[row])
 
 
 def regret(history: pd.DataFrame, selector: str) -> float:
-    """What a rule gives away: the best epoch's clean test accuracy minus that of the chosen one.
+    """The loss of a rule: the best epoch's clean test accuracy minus that of the chosen epoch.
 
     Parameters
     ----------
     history : pandas.DataFrame
-        Of a run that was evaluated after each epoch.
+        The history of a run that was evaluated after each epoch.
     selector : str
         One of `SELECTORS`.
 
     Returns
     -------
     float
-        At least 0. Only this judgement looks at the test part, never the rule.
+        A number of at least 0. Only this measure uses the test part; the rules do not.
     """
     accuracy = history.set_index("epoch")["test_accuracy"]
     if accuracy.isna().any():

@@ -1,8 +1,8 @@
-"""A linear layer on fixed features in closed form: the sceptic's rival, which ignores the noise.
+"""A linear layer on fixed features in closed form: a simple rival that ignores the noise.
 
 "Label Noise: Ignorance Is Bliss" (NeurIPS 2024) trains a linear classifier on features of another
-network as if the labels were clean, and so needs no method at all. Least squares with a penalty has
-one solution, found without a step size, a schedule or an epoch to choose.
+network as if the labels were clean, without any method against noise. Least squares with a penalty
+has one solution, and there is no step size, schedule or epoch to choose.
 """
 
 import torch
@@ -18,25 +18,25 @@ def ridge(x: Tensor, y: Tensor, num_classes: int, *, penalty: float = 1.0) -> nn
     r"""Fit a linear layer to one-hot labels by ridge regression.
 
     It minimises :math:`\sum_n \|W h_n + b - e_{y_n}\|^2 + \lambda N s \|W\|^2`, with s the mean
-    variance of a feature, so that the penalty means the same whatever the scale of the features and
-    however many samples there are. The bias is not penalised. Computed in float64.
+    variance of a feature. So the penalty has the same meaning for all scales of the features and
+    all numbers of samples. The bias is not penalised. The computation is in float64.
 
     Parameters
     ----------
     x : Tensor, shape (N, D)
-        Features h.
+        The features h.
     y : Tensor of int64, shape (N,)
         Labels, noisy or not.
     num_classes : int
-        C.
+        C, the number of classes.
     penalty : float
         lambda, above 0. Default 1 (ours).
 
     Returns
     -------
     nn.Linear
-        From features to scores of shape (n, C), in the type of `x`. The scores are no logits: their
-        order counts, and softmax of them says little.
+        A layer from features to scores of shape (n, C), in the type of `x`. The scores are not
+        logits: only their order counts, and their softmax means little.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def ridge(x: Tensor, y: Tensor, num_classes: int, *, penalty: float = 1.0) -> nn
     gram = h.T @ h  # (D, D)
     scale = gram.diagonal().mean()  # N s
     if scale == 0:
-        raise ValueError("`x` has the same features in every row; there is nothing to fit")
+        raise ValueError("`x` has the same features in every row; rows must differ to fit a layer")
     gram.diagonal().add_(penalty * scale)
     weight = torch.linalg.solve(gram, h.T @ targets).T  # (C, D)
     layer = nn.Linear(x.shape[1], num_classes, device=x.device, dtype=x.dtype)

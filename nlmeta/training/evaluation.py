@@ -41,8 +41,8 @@ def measure(
     batch_size : int, optional
         Samples per forward pass. Default: 1,024, or fewer if they are large, see `metrics.predict`.
     precision : {"float32", "float64", "bfloat16"}
-        ``"bfloat16"`` predicts under autocast. Else, and by default, the predictor computes in its
-        own type.
+        Precision of the predictions. ``"bfloat16"`` predicts under autocast. Otherwise, and by
+        default, the predictor computes in its own type.
     train_share : float
         Share of the training samples that are measured, at even distances. Default 1, all of them.
 
