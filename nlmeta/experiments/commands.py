@@ -4,12 +4,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from nlmeta._checks import check_choice
 from nlmeta.data.sources import at_hand
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
 from nlmeta.experiments.forecast import forecast
@@ -83,10 +84,8 @@ def _select(parser: argparse.ArgumentParser) -> None:
 
 def _shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no part; it must be K/N with K in 1 to N, as 2/4"
-        )
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; it must be K/N, as 2/4")
     return int(found[1]), int(found[2])
 
 
@@ -97,24 +96,38 @@ def _seconds(text: str) -> float:
     return float(found[1]) * UNITS[found[2] or "s"]
 
 
-def _opened(given: argparse.Namespace) -> tuple[Experiment, Record, Wanted]:
+def _opened(given: argparse.Namespace) -> tuple[Experiment, Record]:
     if given.data is not None:
         os.environ["NLMETA_DATA"] = given.data
-    experiment = EXPERIMENTS[given.name]
-    record = Record(given.record or RECORDS / f"{given.name}.jsonl")
+    return EXPERIMENTS[given.name], _record(given.record or RECORDS / f"{given.name}.jsonl", given)
+
+
+def _record(path: Path, given: argparse.Namespace) -> Record:
+    """A record; what is wrong with it is said."""
+    record = Record(path)
+    others = {plan["experiment"] for plan in record.plans.values()} - {given.name}
+    if others:
+        raise ValueError(f"{path} is a record of {', '.join(others)}, and not of {given.name}")
     if record.damaged:
-        numbers = ", ".join(map(str, record.damaged))
+        lines = ", ".join(map(str, record.damaged))
         print(
-            f"{record.path}: line {numbers} cannot be read; what stood there is to do again",
-            file=sys.stderr,
+            f"{path}: line {lines} cannot be read; what stood there is to do again", file=sys.stderr
         )
     if record.unknown:
         print(
-            f"{record.path}: {record.unknown} lines are of another version and are left alone",
+            f"{path}: {record.unknown} lines are of another version and are left alone",
             file=sys.stderr,
         )
-    chosen = {name: getattr(given, name, None) for name in ("only", "seeds")}
-    return experiment, record, Wanted(**chosen, shard=getattr(given, "shard", (1, 1)))
+    return record
+
+
+def _wanted(given: argparse.Namespace) -> Wanted:
+    return Wanted(only=given.only, seeds=given.seeds, shard=given.shard)
+
+
+def _missing(datasets: Iterable[str]) -> list[str]:
+    """What is not at hand of some datasets, and how to get it; once where two have it in common."""
+    return list(dict.fromkeys(filter(None, map(at_hand, dict.fromkeys(datasets)))))
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -127,16 +140,18 @@ def _list(given: argparse.Namespace) -> int:
     for name, experiment in EXPERIMENTS.items():
         record = Record(RECORDS / f"{name}.jsonl")
         print(f"{name}: {experiment.about}\n  {runner.status(experiment, record)}")
-        for missing in filter(None, map(at_hand, experiment.datasets)):
+        for missing in _missing(experiment.datasets):
             print(f"  {missing}")
     return 0
 
 
 def _run(given: argparse.Namespace) -> int:
-    experiment, record, wanted = _opened(given)
-    missing = [said for said in map(at_hand, experiment.datasets) if said is not None]
+    experiment, record = _opened(given)
+    wanted = _wanted(given)
+    to_do = runner.status(experiment, record, wanted).to_do
+    missing = _missing(name for task in to_do for name in experiment.reads(task))
     if given.dry_run:
-        print(forecast(experiment, record, wanted, device=given.device or "cpu"))
+        print(forecast(experiment, record, wanted, device=given.device))
         print("\n".join(missing))
         return 0
     if missing:
@@ -144,19 +159,20 @@ def _run(given: argparse.Namespace) -> int:
     names = ("jobs", "threads", "device", "budget", "checkpoints", "again")
     options: Mapping[str, Any] = {name: getattr(given, name) for name in names}
     try:
-        whole = runner.run(experiment, record, wanted, **options)
+        runner.run(experiment, record, wanted, **options)
     except KeyboardInterrupt:
-        print(f"stopped; {record.path} holds all that has ended, and the same command goes on")
+        more = "begins again" if given.again else "goes on"
+        print(f"stopped; {record.path} holds all that has ended, and the same command {more}")
         return 130
-    print(f"{record.path}: {runner.status(experiment, record, wanted)}")
-    if not whole and given.shard != (1, 1):
+    found = runner.status(experiment, record, wanted)
+    print(f"{record.path}: {found}")
+    if found.waiting and not found.to_do:
         print("The rest waits for choices of other parts: merge the records, then run again.")
     return 0
 
 
 def _status(given: argparse.Namespace) -> int:
-    experiment, record, wanted = _opened(given)
-    found = runner.status(experiment, record, wanted)
+    found = runner.status(*_opened(given), _wanted(given))
     print(found)
     for task, why in found.failed:
         print(f"  failed: {task.name}: {why}")
@@ -168,39 +184,41 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    _, record, _ = _opened(given)
+    experiment, record = _opened(given)
+    found = runner.status(experiment, record)
+    if found.failed or found.stale:
+        print(found, file=sys.stderr)
     stages = list(dict.fromkeys(str(line.get("stage")) for line in record.plans.values()))
     if given.stage is not None:
         stages = [given.stage]
-    elif "table" in stages:
+    elif "table" in stages or not stages:
         stages = ["table"]
     for stage in stages:
         runs = report.frame(record, stage=stage)
         if "accuracy" not in runs:
             print(f"\n{stage}\n{runs.to_string(max_colwidth=40, index=False)}")
             continue
+        if given.problem is not None:
+            check_choice("problem", given.problem, runs["problem"].unique())
+            runs = runs[runs["problem"] == given.problem]
         for problem, here in runs.groupby("problem", sort=False):
-            if given.problem in (None, problem):
-                print(f"\n{problem}\n{_text(here)}")
+            print(f"\n{problem}\n{_text(here)}")
     return 0
 
 
 def _text(runs: pd.DataFrame) -> str:
-    against = [name for name in report.REFERENCES if name in set(runs["method"])]
-    columns = [name for name in report.SHARES if name in runs]
-    numbers = report.table(runs, against=against, columns=columns)
+    numbers = report.table(runs)
     seeds = numbers["accuracy", "n"]
     said = f"{seeds.min():.0f} to {seeds.max():.0f} seeds; per cent, mean ± sd, last epoch"
     return f"{said}\n{report.text(numbers).to_string()}"
 
 
 def _merge(given: argparse.Namespace) -> int:
-    _, record, _ = _opened(given)
-    others = []
+    _, record = _opened(given)
     for path in given.files:
         if not path.exists():
             raise FileNotFoundError(f"there is no record {path}")
-        others.append(Record(path))
+    others = [_record(path, given) for path in given.files]
     with record.writing():
         added = record.merge(others)
     print(f"{record.path}: {added:,} runs added")
@@ -208,9 +226,9 @@ def _merge(given: argparse.Namespace) -> int:
 
 
 def _prune(given: argparse.Namespace) -> int:
-    experiment, record, _ = _opened(given)
-    plans = {task.key[0] for task in experiment.tasks(record)}
+    experiment, record = _opened(given)
     with record.writing():
-        removed = record.prune(plans)
+        stale = runner.status(experiment, record).stale
+        removed = record.prune({plan for plan, _ in record.runs} - stale)
     print(f"{record.path}: {removed:,} runs removed")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["environment", "peak_memory", "wait_for"]
+__all__ = ["environment", "forget_peak", "peak_memory", "wait_for"]
 
 
 def environment(device: str | torch.device = "cpu", *, processes: int = 1) -> dict[str, Any]:
@@ -88,8 +88,14 @@ def _processor() -> str:
     return f"{name}, {os.cpu_count()} processors"
 
 
+def forget_peak(device: str | torch.device) -> None:
+    """Let `peak_memory` count anew, where that is possible: on CUDA."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: str | torch.device = "cpu") -> int | None:
-    """The most bytes that this process has held on a device so far.
+    """The most bytes that this process has held on a device, on CUDA since `forget_peak`.
 
     Parameters
     ----------
