@@ -47,6 +47,4 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (DIGITS, CIFAR10, COST, HUMAN_NOISE)
-}
+EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (DIGITS, CIFAR10, COST, HUMAN_NOISE)}

@@ -42,9 +42,7 @@ def add_experiments(commands: Any) -> None:
     run.add_argument("--budget", type=_seconds, metavar="TIME", help="as 90s, 30m or 2h")
     run.add_argument("--checkpoints", type=Path, help="folder of unfinished runs")
     run.add_argument("--again", action="store_true", help="run once more what is done")
-    run.add_argument(
-        "--dry-run", action="store_true", help="run nothing: say how long it takes, and the memory"
-    )
+    run.add_argument("--dry-run", action="store_true", help="only say how long it takes")
 
     _select(_command(commands, "status", _status, "say what is done and what is to do"))
 
@@ -61,25 +59,17 @@ def add_experiments(commands: Any) -> None:
 def _command(commands: Any, name: str, work: Any, said: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=said)
     parser.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
-    parser.add_argument(
-        "--record", type=Path, help="file of JSON lines (default: the one in the package)"
-    )
+    parser.add_argument("--record", type=Path, help="file (default: the one in the package)")
     parser.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
     parser.set_defaults(run=work)
     return parser
 
 
 def _select(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NAME",
-        help='entries or problems, or "problem: entry"; `list NAME` has them',
-    )
+    names = 'entries or problems, or "problem: entry"; `list NAME` has them'
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: all")
-    parser.add_argument(
-        "--shard", type=_shard, default=(1, 1), metavar="K/N", help="the K-th of N parts"
-    )
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="K/N", help="K-th of N")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -108,21 +98,14 @@ def _record(path: Path, given: argparse.Namespace) -> Record:
     others = {plan["experiment"] for plan in record.plans.values()} - {given.name}
     if others:
         raise ValueError(f"{path} is a record of {', '.join(others)}, and not of {given.name}")
+    lines = ", ".join(map(str, record.damaged))
     if record.damaged:
-        lines = ", ".join(map(str, record.damaged))
-        print(
-            f"{path}: line {lines} cannot be read; what stood there is to do again", file=sys.stderr
-        )
+        said = f"line {lines} cannot be read; what stood there is to do again"
+        print(f"{path}: {said}", file=sys.stderr)
     if record.unknown:
-        print(
-            f"{path}: {record.unknown} lines are of another version and are left alone",
-            file=sys.stderr,
-        )
+        said = f"{record.unknown} lines are of another version and are left alone"
+        print(f"{path}: {said}", file=sys.stderr)
     return record
-
-
-def _wanted(given: argparse.Namespace) -> Wanted:
-    return Wanted(only=given.only, seeds=given.seeds, shard=given.shard)
 
 
 def _missing(datasets: Iterable[str]) -> list[str]:
@@ -147,7 +130,7 @@ def _list(given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     experiment, record = _opened(given)
-    wanted = _wanted(given)
+    wanted = Wanted(given.only, given.seeds, given.shard)
     to_do = runner.status(experiment, record, wanted).to_do
     missing = _missing(name for task in to_do for name in experiment.reads(task))
     if given.dry_run:
@@ -172,7 +155,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    found = runner.status(*_opened(given), _wanted(given))
+    found = runner.status(*_opened(given), Wanted(given.only, given.seeds, given.shard))
     print(found)
     for task, why in found.failed:
         print(f"  failed: {task.name}: {why}")
@@ -188,12 +171,9 @@ def _report(given: argparse.Namespace) -> int:
     found = runner.status(experiment, record)
     if found.failed or found.stale:
         print(found, file=sys.stderr)
-    stages = list(dict.fromkeys(str(line.get("stage")) for line in record.plans.values()))
-    if given.stage is not None:
-        stages = [given.stage]
-    elif "table" in stages or not stages:
-        stages = ["table"]
-    for stage in stages:
+    recorded = dict.fromkeys(plan["stage"] for plan in record.plans.values())
+    stages = list(recorded) if given.stage is None else [given.stage]
+    for stage in stages if stages and "table" not in stages else ["table"]:
         runs = report.frame(record, stage=stage)
         if "accuracy" not in runs:
             print(f"\n{stage}\n{runs.to_string(max_colwidth=40, index=False)}")

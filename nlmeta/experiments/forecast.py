@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from nlmeta.data.sources import at_hand
-from nlmeta.experiments.machine import peak_memory
+from nlmeta.experiments.machine import peak_memory, threads_of
 from nlmeta.experiments.record import Record
 from nlmeta.experiments.runner import Wanted, estimate, place_of, status
 from nlmeta.experiments.task import Experiment
@@ -12,11 +12,7 @@ __all__ = ["forecast"]
 
 
 def forecast(
-    experiment: Experiment,
-    record: Record,
-    wanted: Wanted | None = None,
-    *,
-    device: str | None = None,
+    experiment: Experiment, record: Record, wanted: Wanted | None = None, device: str | None = None
 ) -> str:
     """Core-hours and memory of what a record lacks.
 
@@ -49,7 +45,8 @@ def forecast(
                 f"{task.plan.get('problem')}, {task.plan.get('meta')}, {training.get('batch_size')}"
             )
             if like not in paces:  # else by the pace of a task of the same problem and training
-                paces[like] = experiment.pace(task, where)
+                with threads_of(experiment.threads):
+                    paces[like] = experiment.pace(task, where)
             seconds = None if (pace := paces[like]) is None else pace * task.epochs
         problems[str(task.plan.get("problem", task.plan["entry"]))].append(seconds)
     lines = [f"{name}: {len(each):,} tasks, {_hours(each)}" for name, each in problems.items()]
@@ -65,8 +62,7 @@ def forecast(
 
 def _hours(each: list[float | None]) -> str:
     known = [seconds for seconds in each if seconds is not None]
-    unknown = f"{len(each) - len(known):,} of unknown length"
-    text = f"about {sum(known) / 3600:.2f} hours of one process"
-    if len(known) == len(each):
-        return text
-    return f"{text}, and {unknown}" if known else unknown
+    unknown = len(each) - len(known)
+    said = [f"about {sum(known) / 3600:.2f} hours of one process"] if known or not unknown else []
+    said += [f"{unknown:,} of unknown length"] if unknown else []
+    return ", and ".join(said)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nlmeta.experiments.task import Done, Experiment, Place, Plan, Task
 
-__all__ = ["Measurement", "Measurements"]
+__all__ = ["Measurement", "Measurements", "Rows"]
 
 Rows = list[dict[str, Any]]
 

@@ -1,7 +1,17 @@
-"""What is implemented, to what it is faithful, and what is recorded: built is not reproduced."""
+"""What is recorded
+
+Built is not reproduced. An entry is *implemented* if its code is here and tested; it is *faithful*
+to a paper, to the code that its authors released, or to others' code, or it is ours; and it is
+*recorded* only if a record that comes with the package holds its runs. The scale says how much was
+run: `tiny` (seconds), `cores` (what two CPU cores can do), `paper` (as published). The form of a
+method may be faithful where its settings are ours: the plan of each run, in its record, has them
+all.
+
+`python -m nlmeta list` says the same on your machine, and which data are at hand;
+`python -m nlmeta list --page` writes this page.
+"""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
@@ -19,15 +29,13 @@ FORMS = {
 }
 
 
-def overview(experiment: Experiment, record: Record | None = None) -> pd.DataFrame:
-    """A row for each entry of an experiment.
+def overview(experiment: Experiment) -> pd.DataFrame:
+    """A row for each entry of an experiment, by the record that comes with the package.
 
     Parameters
     ----------
     experiment : Experiment
         The experiment.
-    record : Record, optional
-        Its record. Default: the one that comes with the package.
 
     Returns
     -------
@@ -36,8 +44,7 @@ def overview(experiment: Experiment, record: Record | None = None) -> pd.DataFra
         others, see the plan), ``recorded`` (problems, scale and seeds of the runs in the record,
         or "no").
     """
-    if record is None:
-        record = Record(RECORDS / f"{experiment.name}.jsonl")
+    record = Record(RECORDS / f"{experiment.name}.jsonl")
     entries = {entry.name: entry for entry in getattr(experiment, "entries", ())}
     runs: dict[str, list[Task]] = {name: [] for name in entries or experiment.names}
     for task in experiment.tasks(record):
@@ -66,29 +73,15 @@ def page(experiments: Iterable[Experiment]) -> str:
     -------
     str
     """
-    parts = [PAGE]
+    parts = [f"# {__doc__}"]  # this module's text is that of the page
     for experiment in experiments:
         shown = overview(experiment).drop(columns="experiment")
         shown = shown.rename(columns={"form": "faithful to"})
-        rows: list[list[Any]] = [list(shown), ["---"] * shown.shape[1], *shown.values.tolist()]
+        rows = [[*map(str, shown)], ["---"] * shown.shape[1], *shown.values.tolist()]
         lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
         parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")
     return "\n".join(parts)
-
-
-PAGE = """# What is recorded
-
-Built is not reproduced. An entry is *implemented* if its code is here and tested; it is *faithful*
-to a paper, to the code that its authors released, or to others' code, or it is ours; and it is
-*recorded* only if a record that comes with the package holds its runs. The scale says how much was
-run: `tiny` (seconds), `cores` (what two CPU cores can do), `paper` (as published). The form of a
-method may be faithful where its settings are ours: the plan of each run, in its record, has them
-all.
-
-`python -m nlmeta list` says the same on your machine, and which data are at hand;
-`python -m nlmeta list --page` writes this page.
-"""
 
 
 def _recorded(runs: list[Task]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,12 +14,14 @@ import torch
 from tqdm import tqdm
 
 from nlmeta._checks import check_choice, check_count, check_positive
-from nlmeta.experiments.machine import environment, forget_peak, peak_memory
+from nlmeta.experiments.machine import environment, forget_peak, peak_memory, threads_of
 from nlmeta.experiments.record import Record
 from nlmeta.experiments.task import Experiment, Outcome, Place, Plan, Task
 from nlmeta.training import choose_device, progress_wanted
 
-__all__ = ["Status", "Wanted", "run", "status"]
+__all__ = ["Status", "Wanted", "estimate", "place_of", "run", "status"]
+
+IN_TURN: Mapping[str, Any] = {"return_as": "generator_unordered", "batch_size": 1}
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def status(experiment: Experiment, record: Record, wanted: Wanted | None = None)
         plans.add(task.key[0])
         line, where = record.runs.get(task.key), (task.plan.get("problem"), task.plan["entry"])
         if task.plan["stage"] == "choice":
-            missing |= {where} if line is None else set()
+            if line is None:
+                missing.add(where)
             if where not in leaders:
                 continue
         elif not wanted.named(*where) or task.seed not in (wanted.seeds or [task.seed]):
@@ -220,10 +223,9 @@ def run(
     if budget is not None:
         check_positive("budget", budget)
     folder = checkpoints or record.path.with_name(f"{record.path.stem}-checkpoints")
-    options: dict[str, Any] = {"device": str(where), "processes": jobs}
+    options: dict[str, Any] = {"folder": folder if experiment.resumable else None}
     options |= {"threads": experiment.threads if threads is None else threads}
-    options |= {"folder": folder if experiment.resumable else None}
-    work = joblib.delayed(partial(_work, **options))
+    work = joblib.delayed(partial(_work, device=str(where), processes=jobs, **options))
     clock = _Budget(math.inf if budget is None else budget, record, experiment.resumable)
     redone: set[tuple[str, int]] = set()
     with record.writing():
@@ -237,9 +239,7 @@ def run(
             if not tasks:
                 return not found.waiting
             # A task is taken from the list when a process is free for it, so the clock is right.
-            pool = joblib.Parallel(
-                jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1
-            )
+            pool = joblib.Parallel(jobs, pre_dispatch=jobs, **IN_TURN)
             outcomes = pool(work(task, left) for task, left in clock.affordable(tasks))
             hidden = not progress_wanted(progress)
             bar = tqdm(outcomes, experiment.name, len(tasks), unit="run", disable=hidden)
@@ -255,9 +255,8 @@ def run(
                         say(f"{task.name}: {_result(outcome)}, {outcome['seconds']:.0f} s")
             except BrokenExecutor as error:
                 raise ChildProcessError(
-                    "a process was ended from outside, as happens where memory is short. "
-                    f"{record.path} holds all that has ended; the same call with fewer `jobs` goes "
-                    "on"
+                    "a process was ended from outside, as where memory is short. "
+                    f"{record.path} holds all that has ended; call again with fewer `jobs`"
                 ) from error
             if clock.stopped:
                 more = "begins again" if again else "goes on"
@@ -294,8 +293,8 @@ class _Budget:
         """The tasks one by one with the time that is left, as long as it suffices."""
         for task in tasks:
             left = self.ends - time.monotonic()
-            dated = left < math.inf and not self.resumable
-            needed = (estimate(task, self.record) if dated else None) or 0.0
+            judged = left < math.inf and not self.resumable
+            needed = (estimate(task, self.record) or 0.0) if judged else 0.0
             if left <= 0:
                 self.stop("the budget is used up")
             elif needed > left:
@@ -344,23 +343,17 @@ def _epochs(plan: Plan) -> float:
 
 
 def _work(
-    task: Task,
-    left: float,
-    *,
-    device: str,
-    threads: int | None,
-    processes: int,
-    folder: Path | None,
+    task: Task, left: float, device: str, threads: int | None, processes: int, folder: Path | None
 ) -> tuple[Task, Outcome | None, dict[str, Any]]:
     """A task's outcome, None if its time was up before it ended; and where it was worked on."""
     stoppable = folder is not None and left < math.inf
     place = Place(device, folder and folder / _file(task), left if stoppable else None)
-    begun, before = time.monotonic(), torch.get_num_threads()
-    torch.set_num_threads(before if threads is None else threads)
+    begun = time.monotonic()
     forget_peak(device)
     try:
-        where = environment(device, processes=processes)
-        outcome = task.work(task.plan, task.seed, place)
+        with threads_of(threads):
+            where = environment(device, processes=processes)
+            outcome = task.work(task.plan, task.seed, place)
         return task, {**outcome, "peak_memory": peak_memory(device)}, where
     except KeyboardInterrupt:
         if not stoppable or time.monotonic() - begun < left:
@@ -369,8 +362,6 @@ def _work(
     except (ValueError, OSError) as error:
         kind = ValueError if isinstance(error, ValueError) else OSError
         raise kind(f"{task.name}: {error}") from error
-    finally:
-        torch.set_num_threads(before)
 
 
 def _file(task: Task) -> str:

@@ -17,7 +17,6 @@ __all__ = ["Entry", "Experiment", "Outcome", "Place", "Plan", "Problem", "Task",
 Plan = Mapping[str, Any]
 Setting = Mapping[str, Any]
 Outcome = Mapping[str, Any]
-Meta = Literal["none", "clean", "noisy", "alone"]
 
 
 def plan_id(plan: Plan) -> str:
@@ -155,7 +154,7 @@ class Entry:
     training: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, Any] | None = None
     start_goes_on: bool = True
-    meta: Meta = "none"
+    meta: Literal["none", "clean", "noisy", "alone"] = "none"
     meta_size: int | None = None
     grid: Sequence[Setting] = ({},)
     where: Mapping[str, str] = field(default_factory=dict)

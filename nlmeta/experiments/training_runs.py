@@ -22,7 +22,7 @@ from nlmeta.methods import CrossEntropy, Method
 from nlmeta.procedures import KeepEpochs
 from nlmeta.training import Result, fit, measure
 
-__all__ = ["ALL", "TrainingTable", "pace", "train"]
+__all__ = ["ALL", "TrainingTable", "train"]
 
 #: Arguments of `nlmeta.fit` that stand in every plan, by default with the values of `fit`. A new
 #: one joins a plan where an entry names it, so that plans of old records stay what they are.
@@ -32,7 +32,7 @@ FIT = {name: parameter.default for name, parameter in signature(fit).parameters.
 ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
-Handed = tuple[str, nn.Module, Mapping[str, float]]  # a row's name, its network, further numbers
+Tried = list[tuple[Setting, list[Task]]]  # settings of a choice, each with its runs
 
 
 @dataclass(frozen=True)
@@ -101,32 +101,34 @@ class TrainingTable(Experiment):
 
         An entry waits for its own choice too.
         """
-        return {
-            (other.name, leader.name)
-            for problem, entry in self._pairs()
-            if named(problem.name, entry.name)
-            for other, leader in self._waits_for(entry, problem)
-        }
+        pairs = [(p, entry) for p, entry in self._pairs() if named(p.name, entry.name)]
+        return set[tuple[str, str]]().union(*(self._waits_for(entry, p) for p, entry in pairs))
 
     def reads(self, task: Task) -> list[str]:
         """The name of the dataset that a task loads."""
         return [task.plan["load"]["name"]]
 
     def pace(self, task: Task, device: str) -> float:
-        """Seconds of an epoch of cross-entropy in a task, judged by a few steps."""
-        return pace(task.plan, task.seed, device)
+        """Seconds of an epoch of cross-entropy in a task, judged by three steps after three."""
+        run = _Run(task.plan, task.seed, Place(device))
+        training, size = task.plan["training"], run.batch_size("training")
+        n = len(run.split.train)
+        few = run.split.keep(torch.arange(n) < 3 * size)
+        options = {name: training[name] for name in ("precision", "channels_last")}
+        options |= {"batch_size": size, "device": device, "progress": False, "seed": task.seed}
+        network = run.new_network(task.seed)
+        result = fit(CrossEntropy(), network, few, epochs=3, evaluate_every=3, **options)
+        of_steps = result.history["seconds"].iloc[1]  # the first warms up, the last is evaluated
+        return float(of_steps) * n / len(few.train)
 
     def tasks(self, record: Done) -> Iterator[Task]:
         """All tasks that are known by now: choices, then the table, seed by seed."""
+        settled = []
         for problem, entry in self._pairs():
             if self._where(entry, problem) is problem:
                 for _, tasks in self._tried(entry, problem, record):
                     yield from tasks
-        settled = [
-            (entry, plan)
-            for problem, entry in self._pairs()
-            for plan in self._settled(entry, problem, record)
-        ]
+            settled += [(entry, plan) for plan in self._settled(entry, problem, record)]
         for seed in self.seeds:
             for entry, plan in settled:
                 yield self._task(entry, plan, seed)
@@ -143,17 +145,15 @@ class TrainingTable(Experiment):
             return problem
         return next(other for other in self.problems if other.name == problem.choices_of)
 
-    def _waits_for(self, entry: Entry, problem: Problem) -> list[tuple[Problem, Entry]]:
-        """An entry and its leaders, each with the problem on which it chooses."""
+    def _waits_for(self, entry: Entry, problem: Problem) -> set[tuple[str, str]]:
+        """The problem on which an entry chooses and its name, and the same of its leaders."""
         where = self._where(entry, problem)
         if where is not problem:
             return self._waits_for(entry, where)
-        more = [] if entry.after is None else self._waits_for(self.entry(entry.after), problem)
-        return [(problem, entry), *more]
+        more = set() if entry.after is None else self._waits_for(self.entry(entry.after), problem)
+        return {(problem.name, entry.name), *more}
 
-    def _tried(
-        self, entry: Entry, problem: Problem, record: Done
-    ) -> list[tuple[Setting, list[Task]]]:
+    def _tried(self, entry: Entry, problem: Problem, record: Done) -> Tried:
         """Each setting with its runs; none as long as a leader has not chosen.
 
         A single setting has no runs, since there is no choice to make.
@@ -163,7 +163,7 @@ class TrainingTable(Experiment):
             leader = self.entry(entry.after)
             chosen = self.chosen(leader, problem, record) or {}
             given = chosen.get(leader.label or leader.name)
-        settings = [] if given is None else [{**own, **given} for own in entry.grid]
+        settings = [] if given is None else [dict(**own, **given) for own in entry.grid]
         seeds = self.tuning_seeds if len(settings) > 1 else ()
         plans = [self.plan(entry, problem, setting, stage="choice") for setting in settings]
         return [
@@ -211,9 +211,7 @@ class TrainingTable(Experiment):
                 networks = [name for name, own in chosen.items() if own == setting]
                 yield plan if len(networks) == len(chosen) else {**plan, "networks": networks}
 
-    def plan(
-        self, entry: Entry, problem: Problem, setting: Setting, *, stage: str = "table"
-    ) -> Plan:
+    def plan(self, entry: Entry, problem: Problem, setting: Setting, stage: str = "table") -> Plan:
         """All that a run is asked to be, in plain data.
 
         Parameters
@@ -240,7 +238,7 @@ class TrainingTable(Experiment):
         start = None
         if entry.start is not None or problem.start is not None:
             own = {**(problem.start or {}), **(entry.start or {}), **parts["start"]}
-            start = _planned(problem.training, {"warmup_epochs": 0}, own)
+            start = _planned({**problem.training, "warmup_epochs": 0, **own})
         plan = {
             "experiment": self.name,
             "stage": stage,
@@ -259,7 +257,7 @@ class TrainingTable(Experiment):
             "new_weights": start is not None and not entry.start_goes_on,
             "build": entry.build,
             "options": {**entry.options, **parts["options"]},
-            "training": _planned(problem.training, entry.training, parts["training"]),
+            "training": _planned({**problem.training, **entry.training, **parts["training"]}),
             "keep": entry.keep,
         }
         # Without what is not there, so that a field that comes later leaves old plans as they are.
@@ -267,18 +265,14 @@ class TrainingTable(Experiment):
         return json.loads(json.dumps(there, allow_nan=False))
 
     def _task(self, entry: Entry, plan: Plan, seed: int) -> Task:
-        training, start = plan["training"], plan.get("start")
-        after_warm_up = training["epochs"] - training["warmup_epochs"]
-        epochs = training["warmup_epochs"] + entry.effort * after_warm_up
-        epochs += 0 if start is None else start["epochs"]
+        training, start = plan["training"], plan.get("start", {"epochs": 0})
+        warm_up = start["epochs"] + training["warmup_epochs"]
+        epochs = warm_up + entry.effort * (training["epochs"] - training["warmup_epochs"])
         return Task(plan, seed, partial(train, history=self.history), epochs)
 
 
-def _planned(*layers: Mapping[str, Any]) -> Row:
-    """Arguments of `nlmeta.fit`: later layers come before earlier ones, and these before `fit`."""
-    given: Row = {}
-    for layer in layers:
-        given |= layer
+def _planned(given: Mapping[str, Any]) -> Row:
+    """Arguments of `nlmeta.fit`, some by its own defaults."""
     for name in given:
         check_choice("training", name, FIT)
     planned = {name: given.get(name, FIT[name]) for name in PLANNED}
@@ -307,10 +301,11 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     Returns
     -------
     dict
-        ``split``, ``trained_on`` (digests, 12 digits), ``seconds`` (of training), ``peak_memory``
-        (bytes), ``failed`` (None, or what stopped it for good), ``rows``: for each network
-        ``method`` (its name), ``validation`` and, in a table, ``accuracy`` (clean test samples,
-        last epoch), ``train_accuracy``, ``memorised``, ``recovered``, ``destroyed``, further
+        ``split``, ``trained_on`` (digests, 12 digits), ``seconds`` (of the stages that have ended,
+        in earlier processes too), ``failed`` (None, or what stopped it for good) and ``rows``. A
+        row is of one network, and there is none if the run has failed: ``method`` (its name),
+        ``validation`` and, in a table, ``accuracy`` (clean test samples, last epoch),
+        ``train_accuracy``, ``memorised``, ``recovered``, ``destroyed``; further
         ``transition_error``, ``labels_recovered`` and ``labels_destroyed`` where something of the
         kind was learned.
 
@@ -321,16 +316,14 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     """
     run = _Run(plan, seed, place)
     parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
-    begun = time.perf_counter()
     rows, failed = [], None
     try:
-        rows = [
-            {"method": name} | _plain({**measure(network, run.loaded, parts=parts), **further})
-            for name, network, further in run.networks()
-            if name in plan.get("networks", [name])
-        ]
+        for name, network in run.networks().items():
+            if name in plan.get("networks", [name]):
+                measured = measure(network, run.loaded, parts=parts) | run.learned.get(name, {})
+                rows.append({"method": name, **_plain(measured)})
     except FloatingPointError as error:  # an outcome; other tasks shall run all the same
-        failed, run.seconds = str(error), time.perf_counter() - begun
+        failed, rows = str(error), []
     return {
         "split": run.loaded.digest[:12],
         "trained_on": run.split.digest[:12],
@@ -346,7 +339,8 @@ class _Run:
 
     def __init__(self, plan: Plan, seed: int, place: Place) -> None:
         self.plan, self.seed, self.place = plan, seed, place
-        self.history: Row = {}
+        self.history: dict[str, Row] = {}  # by the stage
+        self.learned: dict[str, dict[str, float]] = {}  # further numbers, by a network's name
         self.seconds = 0.0  # of training, in earlier processes too
         self.began = time.monotonic()
         loaded = _loaded(json.dumps(plan["load"]), seed)
@@ -364,7 +358,7 @@ class _Run:
         build = builders.NETWORKS[options.pop("name")]
         return build(self.loaded, seed=seed, **options)
 
-    def networks(self) -> list[Handed]:
+    def networks(self) -> dict[str, nn.Module]:
         """Train, and hand out the networks by the names of their rows."""
         plan, before = self.plan, None
         model = self.new_network(self.seed)
@@ -381,23 +375,19 @@ class _Run:
         result = self._fit("training", method, model, on_epoch=kept)
         label = plan.get("label", plan["entry"])
         if kept is not None:
-            chosen: list[Handed] = [
-                (f"{label}, five of lowest {name}", kept.ensemble(name), {})
-                for name in plan["keep"]
-            ]
-            return [*chosen, (f"{label}, last five", kept.last_ensemble(), {})]
-        networks: list[Handed] = [(label, result.predictor, self._learned(method))]
-        if plan["build"] in builders.STUDENTS:
-            networks.append((f"{label}, student", result.model, {}))
-        return networks
+            found = {
+                f"{label}, five of lowest {name}": kept.ensemble(name) for name in plan["keep"]
+            }
+            return {**found, f"{label}, last five": kept.last_ensemble()}
+        self.learned[label] = self._learned(method)
+        student = {f"{label}, student": result.model} if plan["build"] in builders.STUDENTS else {}
+        return {label: result.predictor, **student}
 
     def _keep(self) -> KeepEpochs:
-        size = self.plan["meta_size"]
-        x = self.loaded.with_noisy_meta(size, seed=self.seed).meta.x
-        scores = {
-            name: partial(builders.SCORES[name], x=x, seed=self.seed) for name in self.plan["keep"]
-        }
-        return KeepEpochs(self.new_network(self.seed), scores)
+        names, seed = self.plan["keep"], self.seed
+        x = self.loaded.with_noisy_meta(self.plan["meta_size"], seed=seed).meta.x
+        scores = {name: partial(builders.SCORES[name], x=x, seed=seed) for name in names}
+        return KeepEpochs(self.new_network(seed), scores)
 
     def _learned(self, method: Method) -> dict[str, float]:
         """How near a learned T, or the T of a correction, and learned labels are to the truth."""
@@ -438,34 +428,6 @@ class _Run:
             for name, column in result.history.items()
         }
         return result
-
-
-def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
-    """Seconds of an epoch of cross-entropy, judged by a few steps.
-
-    Parameters
-    ----------
-    plan : mapping
-        From `TrainingTable.plan`.
-    seed : int
-        Seed of the data and of the network.
-    device : str
-        As for `nlmeta.fit`.
-    steps : int
-        Number of steps that are timed, after as many others. Default 3.
-
-    Returns
-    -------
-    float
-    """
-    run = _Run(plan, seed, Place(device))
-    size, n = run.batch_size("training"), len(run.split.train)
-    few = run.split.keep(torch.arange(n) < steps * size)
-    options = {name: plan["training"][name] for name in ("precision", "channels_last")}
-    options |= {"batch_size": size, "evaluate_every": 3, "device": device, "progress": False}
-    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=3, seed=seed, **options)
-    of_steps = result.history["seconds"].iloc[1]  # the first warms up, the last is evaluated
-    return float(of_steps) * n / len(few.train)
 
 
 def _plain(measured: Mapping[Any, float]) -> dict[Any, float | None]:
