@@ -3,6 +3,8 @@
 As a program it runs one of them, so that a test can kill it: ``python small_experiments.py FILE``.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -88,6 +90,11 @@ def of_one_entry(**options):
 def count(*, seed, device, upto):
     """Rows of an experiment that measures."""
     return [{"number": k, "square": k * k + seed} for k in range(upto)]
+
+
+def killed(*, seed, device):
+    """As the system does with a process that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 COUNTING = Measurements(

@@ -11,10 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_experiments
 from small_experiments import COUNTING, ENTRIES, of_one_entry, problem, table
 
 from nlmeta import data
-from nlmeta.experiments import Entry, Record, Wanted, over, run, runner, status, training_runs
+from nlmeta.experiments import (
+    Entry,
+    Measurement,
+    Record,
+    Wanted,
+    over,
+    run,
+    runner,
+    status,
+    training_runs,
+)
+from nlmeta.experiments.forecast import forecast
 from nlmeta.methods import MLC, CrossEntropy
 
 SMALL = table()
@@ -220,6 +232,29 @@ def test_some_entries_and_seeds_with_the_choices_that_they_wait_for(whole, tmp_p
     assert found.items() <= numbers(whole).items()
 
 
+def test_a_problem_alone_waits_for_the_choices_that_it_takes_over(whole):
+    """They are made on another problem; without them its tasks would never be known."""
+    first, second = SMALL.problems
+    found = status(SMALL, Record(whole.path.with_name("none")), Wanted(only=[second.name]))
+    assert found.waiting
+    chosen = {(task.plan["problem"], task.plan["entry"]) for task in found.to_do}
+    assert {(first.name, "early stopping"), (first.name, "mean teacher")} <= chosen
+    assert str(status(SMALL, whole, Wanted(only=[second.name]))).endswith(" 0 to do")
+
+
+def test_one_entry_on_one_problem_makes_no_choice_for_another(whole):
+    first, second = SMALL.problems
+    wanted = Wanted(only=[f"{second.name}: fine-tuning"])
+    asked = [task.plan for task in status(SMALL, whole, wanted).done]
+    tried = {(plan["problem"], plan["entry"]) for plan in asked if plan["stage"] == "choice"}
+    assert tried == {(first.name, "early stopping"), (second.name, "fine-tuning")}
+
+
+def test_an_unknown_seed_is_refused_with_those_there_are(whole):
+    with pytest.raises(ValueError, match="`seeds` is 7; it must be one of 0, 1"):
+        status(SMALL, whole, Wanted(seeds=[7]))
+
+
 def test_an_unknown_entry_is_refused_with_those_there_are(whole):
     with pytest.raises(ValueError, match=r"`only` is 'MCL'.*'MLC'"):
         status(SMALL, whole, Wanted(only=["MCL"]))
@@ -243,6 +278,23 @@ def test_a_changed_setting_is_to_do_and_the_old_run_is_stale(whole, tmp_path):
     assert status(changed, record).stale == set()
 
 
+def test_what_waits_for_a_choice_is_not_stale(whole, tmp_path):
+    """Without some runs of a choice nobody knows which plans the table asks for."""
+    path = tmp_path / "r.jsonl"
+    lines = [json.loads(line) for line in whole.path.read_text().splitlines()]
+    tried = {
+        line["id"]
+        for line in lines
+        if (line.get("stage"), line.get("entry")) == ("choice", "early stopping")
+    }
+    kept = [line for line in lines if line.get("plan") not in tried]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    found = status(SMALL, Record(path))
+    assert found.waiting
+    assert len(found.done) < len(kept) - len(tried)  # what early stopping and its follower ran
+    assert found.stale == set()
+
+
 def test_again_runs_once_more_and_the_later_run_counts(whole, tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(whole.path.read_bytes())
@@ -264,6 +316,58 @@ def test_a_failure_is_an_outcome_and_the_others_run_all_the_same(tmp_path):
     assert record.rows(task) == []
     assert len(found.done) == 2
     assert "1 of those done have failed" in str(found)
+
+
+def test_an_entry_whose_choices_have_all_failed_stops_no_other(tmp_path):
+    wild = Entry("wild", "cross_entropy", grid=over("lr", 1e30, 2e30))
+    experiment = table(entries=(wild, ENTRIES[0]), problems=(problem(),), seeds=(0,))
+    done, record = work(tmp_path / "r.jsonl", experiment)
+    assert done
+    found = status(experiment, record)
+    assert len(found.failed) == 2 * 2 + 1  # the choice, and the table with the first setting
+    assert found.failed[-1][0].plan["setting"] == {"lr": 1e30}
+    assert len(found.done) - len(found.failed) == 1
+
+
+def test_a_failed_run_has_no_rows(tmp_path, monkeypatch):
+    """Not even of the network that was measured before the other's logits were not finite."""
+    measured = []
+
+    def second_fails(network, split, **options):
+        measured.append(network)
+        if len(measured) == 2:
+            raise FloatingPointError("not finite")
+        return {"validation": 0.5}
+
+    monkeypatch.setattr(training_runs, "measure", second_fails)
+    two = replace(ENTRIES[-1], grid=over("meta_weight", 1.0))
+    experiment = table(entries=(two,), problems=(problem(),), seeds=(0,))
+    _, record = work(tmp_path / "r.jsonl", experiment)
+    ((_, line),) = record.runs.items()
+    assert (line["failed"], line["rows"], len(measured)) == ("not finite", [], 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"entries": (*ENTRIES, ENTRIES[0])}, "'cross-entropy' names two entries or problems"),
+        ({"entries": (ENTRIES[2], ENTRIES[1])}, "`after` is 'early stopping'; it must be one of"),
+        ({"tuning_seeds": ()}, "`tuning_seeds` are none; early stopping has settings to try"),
+        ({"problems": (problem(choices_of="theirs"),)}, "`choices_of` is 'theirs'"),
+        ({"problems": (problem(entries=("MCL",)),)}, "`entries` is 'MCL'; it must be one of"),
+        (
+            {"problems": (problem(entries=("fine-tuning",)),)},
+            "'early stopping' is not run on 'symmetric, 100 clean', where others wait",
+        ),
+        (
+            {"problems": (replace(problem(), network={"name": "vgg"}),)},
+            "`network` is 'vgg'; it must be one of 'mlp'",
+        ),
+    ],
+)
+def test_a_table_that_could_never_be_whole_is_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        replace(SMALL, **changes)
 
 
 def test_a_budget_too_short_for_the_next_task_begins_nothing_and_says_so(whole, tmp_path):
@@ -337,6 +441,38 @@ def test_ctrl_c_keeps_what_has_ended_and_the_same_call_goes_on(tmp_path, monkeyp
     assert numbers(Record(path)) == numbers(through)
 
 
+def test_the_seconds_of_a_run_are_those_of_all_its_parts(tmp_path, monkeypatch):
+    """Those of the epochs before Ctrl-C stand in the checkpoint."""
+    experiment = replace(of_one_entry(), seeds=(0,), entries=of_one_entry().entries[1:])
+    path = tmp_path / "r.jsonl"
+    with monkeypatch.context() as patch:
+        interrupted(patch, MLC, 20)
+        with pytest.raises(KeyboardInterrupt):
+            work(path, experiment)
+    _, record = work(path, experiment)
+    ((_, line),) = record.runs.items()
+    (history,) = line["history"].values()
+    assert len(history["seconds"]) == 2
+    assert line["seconds"] == pytest.approx(sum(history["seconds"]), abs=0.01)
+
+
+def test_a_checkpoint_that_outlived_its_run_is_removed(tmp_path, monkeypatch):
+    """As after a kill between the two; `again` would go on from its end, and train nothing."""
+    experiment = replace(of_one_entry(), seeds=(0,), entries=of_one_entry().entries[1:])
+    path = tmp_path / "r.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_forget", lambda folder, tasks: None)
+        work(path, experiment)
+    (left,) = (tmp_path / "r-checkpoints").glob("*")
+    trained = []
+    step = MLC.step
+    monkeypatch.setattr(MLC, "step", lambda *given: (trained.append(None), step(*given))[1])
+    work(path, experiment, again=True)
+    assert not left.exists()
+    assert trained
+    assert len(Record(path).runs) == Record(path).repeated == 1
+
+
 def test_a_run_killed_at_ten_moments_is_the_run_that_nobody_killed(tmp_path):
     """SIGKILL, which nothing can catch; a run's lines, its checkpoints or neither may be cut."""
     script = Path(__file__).with_name("small_experiments.py")
@@ -369,6 +505,63 @@ def test_an_experiment_that_measures_runs_one_task_at_a_time(tmp_path):
     ((key, line),) = record.runs.items()
     assert line["rows"] == [{"number": k, "square": k * k} for k in range(3)]
     assert record.plans[key[0]]["options"] == {"upto": 3}
+
+
+def test_a_process_that_is_killed_is_said_and_loses_nothing_that_has_ended(tmp_path):
+    parts = {
+        "first": Measurement(small_experiments.count, {"upto": 3}),
+        "second": Measurement(small_experiments.killed),
+    }
+    experiment = replace(COUNTING, parts=parts)
+    path = tmp_path / "r.jsonl"
+    work(path, experiment, Wanted(only=["first"]))
+    with pytest.raises(OSError, match="was ended from outside.*memory is short.*fewer `jobs`"):
+        work(path, experiment, jobs=2)
+    assert len(Record(path).runs) == 1
+
+
+def test_an_error_in_a_task_names_the_task(tmp_path):
+    unknown = Entry("forward, true T", "forward", meta="noisy", meta_size=10_000)
+    experiment = table(entries=(unknown,), problems=(problem(),), seeds=(1,))
+    text = "symmetric, 100 clean, forward, true T, seed 1: `size` is 10000"
+    with pytest.raises(ValueError, match=text):
+        work(tmp_path / "r.jsonl", experiment)
+    unheard = table(entries=(Entry("new", "unheard"),), problems=(problem(),), seeds=(1,))
+    with pytest.raises(ValueError, match="new, seed 1: `build` is 'unheard'; it must be one of"):
+        work(tmp_path / "r.jsonl", unheard)
+
+
+def test_an_estimate_is_made_while_another_thread_adds_runs(whole):
+    """With a budget tasks are judged in the thread that hands them out."""
+    record = Record(whole.path)
+    (task,) = status(SMALL, record, Wanted(only=["MLC"], seeds=[0])).done[:1]
+
+    class Run(dict):
+        def get(self, *names):
+            record.runs["another", len(record.runs)] = {}
+            return super().get(*names)
+
+    record.runs = {key: Run(line) for key, line in record.runs.items()}
+    assert runner.estimate(task, record) == runner.estimate(task, whole)
+    assert ("another", len(whole.runs)) in record.runs
+
+
+def test_the_forecast_times_what_was_never_run_and_takes_the_record_for_the_rest(whole, tmp_path):
+    nothing = Record(tmp_path / "r.jsonl")
+    (first, second, together, memory) = forecast(SMALL, nothing).splitlines()
+    assert first.startswith(f"{SMALL.problems[0].name}: 12 tasks, about 0.0")
+    assert second.startswith(f"{SMALL.problems[1].name}: 4 tasks, about 0.0")
+    assert "0 done, 16 to do, and what waits for a choice" in together
+    assert "unknown" not in together
+    assert "of this process" in memory
+    after = forecast(SMALL, whole).splitlines()
+    assert after[0].endswith("0 to do: about 0.00 hours of one process")
+    assert "(the most so far)" in after[1]
+
+
+def test_what_cannot_be_timed_is_of_unknown_length(tmp_path):
+    (line, *_) = forecast(COUNTING, Record(tmp_path / "r.jsonl")).splitlines()
+    assert line == "few: 1 tasks, 1 of unknown length"
 
 
 def test_the_estimate_is_the_mean_of_the_same_plan_or_scaled_by_epochs(whole):

@@ -50,6 +50,5 @@ __all__ = [
 
 #: The experiments of the project by their names.
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for experiment in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)
+    e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)
 }

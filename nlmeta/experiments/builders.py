@@ -75,14 +75,9 @@ def _co_teaching(given: Given, *, forget_rate: float, ramp_epochs: int) -> metho
 
 
 def _clid_mu(
-    given: Given,
-    *,
-    head: str,
-    objective: str = "divergence",
-    head_options: Mapping[str, Any] = {},
-    **options: Any,
+    given: Given, *, head: str, objective: str = "divergence", **options: Any
 ) -> methods.Method:
-    made = HEADS[head](given, seed=given.seed, **head_options)
+    made = HEADS[head](given, seed=given.seed, **options.pop("head_options", {}))
     return methods.CLIDMU(made, objective=OBJECTIVES[objective], **options)
 
 
@@ -92,27 +87,22 @@ def _before(given: Given) -> nn.Module:
     return given.before
 
 
-#: ``build(given, **options)`` returns a method, by the name that an entry calls it.
+#: ``build(given, **options)`` returns a method, by the name that an entry calls it. Those that only
+#: pass their options on call them `o`.
 BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "cross_entropy": lambda given: methods.CrossEntropy(),
     "ema": _ema,
-    "gce": lambda given, **options: methods.GeneralisedCrossEntropy(**options),
+    "gce": lambda given, **o: methods.GeneralisedCrossEntropy(**o),
     "forward": _forward,
     "forward_estimated": _forward_estimated,
     "gold": _gold,
     "reweight": lambda given: methods.LearningToReweight(),
     "co_teaching": _co_teaching,
-    "elr": lambda given, **options: methods.ELR(
-        len(given.split.train), given.split.num_classes, **options
-    ),
-    "mlc": lambda given, **options: methods.MLC(given.split.num_classes, **options),
-    "mslg": lambda given, **options: methods.MSLG(
-        given.split.train.y, given.split.num_classes, **options
-    ),
+    "elr": lambda given, **o: methods.ELR(len(given.split.train), given.split.num_classes, **o),
+    "mlc": lambda given, **o: methods.MLC(given.split.num_classes, **o),
+    "mslg": lambda given, **o: methods.MSLG(given.split.train.y, given.split.num_classes, **o),
     "clid_mu": _clid_mu,
-    "mlnt": lambda given, **options: methods.MLNT(
-        given.model, _before(given), seed=given.seed, **options
-    ),
+    "mlnt": lambda given, **o: methods.MLNT(given.model, _before(given), seed=given.seed, **o),
 }
 
 #: Builders whose network is a row of its own beside the average that predicts.
@@ -120,9 +110,9 @@ STUDENTS = frozenset({"mlnt"})
 
 #: Heads of CLID-MU.
 HEADS: Mapping[str, Callable[..., methods.WeightNet | methods.LogitMultiplier]] = {
-    "weights": lambda given, **options: methods.WeightNet(**options),
-    "multipliers": lambda given, **options: methods.LogitMultiplier(
-        given.model.classifier.in_features, given.split.num_classes, **options
+    "weights": lambda given, **o: methods.WeightNet(**o),
+    "multipliers": lambda given, **o: methods.LogitMultiplier(
+        given.model.classifier.in_features, given.split.num_classes, **o
     ),
 }
 
@@ -137,16 +127,9 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 #: ``network(split, seed=seed, **options)`` returns a network with new weights.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
-    "mlp": lambda split, **options: models.MLP(
-        math.prod(split.train.x.shape[1:]), split.num_classes, **options
-    ),
-    "small_cnn": lambda split, **options: models.SmallCNN(
-        split.train.x.shape[1], split.num_classes, **options
-    ),
-    "cnn8": lambda split, **options: models.CNN8(split.num_classes, **options),
-    "text_mlp": lambda split, **options: models.TextMLP(
-        len(split.vocabulary), split.num_classes, **options
-    ),
+    "mlp": lambda split, **o: models.MLP(split.train.x[:1].numel(), split.num_classes, **o),
+    "cnn8": lambda split, **o: models.CNN8(split.num_classes, **o),
+    "text_mlp": lambda split, **o: models.TextMLP(len(split.vocabulary), split.num_classes, **o),
 }
 
 #: Of training images; meta images are not augmented.

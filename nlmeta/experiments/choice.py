@@ -30,14 +30,12 @@ def highest_mean_validation(rows: Sequence[Row]) -> float:
     >>> highest_mean_validation([{"validation": 0.5}, {"validation": 0.75}])
     0.625
     """
-    if any(row.get("validation") is None for row in rows):
-        return float("-inf")
-    return fmean(row["validation"] for row in rows)
+    values: list[Any] = [row.get("validation") for row in rows]
+    return float("-inf") if None in values else fmean(values)
 
 
 def choose(
-    tried: Sequence[tuple[Setting, Sequence[Sequence[Row]]]],
-    rule: Rule = highest_mean_validation,
+    tried: Sequence[tuple[Setting, Sequence[Sequence[Row]]]], rule: Rule = highest_mean_validation
 ) -> dict[str, Setting]:
     """For each network that the runs hand out, the setting that is best by a rule.
 
@@ -68,11 +66,13 @@ def choose(
     networks = dict.fromkeys(row["method"] for _, runs in tried for rows in runs for row in rows)
     if not networks:
         raise ValueError(f"none of the {len(tried)} settings has a run that ended with a network")
+
+    def value(network: str, runs: Sequence[Sequence[Row]]) -> float:
+        own = [row for rows in runs for row in rows if row["method"] == network]
+        return rule(own) if len(own) == len(runs) else float("-inf")
+
     chosen = {}
     for network in networks:
-        values = []
-        for _, runs in tried:
-            own = [row for rows in runs for row in rows if row["method"] == network]
-            values.append(rule(own) if len(own) == len(runs) else float("-inf"))
+        values = [value(network, runs) for _, runs in tried]
         chosen[network] = tried[values.index(max(values))][0]
     return chosen

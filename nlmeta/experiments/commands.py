@@ -4,12 +4,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from nlmeta._checks import check_choice
 from nlmeta.data.sources import at_hand
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
 from nlmeta.experiments.forecast import forecast
@@ -41,9 +42,7 @@ def add_experiments(commands: Any) -> None:
     run.add_argument("--budget", type=_seconds, metavar="TIME", help="as 90s, 30m or 2h")
     run.add_argument("--checkpoints", type=Path, help="folder of unfinished runs")
     run.add_argument("--again", action="store_true", help="run once more what is done")
-    run.add_argument(
-        "--dry-run", action="store_true", help="run nothing: say how long it takes, and the memory"
-    )
+    run.add_argument("--dry-run", action="store_true", help="only say how long it takes")
 
     _select(_command(commands, "status", _status, "say what is done and what is to do"))
 
@@ -60,33 +59,23 @@ def add_experiments(commands: Any) -> None:
 def _command(commands: Any, name: str, work: Any, said: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=said)
     parser.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
-    parser.add_argument(
-        "--record", type=Path, help="file of JSON lines (default: the one in the package)"
-    )
+    parser.add_argument("--record", type=Path, help="file (default: the one in the package)")
     parser.add_argument("--data", help="where the datasets lie (default: $NLMETA_DATA)")
     parser.set_defaults(run=work)
     return parser
 
 
 def _select(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NAME",
-        help='entries or problems, or "problem: entry"; `list NAME` has them',
-    )
+    names = 'entries or problems, or "problem: entry"; `list NAME` has them'
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: all")
-    parser.add_argument(
-        "--shard", type=_shard, default=(1, 1), metavar="K/N", help="the K-th of N parts"
-    )
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="K/N", help="K-th of N")
 
 
 def _shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no part; it must be K/N with K in 1 to N, as 2/4"
-        )
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; it must be K/N, as 2/4")
     return int(found[1]), int(found[2])
 
 
@@ -97,24 +86,31 @@ def _seconds(text: str) -> float:
     return float(found[1]) * UNITS[found[2] or "s"]
 
 
-def _opened(given: argparse.Namespace) -> tuple[Experiment, Record, Wanted]:
+def _opened(given: argparse.Namespace) -> tuple[Experiment, Record]:
     if given.data is not None:
         os.environ["NLMETA_DATA"] = given.data
-    experiment = EXPERIMENTS[given.name]
-    record = Record(given.record or RECORDS / f"{given.name}.jsonl")
+    return EXPERIMENTS[given.name], _record(given.record or RECORDS / f"{given.name}.jsonl", given)
+
+
+def _record(path: Path, given: argparse.Namespace) -> Record:
+    """A record; what is wrong with it is said."""
+    record = Record(path)
+    others = {plan["experiment"] for plan in record.plans.values()} - {given.name}
+    if others:
+        raise ValueError(f"{path} is a record of {', '.join(others)}, and not of {given.name}")
+    lines = ", ".join(map(str, record.damaged))
     if record.damaged:
-        numbers = ", ".join(map(str, record.damaged))
-        print(
-            f"{record.path}: line {numbers} cannot be read; what stood there is to do again",
-            file=sys.stderr,
-        )
+        said = f"line {lines} cannot be read; what stood there is to do again"
+        print(f"{path}: {said}", file=sys.stderr)
     if record.unknown:
-        print(
-            f"{record.path}: {record.unknown} lines are of another version and are left alone",
-            file=sys.stderr,
-        )
-    chosen = {name: getattr(given, name, None) for name in ("only", "seeds")}
-    return experiment, record, Wanted(**chosen, shard=getattr(given, "shard", (1, 1)))
+        said = f"{record.unknown} lines are of another version and are left alone"
+        print(f"{path}: {said}", file=sys.stderr)
+    return record
+
+
+def _missing(datasets: Iterable[str]) -> list[str]:
+    """What is not at hand of some datasets, and how to get it; once where two have it in common."""
+    return list(dict.fromkeys(filter(None, map(at_hand, dict.fromkeys(datasets)))))
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -127,16 +123,18 @@ def _list(given: argparse.Namespace) -> int:
     for name, experiment in EXPERIMENTS.items():
         record = Record(RECORDS / f"{name}.jsonl")
         print(f"{name}: {experiment.about}\n  {runner.status(experiment, record)}")
-        for missing in filter(None, map(at_hand, experiment.datasets)):
+        for missing in _missing(experiment.datasets):
             print(f"  {missing}")
     return 0
 
 
 def _run(given: argparse.Namespace) -> int:
-    experiment, record, wanted = _opened(given)
-    missing = [said for said in map(at_hand, experiment.datasets) if said is not None]
+    experiment, record = _opened(given)
+    wanted = Wanted(given.only, given.seeds, given.shard)
+    to_do = runner.status(experiment, record, wanted).to_do
+    missing = _missing(name for task in to_do for name in experiment.reads(task))
     if given.dry_run:
-        print(forecast(experiment, record, wanted, device=given.device or "cpu"))
+        print(forecast(experiment, record, wanted, device=given.device))
         print("\n".join(missing))
         return 0
     if missing:
@@ -144,19 +142,20 @@ def _run(given: argparse.Namespace) -> int:
     names = ("jobs", "threads", "device", "budget", "checkpoints", "again")
     options: Mapping[str, Any] = {name: getattr(given, name) for name in names}
     try:
-        whole = runner.run(experiment, record, wanted, **options)
+        runner.run(experiment, record, wanted, **options)
     except KeyboardInterrupt:
-        print(f"stopped; {record.path} holds all that has ended, and the same command goes on")
+        more = "begins again" if given.again else "goes on"
+        print(f"stopped; {record.path} holds all that has ended, and the same command {more}")
         return 130
-    print(f"{record.path}: {runner.status(experiment, record, wanted)}")
-    if not whole and given.shard != (1, 1):
+    found = runner.status(experiment, record, wanted)
+    print(f"{record.path}: {found}")
+    if found.waiting and not found.to_do:
         print("The rest waits for choices of other parts: merge the records, then run again.")
     return 0
 
 
 def _status(given: argparse.Namespace) -> int:
-    experiment, record, wanted = _opened(given)
-    found = runner.status(experiment, record, wanted)
+    found = runner.status(*_opened(given), Wanted(given.only, given.seeds, given.shard))
     print(found)
     for task, why in found.failed:
         print(f"  failed: {task.name}: {why}")
@@ -168,39 +167,38 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    _, record, _ = _opened(given)
-    stages = list(dict.fromkeys(str(line.get("stage")) for line in record.plans.values()))
-    if given.stage is not None:
-        stages = [given.stage]
-    elif "table" in stages:
-        stages = ["table"]
-    for stage in stages:
+    experiment, record = _opened(given)
+    found = runner.status(experiment, record)
+    if found.failed or found.stale:
+        print(found, file=sys.stderr)
+    recorded = dict.fromkeys(plan["stage"] for plan in record.plans.values())
+    stages = list(recorded) if given.stage is None else [given.stage]
+    for stage in stages if stages and "table" not in stages else ["table"]:
         runs = report.frame(record, stage=stage)
         if "accuracy" not in runs:
             print(f"\n{stage}\n{runs.to_string(max_colwidth=40, index=False)}")
             continue
+        if given.problem is not None:
+            check_choice("problem", given.problem, runs["problem"].unique())
+            runs = runs[runs["problem"] == given.problem]
         for problem, here in runs.groupby("problem", sort=False):
-            if given.problem in (None, problem):
-                print(f"\n{problem}\n{_text(here)}")
+            print(f"\n{problem}\n{_text(here)}")
     return 0
 
 
 def _text(runs: pd.DataFrame) -> str:
-    against = [name for name in report.REFERENCES if name in set(runs["method"])]
-    columns = [name for name in report.SHARES if name in runs]
-    numbers = report.table(runs, against=against, columns=columns)
+    numbers = report.table(runs)
     seeds = numbers["accuracy", "n"]
     said = f"{seeds.min():.0f} to {seeds.max():.0f} seeds; per cent, mean ± sd, last epoch"
     return f"{said}\n{report.text(numbers).to_string()}"
 
 
 def _merge(given: argparse.Namespace) -> int:
-    _, record, _ = _opened(given)
-    others = []
+    _, record = _opened(given)
     for path in given.files:
         if not path.exists():
             raise FileNotFoundError(f"there is no record {path}")
-        others.append(Record(path))
+    others = [_record(path, given) for path in given.files]
     with record.writing():
         added = record.merge(others)
     print(f"{record.path}: {added:,} runs added")
@@ -208,9 +206,9 @@ def _merge(given: argparse.Namespace) -> int:
 
 
 def _prune(given: argparse.Namespace) -> int:
-    experiment, record, _ = _opened(given)
-    plans = {task.key[0] for task in experiment.tasks(record)}
+    experiment, record = _opened(given)
     with record.writing():
-        removed = record.prune(plans)
+        stale = runner.status(experiment, record).stale
+        removed = record.prune({plan for plan, _ in record.runs} - stale)
     print(f"{record.path}: {removed:,} runs removed")
     return 0

@@ -96,9 +96,6 @@ def _matrix(rows: Tensor, columns: Tensor, height: int, width: int) -> list[list
 HUMAN_NOISE = Measurements(
     name="human_noise",
     about="Which wrong labels do people give, on CIFAR-10 and CIFAR-100?",
-    parts={
-        "cifar10n": Measurement(count_cifar10n),
-        "cifar100n": Measurement(count_cifar100n),
-    },
+    parts={"cifar10n": Measurement(count_cifar10n), "cifar100n": Measurement(count_cifar100n)},
     datasets=("cifar10n", "cifar100n"),
 )

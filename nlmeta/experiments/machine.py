@@ -2,8 +2,11 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["environment", "peak_memory", "wait_for"]
+__all__ = ["environment", "forget_peak", "peak_memory", "threads_of"]
 
 
 def environment(device: str | torch.device = "cpu", *, processes: int = 1) -> dict[str, Any]:
@@ -43,6 +46,9 @@ def environment(device: str | torch.device = "cpu", *, processes: int = 1) -> di
     }
 
 
+RECORDS = ":(exclude,glob)**/records/*.jsonl"  # in Git's words: all but these
+
+
 @cache
 def _versions() -> dict[str, Any]:
     try:
@@ -69,9 +75,7 @@ def _commit(folder: Path) -> str | None:
     if not (folder / ".git").exists():
         return None
     try:
-        changed = git(
-            "status", "--porcelain", "-uno", "--", ".", ":(exclude,glob)**/records/*.jsonl"
-        )
+        changed = git("status", "--porcelain", "-uno", "--", ".", RECORDS)
         return git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -80,16 +84,31 @@ def _commit(folder: Path) -> str | None:
 @cache
 def _processor() -> str:
     """The processor's name where the system tells it, and how many there are."""
-    name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")  # Linux
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = names[0].partition(":")[2].strip() if names else name
+    names = re.findall(r"^model name\s*: *(.+)", info.read_text(), re.M) if info.exists() else []
+    name = names[0].strip() if names else platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} processors"
 
 
+@contextmanager
+def threads_of(number: int | None) -> Iterator[None]:
+    """Some threads of the CPU for the while, or as many as before if the number is None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def forget_peak(device: str | torch.device) -> None:
+    """Let `peak_memory` count anew, where that is possible: on CUDA."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: str | torch.device = "cpu") -> int | None:
-    """The most bytes that this process has held on a device so far.
+    """The most bytes that this process has held on a device, on CUDA since `forget_peak`.
 
     Parameters
     ----------
@@ -111,9 +130,3 @@ def peak_memory(device: str | torch.device = "cpu") -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
-
-
-def wait_for(device: torch.device) -> None:
-    """Until all that was asked of a device is done, so that a clock may be read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

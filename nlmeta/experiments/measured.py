@@ -8,7 +8,7 @@ from typing import Any
 
 from nlmeta.experiments.task import Done, Experiment, Place, Plan, Task
 
-__all__ = ["Measurement", "Measurements"]
+__all__ = ["Measurement", "Measurements", "Rows"]
 
 Rows = list[dict[str, Any]]
 
@@ -37,14 +37,11 @@ class Measurements(Experiment):
     ----------
     parts : mapping of str to Measurement
         Its tasks. The name is the stage by which a record is read.
-    seeds : sequence of int
-        The seeds of each task. Default: 0 alone.
     datasets : sequence of str
         Names of the datasets that it reads. Default: none.
     """
 
     parts: Mapping[str, Measurement]
-    seeds: Sequence[int] = (0,)
     datasets: Sequence[str] = ()
 
     @property

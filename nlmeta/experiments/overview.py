@@ -1,90 +1,4 @@
-"""What is implemented, to what it is faithful, and what is recorded: built is not reproduced."""
-
-from collections.abc import Iterable
-
-import pandas as pd
-
-from nlmeta.experiments.builders import BUILDERS
-from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.task import Experiment
-
-__all__ = ["overview", "page"]
-
-FORMS = {
-    "paper": "as in the paper",
-    "code": "as the released code",
-    "port": "as others' code",
-    "ours": "ours (a control or a baseline)",
-}
-
-
-def overview(experiment: Experiment, record: Record | None = None) -> pd.DataFrame:
-    """A row for each entry of an experiment.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Whose entries.
-    record : Record, optional
-        Default: the one that comes with the package.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``experiment``, ``entry``, ``implemented``, ``form`` (faithful to what; the settings may be
-        others, see the plan), ``recorded`` (problems, scale and seeds of the runs in the record,
-        or "no").
-    """
-    if record is None:
-        record = Record(RECORDS / f"{experiment.name}.jsonl")
-    entries = {entry.name: entry for entry in getattr(experiment, "entries", ())}
-    found = []
-    for name in entries or experiment.names:
-        runs = [
-            (record.plans[plan], seed)
-            for (plan, seed), run in record.runs.items()
-            if record.plans.get(plan, {}).get("entry") == name
-            and record.plans[plan]["stage"] != "choice"
-            and run.get("failed") is None
-        ]
-        entry = entries.get(name)
-        found.append(
-            {
-                "experiment": experiment.name,
-                "entry": name,
-                "implemented": "yes" if entry is None or entry.build in BUILDERS else "no",
-                "form": "measured" if entry is None else FORMS[entry.faithful],
-                "recorded": _recorded(runs),
-            }
-        )
-    return pd.DataFrame(found)
-
-
-def page(experiments: Iterable[Experiment]) -> str:
-    """The overview of several experiments as a page in Markdown.
-
-    Parameters
-    ----------
-    experiments : iterable of Experiment
-        In this order.
-
-    Returns
-    -------
-    str
-    """
-    parts = [PAGE]
-    for experiment in experiments:
-        columns = overview(experiment).drop(columns="experiment")
-        columns = columns.rename(columns={"form": "faithful to"})
-        rows = [list(map(str, columns)), ["---"] * columns.shape[1]]
-        rows += [[str(value) for value in row] for row in columns.to_numpy().tolist()]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
-        parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")
-    return "\n".join(parts)
-
-
-PAGE = """# What is recorded
+"""What is recorded
 
 Built is not reproduced. An entry is *implemented* if its code is here and tested; it is *faithful*
 to a paper, to the code that its authors released, or to others' code, or it is ours; and it is
@@ -97,12 +11,87 @@ all.
 `python -m nlmeta list --page` writes this page.
 """
 
+from collections.abc import Iterable
 
-def _recorded(runs: list[tuple[dict, int]]) -> str:
+import pandas as pd
+
+from nlmeta.experiments.builders import BUILDERS
+from nlmeta.experiments.record import RECORDS, Record
+from nlmeta.experiments.task import Experiment, Task
+
+__all__ = ["overview", "page"]
+
+FORMS = {
+    "paper": "as in the paper",
+    "code": "as the released code",
+    "port": "as others' code",
+    "ours": "ours (a control or a baseline)",
+}
+
+
+def overview(experiment: Experiment) -> pd.DataFrame:
+    """A row for each entry of an experiment, by the record that comes with the package.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``experiment``, ``entry``, ``implemented``, ``form`` (faithful to what; the settings may be
+        others, see the plan), ``recorded`` (problems, scale and seeds of the runs in the record,
+        or "no").
+    """
+    record = Record(RECORDS / f"{experiment.name}.jsonl")
+    entries = {entry.name: entry for entry in getattr(experiment, "entries", ())}
+    runs: dict[str, list[Task]] = {name: [] for name in entries or experiment.names}
+    for task in experiment.tasks(record):
+        run = record.runs.get(task.key)
+        if task.plan["stage"] != "choice" and run is not None and run.get("failed") is None:
+            runs[task.plan["entry"]].append(task)
+    found = []
+    for name, done in runs.items():
+        entry = entries.get(name)
+        implemented = "yes" if entry is None or entry.build in BUILDERS else "no"
+        form = "measured" if entry is None else FORMS[entry.faithful]
+        found.append((experiment.name, name, implemented, form, _recorded(done)))
+    columns = ("experiment", "entry", "implemented", "form", "recorded")
+    return pd.DataFrame(found, columns=columns)
+
+
+def page(experiments: Iterable[Experiment]) -> str:
+    """The overview of several experiments as a page in Markdown.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+        The experiments, in the order of the page.
+
+    Returns
+    -------
+    str
+    """
+    parts = [f"# {__doc__}"]  # this module's text is that of the page
+    for experiment in experiments:
+        shown = overview(experiment).drop(columns="experiment")
+        shown = shown.rename(columns={"form": "faithful to"})
+        rows = [[*map(str, shown)], ["---"] * shown.shape[1], *shown.values.tolist()]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
+        parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")
+    return "\n".join(parts)
+
+
+def _recorded(runs: list[Task]) -> str:
     if not runs:
         return "no"
-    problems = {str(plan["problem"]) for plan, _ in runs if "problem" in plan}
-    scales = ", ".join(sorted({str(plan.get("scale")) for plan, _ in runs}))
-    seeds = len({seed for _, seed in runs})
-    said = f"{scales}, {seeds} seed{'s' * (seeds > 1)}"
-    return f"{len(problems)} problem{'s' * (len(problems) > 1)}, {said}" if problems else said
+    problems = {task.plan["problem"] for task in runs if "problem" in task.plan}
+    scales = ", ".join(sorted({task.plan["scale"] for task in runs}))
+    said = f"{scales}, {_counted(len({task.seed for task in runs}), 'seed')}"
+    return f"{_counted(len(problems), 'problem')}, {said}" if problems else said
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number > 1)}"

@@ -125,11 +125,9 @@ class Record:
         """
         plan, seed = task.key
         place = plan_id(where)
-        lines: list[Line] = []
-        if place not in self.environments:
-            lines.append({"kind": "environment", "id": place, **where})
-        if plan not in self.plans:
-            lines.append({"kind": "plan", "id": plan, **task.plan})
+        environment = {"kind": "environment", "id": place, **where}
+        lines = _new({place: environment}, self.environments)
+        lines += _new({plan: {"kind": "plan", "id": plan, **task.plan}}, self.plans)
         lines.append({"kind": "run", "plan": plan, "seed": seed, "environment": place, **outcome})
         self._append(lines)
 

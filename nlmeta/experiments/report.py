@@ -17,6 +17,7 @@ __all__ = ["differences", "frame", "read", "rows", "table", "text"]
 
 REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
+Names = Sequence[str] | None
 HERE = ("nlmeta", "commit", "torch", "numpy", "python", "machine", "device", "gpu", "threads")
 
 
@@ -78,11 +79,9 @@ def frame(record: Record, *, stage: str = "table") -> pd.DataFrame:
         where = record.environments.get(run["environment"], {})
         for row in run["rows"]:
             found.append(
-                {"method": row.get("method")}
-                | {key: asked.get(key) for key in ("problem", "entry")}
-                | {"seed": seed, "setting": asked.get("setting", {}), "scale": asked.get("scale")}
-                | data
-                | row
+                {"method": row.get("method"), "problem": asked.get("problem")}
+                | {"entry": asked["entry"], "seed": seed, "setting": asked.get("setting", {})}
+                | {"scale": asked.get("scale"), **data, **row}
                 | {key: run.get(key) for key in ("seconds", "split") if key not in row}
                 | {key: where.get(key) for key in HERE}
             )
@@ -112,11 +111,7 @@ def rows(name: str | Path, stage: str) -> list[dict[str, Any]]:
 
 
 def table(
-    runs: pd.DataFrame,
-    *,
-    methods: Sequence[str] | None = None,
-    against: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
+    runs: pd.DataFrame, *, methods: Names = None, against: Names = None, columns: Names = None
 ) -> pd.DataFrame:
     """Mean, standard deviation and number of runs, and differences taken seed by seed.
 
@@ -150,13 +145,11 @@ def table(
     methods = known if methods is None else list(methods)
     against = [name for name in REFERENCES if name in known] if against is None else against
     columns = [name for name in SHARES if name in runs] if columns is None else columns
-    for argument, names, allowed in (
-        ("methods", methods, known),
-        ("against", against, known),
-        ("columns", columns, runs.columns),
-    ):
+    for name in columns:
+        check_choice("columns", name, runs.columns)
+    for argument, names in (("methods", methods), ("against", against)):
         for name in names:
-            check_choice(argument, name, allowed)
+            check_choice(argument, name, known)
     parts = {name: _by_seed(runs, name)[methods] for name in columns}
     accuracy = _by_seed(runs, "accuracy")
     for name in against:
@@ -228,10 +221,8 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
             summary = _summary(accuracy[method] - accuracy[reference])
             mean, n = summary["mean"], int(summary["n"])
             half = stats.t.ppf(0.975, n - 1) * summary["sd"] / math.sqrt(n) if n > 1 else math.nan
-            found.append(
-                {"problem": problem, "method": method, "reference": reference, **summary, "n": n}
-                | {"low": mean - half, "high": mean + half}
-            )
+            names: dict[str, Any] = {"problem": problem, "method": method, "reference": reference}
+            found.append({**names, **summary, "n": n, "low": mean - half, "high": mean + half})
     return pd.DataFrame(found)
 
 

@@ -17,7 +17,6 @@ __all__ = ["Entry", "Experiment", "Outcome", "Place", "Plan", "Problem", "Task",
 Plan = Mapping[str, Any]
 Setting = Mapping[str, Any]
 Outcome = Mapping[str, Any]
-Meta = Literal["none", "clean", "noisy", "alone"]
 
 
 def plan_id(plan: Plan) -> str:
@@ -159,7 +158,7 @@ class Entry:
     training: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, Any] | None = None
     start_goes_on: bool = True
-    meta: Meta = "none"
+    meta: Literal["none", "clean", "noisy", "alone"] = "none"
     meta_size: int | None = None
     grid: Sequence[Setting] = ({},)
     where: Mapping[str, str] = field(default_factory=dict)
@@ -249,11 +248,14 @@ class Experiment:
         Threads of the CPU that a task uses. Default: as many as PyTorch takes.
     resumable : bool
         Whether a task keeps checkpoints. Default False.
+    seeds : sequence of int
+        The seeds of its tasks; choices have their own. Default: 0 alone.
     """
 
     name: str
     about: str
     _: KW_ONLY
+    seeds: Sequence[int] = (0,)
     at_once: bool = True
     threads: int | None = None
     resumable: bool = False
@@ -272,10 +274,17 @@ class Experiment:
         """All tasks that are known by now; those that wait for a choice come when it is made."""
         raise NotImplementedError
 
-    def leaders(self, entry: str) -> Collection[str]:
-        """The entries whose choices an entry waits for. Default: none."""
+    def leaders(self, named: Callable[[str, str], bool]) -> Collection[tuple[str, str]]:
+        """Problem and entry of each choice that the tasks wait for which ``named(problem, entry)``.
+
+        By default there is nothing to choose.
+        """
         return ()
 
-    def seconds(self, task: Task, device: str) -> float | None:
-        """About how long a task takes on this machine; None where that is not known."""
+    def reads(self, task: Task) -> Sequence[str]:
+        """Names of the datasets that a task reads. By default all of the experiment's."""
+        return self.datasets
+
+    def pace(self, task: Task, device: str) -> float | None:
+        """Seconds of an epoch of cross-entropy in a task; None where there is no such thing."""
         return None

@@ -3,13 +3,12 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import signature
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -23,7 +22,7 @@ from nlmeta.methods import CrossEntropy, Method
 from nlmeta.procedures import KeepEpochs
 from nlmeta.training import Result, fit, measure
 
-__all__ = ["ALL", "TrainingTable", "pace", "train"]
+__all__ = ["ALL", "TrainingTable", "train"]
 
 #: Arguments of `nlmeta.fit` that stand in every plan, by default with the values of `fit`. A new
 #: one joins a plan where an entry names it, so that plans of old records stay what they are.
@@ -33,7 +32,7 @@ FIT = {name: parameter.default for name, parameter in signature(fit).parameters.
 ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
-Handed = tuple[str, nn.Module, Mapping[str, float]]  # a row's name, its network, further numbers
+Tried = list[tuple[Setting, list[Task]]]  # settings of a choice, each with its runs
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class TrainingTable(Experiment):
     ----------
     problems, entries : sequence
         What is run; their names differ.
-    seeds, tuning_seeds : sequence of int
-        For the table and for the choice.
+    tuning_seeds : sequence of int
+        The seeds of the choices. Default: none, where no entry has a choice.
     rule : callable
         See `choice.choose`. Default: highest mean accuracy on the clean validation samples.
     history : bool
@@ -59,11 +58,29 @@ class TrainingTable(Experiment):
 
     problems: Sequence[Problem]
     entries: Sequence[Entry]
-    seeds: Sequence[int]
     tuning_seeds: Sequence[int] = ()
     rule: Rule = highest_mean_validation
     history: bool = False
     threads: int | None = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        names = self.names
+        entries, problems = names[: len(self.entries)], names[len(self.entries) :]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ValueError(f"{name!r} names two entries or problems of {self.name}")
+        for number, entry in enumerate(self.entries):
+            check_choice("after", entry.after, [None, *entries[:number]])
+            if len(entry.grid) > 1 and not self.tuning_seeds:
+                raise ValueError(f"`tuning_seeds` are none; {entry.name} has settings to try")
+        for number, problem in enumerate(self.problems):
+            check_choice("network", problem.network["name"], builders.NETWORKS)
+            check_choice("choices_of", problem.choices_of, [None, *problems[:number]])
+            for name in problem.entries or ():
+                check_choice("entries", name, entries)
+        run = {(problem.name, entry.name) for problem, entry in self._pairs()}
+        for where, name in self.leaders(lambda problem, entry: True) - run:
+            raise ValueError(f"{name!r} is not run on {where!r}, where others wait for its choice")
 
     @property
     def datasets(self) -> list[str]:
@@ -77,31 +94,42 @@ class TrainingTable(Experiment):
 
     def entry(self, name: str) -> Entry:
         """An entry by its name."""
-        check_choice("name", name, [entry.name for entry in self.entries])
         return next(entry for entry in self.entries if entry.name == name)
 
-    def leaders(self, entry: str) -> list[str]:
-        """The entries whose choices an entry waits for, itself first."""
-        if entry not in [e.name for e in self.entries]:
-            return []
-        after = self.entry(entry).after
-        return [entry] if after is None else [entry, *self.leaders(after)]
+    def leaders(self, named: Callable[[str, str], bool]) -> set[tuple[str, str]]:
+        """Problem and entry of each choice that the tasks wait for which ``named(problem, entry)``.
 
-    def seconds(self, task: Task, device: str) -> float:
-        """About how long a task takes here, judged by a few steps of cross-entropy."""
-        return task.epochs * pace(task.plan, task.seed, device)
+        An entry waits for its own choice too.
+        """
+        pairs = [(p, entry) for p, entry in self._pairs() if named(p.name, entry.name)]
+        return set[tuple[str, str]]().union(*(self._waits_for(entry, p) for p, entry in pairs))
+
+    def reads(self, task: Task) -> list[str]:
+        """The name of the dataset that a task loads."""
+        return [task.plan["load"]["name"]]
+
+    def pace(self, task: Task, device: str) -> float:
+        """Seconds of an epoch of cross-entropy in a task, judged by a few steps."""
+        run = _Run(task.plan, task.seed, Place(device))
+        training, size = task.plan["training"], run.batch_size("training")
+        n = len(run.split.train)
+        few = run.split.keep(torch.arange(n) < 3 * size)
+        options = {name: training[name] for name in ("precision", "channels_last")}
+        options |= {"batch_size": size, "device": device, "progress": False, "seed": task.seed}
+        network = run.new_network(task.seed)
+        result = fit(CrossEntropy(), network, few, epochs=9, evaluate_every=9, **options)
+        # The first warms up, the last is evaluated; the shortest met the fewest other programs.
+        of_steps = result.history["seconds"].iloc[1:-1].min()
+        return float(of_steps) * n / len(few.train)
 
     def tasks(self, record: Done) -> Iterator[Task]:
         """All tasks that are known by now: choices, then the table, seed by seed."""
+        settled = []
         for problem, entry in self._pairs():
             if self._where(entry, problem) is problem:
                 for _, tasks in self._tried(entry, problem, record):
                     yield from tasks
-        settled = [
-            (entry, self.plan(entry, problem, setting, networks=networks))
-            for problem, entry in self._pairs()
-            for setting, networks in self._settled(entry, problem, record)
-        ]
+            settled += [(entry, plan) for plan in self._settled(entry, problem, record)]
         for seed in self.seeds:
             for entry, plan in settled:
                 yield self._task(entry, plan, seed)
@@ -115,29 +143,35 @@ class TrainingTable(Experiment):
     def _where(self, entry: Entry, problem: Problem) -> Problem:
         """The problem on which an entry chooses: another one's choice may be taken over."""
         clean = entry.meta in ("clean", "alone") and not problem.every_choice
-        if problem.choices_of is None or clean:
+        if len(entry.grid) == 1 or problem.choices_of is None or clean:
             return problem
         return next(other for other in self.problems if other.name == problem.choices_of)
 
-    def _tried(
-        self, entry: Entry, problem: Problem, record: Done
-    ) -> Iterator[tuple[Setting, list[Task]]]:
-        """Each setting of a choice with its tasks; nothing where there is no choice to make."""
-        given = self._given(entry, problem, record)
-        if len(entry.grid) == 1 or given is None:
-            return
-        for own in entry.grid:
-            setting = {**own, **given}
-            plan = self.plan(entry, problem, setting, stage="choice")
-            yield setting, [self._task(entry, plan, seed) for seed in self.tuning_seeds]
+    def _waits_for(self, entry: Entry, problem: Problem) -> set[tuple[str, str]]:
+        """The problem on which an entry chooses and its name, and the same of its leaders."""
+        where = self._where(entry, problem)
+        if where is not problem:
+            return self._waits_for(entry, where)
+        more = set() if entry.after is None else self._waits_for(self.entry(entry.after), problem)
+        return {(problem.name, entry.name), *more}
 
-    def _given(self, entry: Entry, problem: Problem, record: Done) -> Setting | None:
-        """What the leader has chosen; None as long as it has not."""
-        if entry.after is None:
-            return {}
-        leader = self.entry(entry.after)
-        chosen = self.chosen(leader, problem, record)
-        return None if chosen is None else chosen[leader.label or leader.name]
+    def _tried(self, entry: Entry, problem: Problem, record: Done) -> Tried:
+        """Each setting with its runs; none as long as a leader has not chosen.
+
+        A single setting has no runs, since there is no choice to make.
+        """
+        given: Setting | None = {}
+        if entry.after is not None:
+            leader = self.entry(entry.after)
+            chosen = self.chosen(leader, problem, record) or {}
+            given = chosen.get(leader.label or leader.name)
+        settings = [] if given is None else [dict(**own, **given) for own in entry.grid]
+        seeds = self.tuning_seeds if len(settings) > 1 else ()
+        plans = [self.plan(entry, problem, setting, stage="choice") for setting in settings]
+        return [
+            (setting, [self._task(entry, plan, seed) for seed in seeds])
+            for setting, plan in zip(settings, plans, strict=True)
+        ]
 
     def chosen(self, entry: Entry, problem: Problem, record: Done) -> dict[str, Setting] | None:
         """For each network of an entry the chosen setting, None as long as runs are missing.
@@ -145,68 +179,53 @@ class TrainingTable(Experiment):
         Parameters
         ----------
         entry : Entry
-            One of this table.
+            An entry of this table.
         problem : Problem
-            One of this table.
+            A problem of this table.
         record : Record
-            Where the runs of the choice are looked up.
+            The record with the runs of the choice.
 
         Returns
         -------
         dict of str to mapping, or None
+            The first setting if there is no other, or if all runs have failed.
         """
         where = self._where(entry, problem)
-        if len(entry.grid) > 1 and where is not problem:
+        if where is not problem:
             return self.chosen(entry, where, record)
-        given = self._given(entry, problem, record)
-        if given is None:
-            return None
-        if len(entry.grid) == 1:
-            return {entry.label or entry.name: {**entry.grid[0], **given}}
         tried = []
         for setting, tasks in self._tried(entry, problem, record):
             runs = [rows for task in tasks if (rows := record.rows(task)) is not None]
             if len(runs) < len(tasks):
                 return None
             tried.append((setting, runs))
-        return choose(tried, self.rule)
+        if any(rows for _, runs in tried for rows in runs):
+            return choose(tried, self.rule)
+        return {entry.label or entry.name: tried[0][0]} if tried else None
 
-    def _settled(
-        self, entry: Entry, problem: Problem, record: Done
-    ) -> Iterator[tuple[Setting, list[str] | None]]:
-        """The settings of the table, each with the networks that chose it, None for all."""
+    def _settled(self, entry: Entry, problem: Problem, record: Done) -> Iterator[Plan]:
+        """The plans of the table: one, unless networks of a run have chosen different settings."""
         chosen = self.chosen(entry, problem, record) or {}
-        if len(chosen) == 1:
-            yield next(iter(chosen.values())), None
-            return
-        for own in entry.grid:  # networks of one run may have chosen different settings
-            wanted = [name for name, setting in chosen.items() if own.items() <= setting.items()]
-            if wanted:
-                yield chosen[wanted[0]], wanted if len(wanted) < len(chosen) else None
+        settings = list(chosen.values())
+        for number, setting in enumerate(settings):
+            if setting not in settings[:number]:
+                plan = self.plan(entry, problem, setting)
+                networks = [name for name, own in chosen.items() if own == setting]
+                yield plan if len(networks) == len(chosen) else {**plan, "networks": networks}
 
-    def plan(
-        self,
-        entry: Entry,
-        problem: Problem,
-        setting: Setting,
-        *,
-        stage: str = "table",
-        networks: Sequence[str] | None = None,
-    ) -> Plan:
+    def plan(self, entry: Entry, problem: Problem, setting: Setting, stage: str = "table") -> Plan:
         """All that a run is asked to be, in plain data.
 
         Parameters
         ----------
         entry : Entry
-            What is compared.
+            The entry.
         problem : Problem
-            On what.
+            The problem that it is run on.
         setting : mapping
             The values that were chosen, or are tried.
         stage : {"table", "choice"}
-            In a choice nothing of the test part is looked at. Default ``"table"``.
-        networks : sequence of str, optional
-            Names of the rows that are kept. Default: all that the run hands out.
+            The stage. In a choice nothing of the test part is looked at. Default ``"table"``.
 
         Returns
         -------
@@ -221,7 +240,7 @@ class TrainingTable(Experiment):
         start = None
         if entry.start is not None or problem.start is not None:
             own = {**(problem.start or {}), **(entry.start or {}), **parts["start"]}
-            start = _planned(problem.training, {"warmup_epochs": 0}, own)
+            start = _planned({**problem.training, "warmup_epochs": 0, **own})
         plan = {
             "experiment": self.name,
             "stage": stage,
@@ -240,27 +259,22 @@ class TrainingTable(Experiment):
             "new_weights": start is not None and not entry.start_goes_on,
             "build": entry.build,
             "options": {**entry.options, **parts["options"]},
-            "training": _planned(problem.training, entry.training, parts["training"]),
+            "training": _planned({**problem.training, **entry.training, **parts["training"]}),
             "keep": entry.keep,
-            "networks": networks,
         }
         # Without what is not there, so that a field that comes later leaves old plans as they are.
         there = {name: value for name, value in plan.items() if value not in (None, False, (), {})}
         return json.loads(json.dumps(there, allow_nan=False))
 
     def _task(self, entry: Entry, plan: Plan, seed: int) -> Task:
-        training, start = plan["training"], plan.get("start")
-        after_warm_up = training["epochs"] - training["warmup_epochs"]
-        epochs = training["warmup_epochs"] + entry.effort * after_warm_up
-        epochs += 0 if start is None else start["epochs"]
+        training, start = plan["training"], plan.get("start", {"epochs": 0})
+        warm_up = start["epochs"] + training["warmup_epochs"]
+        epochs = warm_up + entry.effort * (training["epochs"] - training["warmup_epochs"])
         return Task(plan, seed, partial(train, history=self.history), epochs)
 
 
-def _planned(*layers: Mapping[str, Any]) -> Row:
-    """Arguments of `nlmeta.fit`: later layers come before earlier ones, and these before `fit`."""
-    given: Row = {}
-    for layer in layers:
-        given |= layer
+def _planned(given: Mapping[str, Any]) -> Row:
+    """Arguments of `nlmeta.fit`, some by its own defaults."""
     for name in given:
         check_choice("training", name, FIT)
     planned = {name: given.get(name, FIT[name]) for name in PLANNED}
@@ -289,10 +303,11 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     Returns
     -------
     dict
-        ``split``, ``trained_on`` (digests, 12 digits), ``seconds`` (of training), ``peak_memory``
-        (bytes), ``failed`` (None, or what stopped it for good), ``rows``: for each network
-        ``method`` (its name), ``validation`` and, in a table, ``accuracy`` (clean test samples,
-        last epoch), ``train_accuracy``, ``memorised``, ``recovered``, ``destroyed``, further
+        ``split``, ``trained_on`` (digests, 12 digits), ``seconds`` (of the stages that have ended,
+        in earlier processes too), ``failed`` (None, or what stopped it for good) and ``rows``. A
+        row is of one network, and there is none if the run has failed: ``method`` (its name),
+        ``validation`` and, in a table, ``accuracy`` (clean test samples, last epoch),
+        ``train_accuracy``, ``memorised``, ``recovered``, ``destroyed``; further
         ``transition_error``, ``labels_recovered`` and ``labels_destroyed`` where something of the
         kind was learned.
 
@@ -301,36 +316,36 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     KeyboardInterrupt
         Ctrl-C, or the place's time is up; a checkpoint holds the last whole epoch.
     """
-    loaded = _loaded(json.dumps(plan["load"]), seed)
-    run = _Run(plan, seed, place, loaded)
-    outcome: Row = {"split": loaded.digest[:12], "trained_on": run.split.digest[:12]}
-    begun = time.perf_counter()
+    run = _Run(plan, seed, place)
+    parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
     rows, failed = [], None
     try:
-        networks = run.networks()
-        seconds = time.perf_counter() - begun
-        parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
-        for name, network, further in networks:
-            if "networks" not in plan or name in plan["networks"]:
-                measured = {**measure(network, loaded, parts=parts), **further}
-                rows.append({"method": name, **_numbers(measured)})
+        for name, network in run.networks().items():
+            if name in plan.get("networks", [name]):
+                measured = measure(network, run.loaded, parts=parts) | run.learned.get(name, {})
+                rows.append({"method": name, **_plain(measured)})
     except FloatingPointError as error:  # an outcome; other tasks shall run all the same
-        failed, seconds = str(error), time.perf_counter() - begun
-    outcome |= {
-        "seconds": round(seconds, 2),
+        failed, rows = str(error), []
+    return {
+        "split": run.loaded.digest[:12],
+        "trained_on": run.split.digest[:12],
+        "seconds": round(run.seconds, 2),
         "failed": failed,
         "rows": rows,
+        **({"history": run.history} if history else {}),
     }
-    return outcome | ({"history": run.history} if history else {})
 
 
 class _Run:
     """A plan at work on its data."""
 
-    def __init__(self, plan: Plan, seed: int, place: Place, loaded: Split) -> None:
+    def __init__(self, plan: Plan, seed: int, place: Place) -> None:
         self.plan, self.seed, self.place = plan, seed, place
-        self.history: Row = {}
+        self.history: dict[str, Row] = {}  # by the stage
+        self.learned: dict[str, dict[str, float]] = {}  # further numbers, by a network's name
+        self.seconds = 0.0  # of training, in earlier processes too
         self.began = time.monotonic()
+        loaded = _loaded(json.dumps(plan["load"]), seed)
         if "augmentation" in plan:
             loaded = loaded.augmented(builders.AUGMENTATIONS[plan["augmentation"]])
         self.loaded = self.split = loaded
@@ -338,45 +353,43 @@ class _Run:
             self.split = loaded.on_meta_set()
         elif plan.get("meta") == "noisy":
             self.split = loaded.with_noisy_meta(plan["meta_size"], seed=seed)
+        self.splits = {"start": loaded, "training": self.split}
 
     def new_network(self, seed: int) -> nn.Module:
         options = dict(self.plan["network"])
         build = builders.NETWORKS[options.pop("name")]
         return build(self.loaded, seed=seed, **options)
 
-    def networks(self) -> list[Handed]:
+    def networks(self) -> dict[str, nn.Module]:
         """Train, and hand out the networks by the names of their rows."""
         plan, before = self.plan, None
         model = self.new_network(self.seed)
         if "start" in plan:
             before = model
-            self._fit("start", CrossEntropy(), before, self.loaded, plan["start"])
+            self._fit("start", CrossEntropy(), before)
             if plan.get("new_weights"):
                 model = self.new_network(self.seed)
-        steps = math.ceil(len(self.split.train) / self._batch_size(plan["training"], self.split))
+        steps = math.ceil(len(self.split.train) / self.batch_size("training"))
         given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
+        check_choice("build", plan["build"], builders.BUILDERS)
         method = builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
         kept = self._keep() if "keep" in plan else None
-        result = self._fit("training", method, model, self.split, plan["training"], on_epoch=kept)
+        result = self._fit("training", method, model, on_epoch=kept)
         label = plan.get("label", plan["entry"])
         if kept is not None:
-            chosen: list[Handed] = [
-                (f"{label}, five of lowest {name}", kept.ensemble(name), {})
-                for name in plan["keep"]
-            ]
-            return [*chosen, (f"{label}, last five", kept.last_ensemble(), {})]
-        networks: list[Handed] = [(label, result.predictor, self._learned(method))]
-        if plan["build"] in builders.STUDENTS:
-            networks.append((f"{label}, student", result.model, {}))
-        return networks
+            found = {
+                f"{label}, five of lowest {name}": kept.ensemble(name) for name in plan["keep"]
+            }
+            return {**found, f"{label}, last five": kept.last_ensemble()}
+        self.learned[label] = self._learned(method)
+        student = {f"{label}, student": result.model} if plan["build"] in builders.STUDENTS else {}
+        return {label: result.predictor, **student}
 
     def _keep(self) -> KeepEpochs:
-        size = self.plan["meta_size"]
-        x = self.loaded.with_noisy_meta(size, seed=self.seed).meta.x
-        scores = {
-            name: partial(builders.SCORES[name], x=x, seed=self.seed) for name in self.plan["keep"]
-        }
-        return KeepEpochs(self.new_network(self.seed), scores)
+        names, seed = self.plan["keep"], self.seed
+        x = self.loaded.with_noisy_meta(self.plan["meta_size"], seed=seed).meta.x
+        scores = {name: partial(builders.SCORES[name], x=x, seed=seed) for name in names}
+        return KeepEpochs(self.new_network(seed), scores)
 
     def _learned(self, method: Method) -> dict[str, float]:
         """How near a learned T, or the T of a correction, and learned labels are to the truth."""
@@ -394,82 +407,33 @@ class _Run:
             found |= {f"labels_{name}": value for name, value in recovery.items()}
         return found
 
-    def _batch_size(self, training: Mapping[str, Any], split: Split) -> int:
-        return len(split.train) if training["batch_size"] == ALL else training["batch_size"]
+    def batch_size(self, stage: str) -> int:
+        size, split = self.plan[stage]["batch_size"], self.splits[stage]
+        return len(split.train) if size == ALL else size
 
-    def _fit(
-        self,
-        stage: str,
-        method: Method,
-        model: nn.Module,
-        split: Split,
-        training: Mapping[str, Any],
-        on_epoch: Any = None,
-    ) -> Result:
-        options: Row = {"evaluate_every": training["epochs"], **training}
-        options["batch_size"] = self._batch_size(training, split)
-        place = self.place
+    def _fit(self, stage: str, method: Method, model: nn.Module, on_epoch: Any = None) -> Result:
+        training, place = self.plan[stage], self.place
+        options: Row = {"evaluate_every": training["epochs"], **training, "on_epoch": on_epoch}
+        options |= {"batch_size": self.batch_size(stage), "seed": self.seed, "progress": False}
         if place.checkpoint is not None:
             name = f"{place.checkpoint.name}-{stage}.ckpt"
             options |= {"checkpoint": place.checkpoint.with_name(name), "resume": True}
             if place.seconds is not None:
                 left = self.began + place.seconds - time.monotonic()
                 options["stop_after"] = max(left, 1e-3)
-        result = fit(
-            method,
-            model,
-            split,
-            seed=self.seed,
-            device=place.device,
-            on_epoch=on_epoch,
-            progress=False,
-            **options,
-        )
+        result = fit(method, model, self.splits[stage], device=place.device, **options)
         if not result.finished:
             raise KeyboardInterrupt
-        self.history[stage] = _columns(result.history)
+        self.seconds += result.history["seconds"].sum()
+        self.history[stage] = {
+            str(name): list(_plain(dict(enumerate(column.tolist()))).values())
+            for name, column in result.history.items()
+        }
         return result
 
 
-def pace(plan: Plan, seed: int, device: str, *, steps: int = 3) -> float:
-    """Seconds of an epoch of cross-entropy, judged by a few steps.
-
-    Parameters
-    ----------
-    plan : mapping
-        From `TrainingTable.plan`.
-    seed : int
-        Seed of the data and of the network.
-    device : str
-        As for `nlmeta.fit`.
-    steps : int
-        Steps that are timed together, the shortest of several times. Default 3.
-
-    Returns
-    -------
-    float
-    """
-    run = _Run(plan, seed, Place(device), _loaded(json.dumps(plan["load"]), seed))
-    size = run._batch_size(plan["training"], run.split)
-    few = run.split.keep(torch.arange(len(run.split.train)) < steps * size)
-    options = {name: plan["training"][name] for name in ("precision", "channels_last")}
-    options |= {"batch_size": size, "evaluate_every": 9, "device": device, "progress": False}
-    result = fit(CrossEntropy(), run.new_network(seed), few, epochs=9, seed=seed, **options)
-    # The first warms up, the last is evaluated; the shortest met the fewest other programs.
-    seconds = result.history["seconds"].iloc[1:-1].min()
-    return float(seconds) * len(run.split.train) / len(few.train)
-
-
-def _numbers(measured: Mapping[str, float]) -> dict[str, float | None]:
+def _plain(measured: Mapping[Any, float]) -> dict[Any, float | None]:
     """Six digits, and None for what is not a number, which JSON does not know."""
     return {
-        name: None if math.isnan(value) else round(float(value), 6)
-        for name, value in measured.items()
-    }
-
-
-def _columns(history: pd.DataFrame) -> dict[str, list[Any]]:
-    return {
-        str(name): [None if math.isnan(value) else round(value, 6) for value in column.tolist()]
-        for name, column in history.items()
+        name: None if math.isnan(value) else round(value, 6) for name, value in measured.items()
     }

@@ -8,7 +8,6 @@ step in the order of passes of the papers' released code.
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
 from nlmeta.experiments.cost.labels import measure_label_memory
 from nlmeta.experiments.cost.precision import measure_precision
 from nlmeta.experiments.cost.steps import measure
-from nlmeta.experiments.measured import Measurement, Measurements
+from nlmeta.experiments.measured import Measurement, Measurements, Rows
 from nlmeta.models import CIFARResNet
 
 __all__ = [
@@ -46,7 +45,7 @@ def _network(depth: int, width: int, *, seed: int) -> tuple[CIFARResNet, str]:
 
 def _steps(
     *, network: dict[str, int], rounds: int, label_rows: int, seed: int, device: str
-) -> list[dict[str, Any]]:
+) -> Rows:
     """One interleaved run of all candidates, and what is a share of its cross-entropy step."""
     model, name = _network(**network, seed=seed)
     # In the working folder: a system's folder for such files may lie in memory, and is no disk.
@@ -61,7 +60,7 @@ def _steps(
     return rows
 
 
-def _precision(*, network: dict[str, int], seed: int, device: str) -> list[dict[str, Any]]:
+def _precision(*, network: dict[str, int], seed: int, device: str) -> Rows:
     model, name = _network(**network, seed=seed)
     with full_float32():
         return measure_precision(model, network=name, device=device, seed=seed, report=say)
@@ -92,10 +91,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by method and mode; columns ``ms``, ``time`` and ``memory``.
     """
-    columns = {
-        "ms": 1000 * rows["seconds"],
-        "time": rows["time_ratio"].astype(float),
-        "memory": rows["memory_ratio"].astype(float),
-    }
-    index = pd.MultiIndex.from_frame(rows[["method", "mode"]])
-    return pd.DataFrame({name: values.to_numpy() for name, values in columns.items()}, index=index)
+    shown = rows.set_index(["method", "mode"])[["seconds", "time_ratio", "memory_ratio"]]
+    shown = shown.astype(float).set_axis(["ms", "time", "memory"], axis="columns")
+    return shown.assign(ms=1000 * shown["ms"])

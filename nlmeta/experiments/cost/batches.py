@@ -18,8 +18,7 @@ from torch import nn
 from nlmeta import seeding
 from nlmeta.data import Augmentation, Batches, ImageFiles, Images, Samples
 from nlmeta.data.augmentation import Compose, RandAugment, RandomCrop, RandomFlip
-from nlmeta.experiments.cost.clocks import Row, dtype_of, row, seconds_of
-from nlmeta.experiments.machine import wait_for
+from nlmeta.experiments.cost.clocks import Row, dtype_of, row, seconds_of, wait_for
 
 __all__ = ["AUGMENTATIONS", "measure_batches", "measure_decoding"]
 
@@ -121,12 +120,9 @@ def measure_decoding(
             small = torch.randint(0, 256, (8, 8, 3), generator=g, dtype=torch.uint8)
             picture = Image.fromarray(small.numpy()).resize((side, side), Image.Resampling.BICUBIC)
             picture.save(Path(place) / name, quality=90)
-        images = Images(
-            ImageFiles(Path(place), names, size=side),
-            mean=scale,
-            deviation=scale,
-            augmentation=Compose([RandomCrop(size=crop), RandomFlip()]),
-        )
+        files, cut = ImageFiles(Path(place), names, size=side), RandomCrop(size=crop)
+        augmentation = Compose([cut, RandomFlip()])
+        images = Images(files, mean=scale, deviation=scale, augmentation=augmentation)
         samples = Samples(images, torch.zeros(num_images, dtype=torch.int64))
         batches = Batches(samples.to(like.device, like.dtype), batch, generator=g)
         start = time.perf_counter()

@@ -58,9 +58,7 @@ def _mslg(model: nn.Module, train: Batch, *, kind: type[MSLG] = MSLG, **options:
     return kind(train.y.cpu(), num_classes(model), virtual_lr=0.1, label_lr=100.0, **options)
 
 
-def _clid_mu(
-    model: nn.Module, train: Batch, *, kind: type[CLIDMU] = CLIDMU, **options: Any
-) -> Method:
+def _clid_mu(model: nn.Module, train: Batch, *, kind: Any = CLIDMU, **options: Any) -> Method:
     return kind(methods.WeightNet(seed=0), head_lr=1e-3, **options)
 
 
@@ -92,9 +90,8 @@ def _candidates() -> list[Candidate]:
     ]
     for name, build, as_released in lookaheads:
         found.append(Candidate(name, "literal", partial(build, kind=as_released)))
-        found += [
-            Candidate(name, mode, partial(build, mode=how)) for mode, how in LOOKAHEADS.items()
-        ]
+        for mode, how in LOOKAHEADS.items():
+            found.append(Candidate(name, mode, partial(build, mode=how)))
         tenth = partial(_every_kth, build=build, k=10)
         found.append(Candidate(name, "jvp, every 10th step", tenth, steps=10))
     for order in ("first", "second"):
@@ -106,11 +103,9 @@ def _candidates() -> list[Candidate]:
     batched = partial(_mlnt, trials_at_once=10)
     found.append(Candidate("MLNT", "first order, M=10, batched", batched))
     modes = {"plain", "jvp, fast", "fd, fast", "first order, M=10", "first order, M=10, batched"}
-    found += [
-        Candidate(c.method, f"{c.mode}, captured", partial(_captured, build=c.build), device="cuda")
-        for c in found
-        if c.mode in modes
-    ]
+    for one in [one for one in found if one.mode in modes]:
+        build = partial(_captured, build=one.build)
+        found.append(Candidate(one.method, f"{one.mode}, captured", build, device="cuda"))
     return found
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta._torch import TorchDispatchMode, tree_leaves
-from nlmeta.experiments.machine import wait_for
 
-__all__ = ["Row", "count_operations", "dtype_of", "peak_bytes", "row", "seconds_of"]
+__all__ = ["Row", "count_operations", "dtype_of", "peak_bytes", "row", "seconds_of", "wait_for"]
 
 Row = dict[str, Any]
 
@@ -104,6 +103,12 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     return clock() - start
 
 
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a device is done, so that a clock may be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Most bytes alive at one time while `work` runs, above those that were there before.
 
@@ -179,11 +184,9 @@ class _LiveBytes(TorchDispatchMode):
 
     def _follow(self, tree: Any, *, new: bool) -> None:
         for tensor in tree_leaves(tree):
-            if not isinstance(tensor, Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            key = id(storage)
-            if key not in self.followed:
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is not None and id(storage) not in self.followed:
+                key = id(storage)
                 size = storage.nbytes() if new else 0
                 self.followed[key] = size, weakref.ref(storage, partial(self._end, key))
                 self.now += size

@@ -50,13 +50,12 @@ def measure_label_memory(
     shape = num_samples, num_classes
     labels = torch.zeros(shape) if file is None else rows_on_disk(file, *shape)
     memory = LabelMemory(labels.fill_(1.0), device="cpu")
-    like = torch.zeros(1)
     seconds = []
     for _ in range(rounds):
         ids = torch.randint(num_samples, (4 * batch,), generator=g).unique()
         ids = ids[torch.randperm(len(ids), generator=g)[:batch]]
         start = time.perf_counter()
-        memory.write(ids, memory.read(ids, like=like) + 1)
+        memory.write(ids, memory.read(ids, like=labels) + 1)
         seconds.append(time.perf_counter() - start)
     place = "in RAM" if file is None else "on disk"
     mode = f"label memory {place}, {num_samples:,} x {num_classes:,}"

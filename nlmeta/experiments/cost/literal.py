@@ -14,6 +14,7 @@ MLNT at its first and last commits, 91eac84 and 40f163d.
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,11 +123,11 @@ class LiteralMLNT(MLNT):
         weight = self._move_teacher(model, train.x.device) / self.trials
         log_q, features = self.target(model, forward)
         # The draws of `neighbour_labels`, so that both see the same labels.
-        n, cpu = len(train.y), "cpu"
-        order = torch.rand(self.trials, n, generator=self._generator, device=cpu).argsort(1)
-        drawn = torch.randint(
-            self.neighbours, (self.trials, n), generator=self._generator, device=cpu
-        )
+        n, first = len(train.y), self.order == "first"
+        draws: dict[str, Any] = {"generator": self._generator, "device": "cpu"}
+        order = torch.rand(self.trials, n, **draws).argsort(1)
+        drawn = torch.randint(self.neighbours, (self.trials, n), **draws)
+        look_ahead = partial(_after_step, model, lr=self.trial_lr, detach=first)
         meta_loss = log_q.new_zeros(())
         for m in range(self.trials):
             labels = train.y.clone()
@@ -135,21 +136,16 @@ class LiteralMLNT(MLNT):
                     distance = (features[i] - features).square().sum(1)
                     nearest = distance.topk(self.neighbours + 1, largest=False).indices
                     labels[i] = train.y[nearest[1 + drawn[m, i]]]  # the first is i itself
-            ahead = _after_step(
-                model,
-                F.cross_entropy(forward.logits, labels),
-                lr=self.trial_lr,
-                detach=self.order == "first",
-            )
+            ahead = look_ahead(F.cross_entropy(forward.logits, labels))
             divergence = weight * losses.soft_label_divergence(
                 ahead(train.x), log_q, direction="label-first", scale=self.scale
             )
-            if self.order == "first":
+            if first:
                 divergence.backward()
                 meta_loss += divergence.detach()
             else:
                 meta_loss = meta_loss + divergence
-        if self.order == "second":
+        if not first:
             meta_loss.backward()
         optimizer.step()
         return {"loss": loss.detach(), "meta_loss": meta_loss.detach()}

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -79,15 +80,14 @@ def measure_precision(
     model = copy.deepcopy(model).to(device).train()
     g = seeding.generator(seed, "precision")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    own = {"network": network, "batch": batch, "batches": batches}
     rows: list[dict[str, Any]] = []
-    done = 0
-    for steps in trained:
+    for before, steps in pairwise((0, *trained)):
         if report is not None:
             report(f"precision after {steps} training steps")
-        for _ in range(steps - done):
+        for _ in range(steps - before):
             x, y, _ = draw_batch(train, batch, generator=g)
             descend(optimizer, F.cross_entropy(model(x), y))
-        done = steps
         cosines: dict[tuple[str, torch.dtype], list[float]] = {key: [] for key in ESTIMATES}
         for _ in range(batches):
             pair = (draw_batch(train, batch, generator=g), draw_batch(meta, batch, generator=g))
@@ -97,19 +97,10 @@ def measure_precision(
                     got = _hypergradient(copy.deepcopy(model), *pair, LOOKAHEADS[mode])
                 cosine = F.cosine_similarity(got.double(), truth, dim=0).item()
                 cosines[mode, dtype].append(cosine)
-        rows += [
-            {
-                "mode": mode,
-                "trained": steps,
-                "cosine": sum(found) / len(found),
-                "cosine_min": min(found),
-                "network": network,
-                "batch": batch,
-                "batches": batches,
-                "dtype": str(dtype).removeprefix("torch."),
-            }
-            for (mode, dtype), found in cosines.items()
-        ]
+        for (mode, dtype), found in cosines.items():
+            near = {"cosine": sum(found) / len(found), "cosine_min": min(found)}
+            name = str(dtype).removeprefix("torch.")
+            rows.append({"mode": mode, "trained": steps, **near, **own, "dtype": name})
     return rows
 
 

@@ -16,15 +16,8 @@ from torch import nn
 from nlmeta import seeding
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
+from nlmeta.experiments.cost import clocks
 from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate, num_classes
-from nlmeta.experiments.cost.clocks import (
-    Row,
-    count_operations,
-    dtype_of,
-    peak_bytes,
-    row,
-    seconds_of,
-)
 from nlmeta.methods import Captured
 from nlmeta.methods.recording import WARMUP_STEPS
 
@@ -45,9 +38,8 @@ class _Runner:
             first.step(self.model, still, train, meta)
         self.method = candidate.build(self.model, train).to(train.x.device)
         # A small step: what is timed must not depend on where training leads.
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4
-        )
+        own = self.model.parameters()
+        self.optimizer = torch.optim.SGD(own, lr=1e-4, momentum=0.9, weight_decay=5e-4)
         self.batches = train, meta
         self.seconds: list[float] = []
 
@@ -62,26 +54,23 @@ class _Runner:
             self.step()
 
     def time(self) -> None:
-        seconds = seconds_of(self.step, self.batches[0].x.device)
+        seconds = clocks.seconds_of(self.step, self.batches[0].x.device)
         self.seconds.append(seconds / self.candidate.steps)
 
     def bytes_and_operations(self) -> tuple[int, float]:
-        self.optimizer.zero_grad()  # so that gradients count as the step's own
         device, counted = self.batches[0].x.device, list[int]()
 
         def count() -> None:
-            counted.append(count_operations(self.step))
+            counted.append(clocks.count_operations(self.step))
 
+        self.optimizer.zero_grad()  # so that gradients count as the step's own
+        if device.type != "cuda" and not isinstance(self.method, Captured):
+            return clocks.peak_bytes(count, device), counted[0] / self.candidate.steps
+        count()  # by itself: to be watched makes PyTorch choose other operations on a GPU
+        self.optimizer.zero_grad()
         if isinstance(self.method, Captured):  # the places of a recording are memory too
-            count()
-            self.optimizer.zero_grad()
             self.method = Captured(self.method.method)
-            return peak_bytes(self.warm_up, device), counted[0]
-        if device.type == "cuda":  # to be watched makes PyTorch choose other operations
-            count()
-            self.optimizer.zero_grad()
-            return peak_bytes(self.step, device), counted[0] / self.candidate.steps
-        return peak_bytes(count, device), counted[0] / self.candidate.steps
+        return clocks.peak_bytes(self.warm_up, device), counted[0] / self.candidate.steps
 
 
 def measure(
@@ -95,7 +84,7 @@ def measure(
     device: str | torch.device = "cpu",
     seed: int,
     report: Callable[[str], None] | None = None,
-) -> list[Row]:
+) -> list[clocks.Row]:
     """Time and memory of a training step for each candidate.
 
     Parameters
@@ -140,7 +129,7 @@ def measure(
         )
     say = report or (lambda text: None)
     model = copy.deepcopy(model).to(device)
-    train, meta = _random_batches(shape, batch, num_classes(model), model, seed=seed)
+    train, meta = _random_batches(model, shape, batch, seed)
     runners = [_Runner(candidate, model, train, meta) for candidate in candidates]
     say(f"{len(runners)} kinds of step on {network}: one round to warm up, {rounds} are timed")
     for runner in runners:
@@ -151,28 +140,21 @@ def measure(
     say("memory and operations")
     memory, operations = zip(*[runner.bytes_and_operations() for runner in runners], strict=True)
     plain = methods.index("cross-entropy")
-    own: Row = {"network": network, "batch": batch, "dtype": dtype_of(model)}
-    return [
-        row(
-            runner.candidate.method,
-            runner.candidate.mode,
-            runner.seconds,
-            plain=min(runners[plain].seconds),
-            memory=peak,
-            memory_ratio=peak / memory[plain],
-            **own,
-        )
-        | {"operations": asked}
-        for runner, peak, asked in zip(runners, memory, operations, strict=True)
-    ]
+    own: clocks.Row = {"network": network, "batch": batch, "dtype": clocks.dtype_of(model)}
+    own |= {"plain": min(runners[plain].seconds)}
+    rows = []
+    for runner, peak, asked in zip(runners, memory, operations, strict=True):
+        method, mode = runner.candidate.method, runner.candidate.mode
+        taken: clocks.Row = {"memory": peak, "memory_ratio": peak / memory[plain]}
+        row = clocks.row(method, mode, runner.seconds, **own, **taken)
+        rows.append(row | {"operations": asked})
+    return rows
 
 
-def _random_batches(
-    shape: Sequence[int], n: int, num_classes: int, model: nn.Module, *, seed: int
-) -> tuple[Batch, Batch]:
+def _random_batches(model: nn.Module, shape: Sequence[int], n: int, seed: int) -> list[Batch]:
     g = seeding.generator(seed, "cost")
     like = next(model.parameters())
     x = torch.randn(2 * n, *shape, generator=g).to(like)
-    y = torch.randint(num_classes, (2 * n,), generator=g).to(like.device)
+    y = torch.randint(num_classes(model), (2 * n,), generator=g).to(like.device)
     ids = torch.arange(n, device=like.device)
-    return Batch(x[:n], y[:n], ids), Batch(x[n:], y[n:])
+    return [Batch(x[:n], y[:n], ids), Batch(x[n:], y[n:])]
