@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from nlmeta._checks import check_choice
 from nlmeta.experiments.record import RECORDS, Record
@@ -213,6 +212,8 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     for name in chain.from_iterable(pairs):
         check_choice("pairs", name, known)
     found = []
+    from scipy import stats  # as long to import as all else, and for nothing else
+
     for problem, here in runs.groupby("problem", sort=False):
         accuracy = _by_seed(here, "accuracy")
         for method, reference in pairs:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 from tqdm import tqdm
 
@@ -146,7 +145,8 @@ def status(experiment: Experiment, record: Record, wanted: Wanted | None = None)
             found.failed.append((task, line["failed"]))
     found.waiting = not missing.isdisjoint(leaders)
     for plan in {plan for plan, _ in record.runs} - plans:
-        own = record.plans[plan].get("problem"), record.plans[plan]["entry"]
+        asked = record.plans.get(plan, {})  # its line may be damaged
+        own = asked.get("problem"), asked.get("entry", "")
         if missing.isdisjoint(experiment.leaders(lambda *names, own=own: names == own)):
             found.stale.add(plan)
     return found
@@ -212,6 +212,8 @@ def run(
     KeyboardInterrupt
         Ctrl-C. What has ended is in the record.
     """
+    import joblib  # a sixth of a second, which reading a record does without
+
     where = place_of(experiment, device)
     if jobs is None:
         jobs = joblib.cpu_count() if experiment.at_once and where.type == "cpu" else 1
