@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+import torch
 
 from nlmeta.experiments import machine, record
 from nlmeta.experiments.record import Record
@@ -286,6 +287,16 @@ def test_the_environment_says_what_a_number_may_depend_on():
     if found["commit"] is not None:
         assert re.fullmatch(r"[0-9a-f]{12}\+?", found["commit"])
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.gpu
+def test_the_peak_of_a_gpu_is_counted_anew_for_each_task():
+    machine.forget_peak("cuda")
+    before = machine.peak_memory("cuda")
+    torch.empty(2**28, dtype=torch.uint8, device="cuda")
+    assert machine.peak_memory("cuda") >= before + 2**28
+    machine.forget_peak("cuda")
+    assert machine.peak_memory("cuda") < before + 2**28
 
 
 def test_the_commit_is_that_of_the_clone_and_says_where_files_differ(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import small_experiments
+import torch
 from small_experiments import COUNTING, ENTRIES, of_one_entry, problem, table
 
 from nlmeta import data
@@ -544,6 +545,19 @@ def test_an_estimate_is_made_while_another_thread_adds_runs(whole):
     record.runs = {key: Run(line) for key, line in record.runs.items()}
     assert runner.estimate(task, record) == runner.estimate(task, whole)
     assert ("another", len(whole.runs)) in record.runs
+
+
+@pytest.mark.parametrize(("name", "count"), [("jobs", 0), ("threads", 0)])
+def test_no_process_and_no_thread_are_refused(tmp_path, name, count):
+    with pytest.raises(ValueError, match=f"`{name}` is 0; it must be at least 1"):
+        work(tmp_path / "r.jsonl", COUNTING, **{name: count})
+
+
+def test_threads_are_those_that_are_asked_for_and_put_back(tmp_path):
+    before = torch.get_num_threads()
+    _, record = work(tmp_path / "r.jsonl", COUNTING, threads=before + 2)
+    assert torch.get_num_threads() == before
+    assert [found["threads"] for found in record.environments.values()] == [before + 2]
 
 
 def test_the_forecast_times_what_was_never_run_and_takes_the_record_for_the_rest(whole, tmp_path):

@@ -21,12 +21,12 @@ PEER = 1000  # between the seed of a network and that of its peer in Co-teaching
 
 @dataclass(frozen=True)
 class Given:
-    """What a method is built from.
+    """What there is to build a method from.
 
     Attributes
     ----------
     split : Split
-        What the method is trained on.
+        The data that the method is trained on.
     model : nn.Module
         The network as it is when the method begins.
     before : nn.Module or None

@@ -13,12 +13,12 @@ Rule = Callable[[Sequence[Row]], float]
 
 
 def highest_mean_validation(rows: Sequence[Row]) -> float:
-    """How good a setting is: mean accuracy on the clean validation samples, after the last epoch.
+    """The mean accuracy on the clean validation samples after the last epoch, to rank a setting by.
 
     Parameters
     ----------
     rows : sequence of mapping
-        One for each tuning seed, with ``validation``.
+        The rows of one network, a row for each tuning seed, with ``validation``.
 
     Returns
     -------

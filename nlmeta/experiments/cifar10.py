@@ -40,9 +40,9 @@ def shortened(training: Mapping[str, Any], factor: float = SHORTEN) -> dict[str,
     Parameters
     ----------
     training : mapping
-        At full length.
+        The arguments at full length.
     factor : float
-        Above 0. Default 10.
+        A number above 0. Default 10.
 
     Returns
     -------

@@ -27,7 +27,8 @@ def add_experiments(commands: Any) -> None:
     Parameters
     ----------
     commands : argparse subparsers
-        Each command sets ``run``, which takes the parsed arguments and returns an exit status.
+        The commands of the parser. Each new one sets ``run``, which takes the parsed arguments and
+        returns an exit status.
     """
     listed = commands.add_parser("list", help="say which experiments there are and what is done")
     listed.add_argument("name", nargs="?", choices=EXPERIMENTS, help="show the entries of one")

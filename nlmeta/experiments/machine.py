@@ -23,9 +23,9 @@ def environment(device: str | torch.device = "cpu", *, processes: int = 1) -> di
     Parameters
     ----------
     device : str or torch.device
-        Where it was computed. Default ``"cpu"``.
+        The device that it was computed on. Default ``"cpu"``.
     processes : int
-        Tasks that were worked on at the same time. Default 1.
+        Number of tasks that were worked on at the same time. Default 1.
 
     Returns
     -------
@@ -104,6 +104,7 @@ def threads_of(number: int | None) -> Iterator[None]:
 def forget_peak(device: str | torch.device) -> None:
     """Let `peak_memory` count anew, where that is possible: on CUDA."""
     if torch.device(device).type == "cuda":
+        torch.cuda.init()  # there is nothing to reset before, which PyTorch takes for an error
         torch.cuda.reset_peak_memory_stats(device)
 
 
@@ -113,7 +114,7 @@ def peak_memory(device: str | torch.device = "cpu") -> int | None:
     Parameters
     ----------
     device : str or torch.device
-        Default ``"cpu"``.
+        The device. Default ``"cpu"``.
 
     Returns
     -------

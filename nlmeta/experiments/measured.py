@@ -22,7 +22,7 @@ class Measurement:
     work : callable
         ``work(seed=..., device=..., **options)`` returns rows.
     options : mapping
-        What JSON can hold.
+        Plain data that JSON can hold. Default: none.
     """
 
     work: Callable[..., Rows]
@@ -36,7 +36,7 @@ class Measurements(Experiment):
     Attributes
     ----------
     parts : mapping of str to Measurement
-        Its tasks. The name is the stage by which a record is read.
+        The tasks by their names; such a name is the stage by which a record is read.
     datasets : sequence of str
         Names of the datasets that it reads. Default: none.
     """

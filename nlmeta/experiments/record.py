@@ -40,11 +40,12 @@ class Record:
     Attributes
     ----------
     environments, plans : dict of str to dict
-        Lines by their id.
+        The lines by their id.
     runs : dict of (str, int) to dict
-        Lines by plan and seed. Of two runs of the same task the later counts.
+        The lines by plan and seed. Of two runs of the same task the later counts.
     damaged : list of int
-        Numbers of lines that are no JSON object, counted from 1; their runs are to do again.
+        Numbers, counted from 1, of the lines that are no JSON object. What stood there is to do
+        again, with all runs of a plan that stood there.
     repeated : int
         Runs of a task that was there already, by shards with an overlap or done again.
 
@@ -111,12 +112,12 @@ class Record:
         Parameters
         ----------
         task : Task
-            What was run.
+            The task that was run.
         outcome : mapping
-            ``rows``, and what else the run says of itself: ``seconds``, ``peak_memory`` (bytes),
+            The ``rows``, and what else was found out: ``seconds``, ``peak_memory`` (bytes),
             ``split`` and ``trained_on`` (digests), ``failed`` (text or None), ``history``.
         where : mapping
-            From `machine.environment`.
+            The environment, from `machine.environment`.
 
         Raises
         ------
@@ -191,7 +192,7 @@ class Record:
         Parameters
         ----------
         others : iterable of Record
-            Those of shards, for example. Of a task that several have run, the first counts.
+            Records of shards, for example. Of a task that several have run, the first counts.
 
         Returns
         -------

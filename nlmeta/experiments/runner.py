@@ -180,7 +180,7 @@ def run(
         Tasks at the same time, each in a process of its own. Default: as many as there are
         processors, or 1 on a GPU and where an experiment measures time.
     threads : int, optional
-        Threads of the CPU in each process. Default: what the experiment says.
+        Threads of the CPU in each process. Default: those of the experiment.
     device : str, optional
         The device, as for `nlmeta.fit`. Default: the fastest there is, or the CPU where tasks run
         at the same time.
@@ -195,7 +195,7 @@ def run(
     progress : bool, optional
         Whether a bar is shown, as for `nlmeta.fit`.
     say : callable
-        Called with a sentence now and then. Default: `print`.
+        A function that is called with a sentence now and then. Default: `print`.
 
     Returns
     -------
@@ -218,6 +218,7 @@ def run(
     if jobs is None:
         jobs = joblib.cpu_count() if experiment.at_once and where.type == "cpu" else 1
     check_count("jobs", jobs)
+    check_count("threads", 1 if threads is None else threads)
     if jobs > 1 and not experiment.at_once:
         raise ValueError(
             f"`jobs` is {jobs}; {experiment.name} measures time, so nothing may run beside it"

@@ -25,7 +25,7 @@ def plan_id(plan: Plan) -> str:
     Parameters
     ----------
     plan : mapping
-        What JSON can hold; a tuple counts as a list.
+        Plain data that JSON can hold; a tuple counts as a list.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def over(name: str, *values: Any) -> tuple[Setting, ...]:
     name : str
         An argument, see `Entry.where`.
     *values
-        What it may be.
+        Its values.
 
     Returns
     -------
@@ -82,12 +82,13 @@ class Problem:
     augmentation : str, optional
         Name in `builders.AUGMENTATIONS`. Default: none.
     scale : {"tiny", "cores", "paper"}
-        How much of the data and of the schedule is used. Default ``"cores"``: what two CPU cores
-        can do.
+        The share of the data and of the schedule that is used. Default ``"cores"``: what two CPU
+        cores can do.
     entries : sequence of str, optional
         The entries that are run on it. Default: all.
     choices_of : str, optional
-        Another problem, whose chosen settings are taken over by entries that use no clean samples.
+        A problem further up whose chosen settings are taken over by entries that use no clean
+        samples.
         Default: every entry chooses on the problem itself.
     every_choice : bool
         Whether entries that use clean samples take over the other problem's settings too. Default
@@ -115,7 +116,7 @@ class Entry:
     name : str
         The entry's name.
     build : str
-        Name in `builders.BUILDERS`.
+        The name in `builders.BUILDERS`.
     options : mapping
         Arguments of that builder.
     training : mapping
@@ -128,28 +129,29 @@ class Entry:
         Whether the network of that stage is trained on (default), or the method begins with new
         weights and is shown that network.
     meta : {"none", "clean", "noisy", "alone"}
-        What the meta set holds: the clean samples, though nothing looks at them; the clean samples;
-        noisy training samples (``meta_size`` of them); or: nothing but the clean samples is trained
-        on.
+        The use of the clean samples. ``"none"`` (default): nothing looks at them. ``"clean"``: they
+        are the meta set. ``"noisy"``: ``meta_size`` noisy training samples are in their place.
+        ``"alone"``: nothing else is trained on.
     meta_size : int, optional
-        Of a noisy meta set.
+        Samples in a noisy meta set.
     grid : sequence of mapping
         Settings to choose from. Default: one, which changes nothing.
     where : mapping of str to str
-        Where a setting's value goes, as ``"training.epochs"``, ``"start.epochs"`` or
+        The place of a setting's value, as ``"training.epochs"``, ``"start.epochs"`` or
         ``"options.lr"``. Default: arguments of `nlmeta.fit` go to the training, others to the
         builder.
     after : str, optional
-        The entry whose choice comes first and joins this one's settings.
+        An entry further up whose choice comes first and joins this one's settings. Default: none.
     label : str, optional
-        How its rows are called. Default: its name.
+        The name of its rows. Default: that of the entry.
     keep : sequence of str
         Scores in `builders.SCORES`; for each, the five epochs of lowest score predict together, and
         so do the last five.
     effort : float
-        About how many steps of cross-entropy one of its steps takes; for estimates alone.
+        The cost of one of its steps in steps of cross-entropy, for estimates alone. Default 1.
     faithful : str
-        To what, for the table of what is done: ``"paper"``, ``"code"``, ``"port"``, ``"ours"``.
+        The model that its form follows, for the table of what is done: ``"paper"``, ``"code"``,
+        ``"port"`` or ``"ours"`` (default).
     """
 
     name: str
@@ -176,11 +178,12 @@ class Place:
     Attributes
     ----------
     device : str
-        As for `nlmeta.fit`.
+        The device, as for `nlmeta.fit`. Default ``"cpu"``.
     checkpoint : Path, optional
         Beginning of the names of files for unfinished training. Default: none is kept.
     seconds : float, optional
-        After which a training that keeps a checkpoint stops, after a whole epoch.
+        The time after which a training that keeps a checkpoint stops, after a whole epoch. Default:
+        never.
     """
 
     device: str = "cpu"
@@ -195,14 +198,14 @@ class Task:
     Attributes
     ----------
     plan : mapping
-        What is run. ``experiment``, ``stage`` and ``entry`` are always there.
+        All that is run, as data. ``experiment``, ``stage`` and ``entry`` are always there.
     seed : int
-        Of everything that is drawn.
+        Seed of everything that is drawn.
     work : callable
         ``work(plan, seed, place)`` returns the outcome, a mapping with ``rows`` and more, see
         `record.Record.add`.
     epochs : float
-        Length in epochs of cross-entropy, for estimates.
+        The length in epochs of cross-entropy, for estimates. Default 1.
     """
 
     plan: Plan

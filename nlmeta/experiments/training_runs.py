@@ -47,11 +47,12 @@ class TrainingTable(Experiment):
     Attributes
     ----------
     problems, entries : sequence
-        What is run; their names differ.
+        The problems and the entries; their names differ.
     tuning_seeds : sequence of int
         The seeds of the choices. Default: none, where no entry has a choice.
     rule : callable
-        See `choice.choose`. Default: highest mean accuracy on the clean validation samples.
+        The rule of the choice, see `choice.choose`. Default: highest mean accuracy on the clean
+        validation samples.
     history : bool
         Whether the record keeps a number for each epoch. Default False.
     """
@@ -292,11 +293,11 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     Parameters
     ----------
     plan : mapping
-        From `TrainingTable.plan`.
+        The plan, from `TrainingTable.plan`.
     seed : int
         Seed of split, noise, first weights, batches and of what a method draws.
     place : Place
-        Device and checkpoints.
+        The device and the checkpoints.
     history : bool
         Whether the outcome holds the history of each stage. Default False.
 

@@ -84,7 +84,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows : pandas.DataFrame
-        From ``experiments.read("cost", stage="steps")``, or ``pandas.DataFrame(measure(...))``.
+        The frame ``experiments.read("cost", stage="steps")``, or one of the rows of `measure`.
 
     Returns
     -------

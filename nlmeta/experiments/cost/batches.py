@@ -45,17 +45,17 @@ def measure_batches(
     Parameters
     ----------
     model : nn.Module
-        The batches come out on its device, in its floating-point type.
+        A network; the batches come out on its device, in its floating-point type.
     step_seconds : float
-        Of a step of cross-entropy on such a batch, by the same clock.
+        Seconds of a step of cross-entropy on such a batch, by the same clock.
     num_images, side : int
         Images in memory, and their side in pixels. Defaults 10,000 and 32.
     batch : int
-        Default 64.
+        Images in a batch. Default 64.
     rounds : int
-        Batches that are timed. Default 50.
+        Number of batches that are timed. Default 50.
     seed : int
-        Draws images, order and augmentation.
+        Seed of images, order and augmentation.
 
     Returns
     -------
@@ -96,15 +96,16 @@ def measure_decoding(
     Parameters
     ----------
     model : nn.Module
-        The batches come out on its device.
+        A network; the batches come out on its device.
     num_images, side, crop : int
-        JPEG files, their side, and that of the random crop. Defaults 256, 256 and 224 pixels.
+        Number of JPEG files, their side and that of the random crop in pixels. Defaults 256, 256
+        and 224.
     batch : int
-        Default 64.
+        Images in a batch. Default 64.
     folder : Path, optional
-        Where the files are written for the while. Default: the system's for such files.
+        The folder in which the files lie for the while. Default: the system's for such files.
     seed : int
-        Draws pictures, order and crops.
+        Seed of pictures, order and crops.
 
     Returns
     -------

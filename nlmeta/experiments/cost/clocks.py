@@ -35,7 +35,7 @@ def row(
     Parameters
     ----------
     method, mode : str
-        The row's name.
+        The names of the row.
     seconds : sequence of float
         One number for each round.
     best : callable
@@ -44,11 +44,11 @@ def row(
         Seconds of a step of cross-entropy by the same clock, to which a ratio is taken. None if
         there is no such ratio.
     memory : int
-        Bytes.
+        Number of bytes.
     memory_ratio : float, optional
         Bytes in units of cross-entropy. Default: none.
     network : str
-        The network's name. Default: none takes part.
+        The name of the network. Default ``"none"``: no network takes part.
     batch : int
         Samples in a batch.
     dtype : str
@@ -85,9 +85,9 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     Parameters
     ----------
     work : callable
-        Called once, without arguments.
+        The piece of work, which is called once without arguments.
     device : torch.device
-        Where it computes.
+        The device that it computes on.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until all that was asked of a device is done, so that a clock may be read."""
+    """Wait until a device has done all that was sent to it, so that a clock may be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -118,9 +118,9 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     Parameters
     ----------
     work : callable
-        Called once, without arguments.
+        The piece of work, which is called once without arguments.
     device : torch.device
-        Where it allocates.
+        The device that it allocates on.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def count_operations(work: Callable[[], object]) -> int:
     Parameters
     ----------
     work : callable
-        Called once, without arguments.
+        The piece of work, which is called once without arguments.
 
     Returns
     -------

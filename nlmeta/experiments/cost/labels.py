@@ -28,17 +28,17 @@ def measure_label_memory(
     Parameters
     ----------
     step_seconds : float
-        Of that step.
+        Seconds of that step.
     num_samples, num_classes : int
-        N and C. Defaults: a million and a thousand, 4 GB.
+        The size of the memory, N rows of C labels. Defaults: a million and a thousand, 4 GB.
     batch : int
-        Rows read and written, at random places. Default 64.
+        Number of rows read and written at a time, at random places. Default 64.
     rounds : int
-        Default 50. Each has rows of its own, so what is read was not just written.
+        Number of times. Default 50. Each has rows of its own, so what is read was not just written.
     file : Path, optional
-        Keep the labels in this file. Default: in RAM.
+        The file that holds the labels. Default: they are held in RAM.
     seed : int
-        Draws the places.
+        Seed of the places.
 
     Returns
     -------

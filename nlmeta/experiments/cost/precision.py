@@ -53,19 +53,19 @@ def measure_precision(
     network : str
         Its name, for the rows.
     shape : sequence of int
-        Of an image: channels, height, width. Default (3, 32, 32).
+        Channels, height and width of an image. Default (3, 32, 32).
     trained : sequence of int
-        After how many training steps to measure, in rising order. Default (0, 100).
+        Numbers of training steps after which it is measured, in rising order. Default (0, 100).
     batch : int
         Samples in a training batch and in a meta batch. Default 64.
     batches : int
-        Pairs of batches to average over. Default 3.
+        Number of pairs of batches to average over. Default 3.
     device : str or torch.device
-        Default ``"cpu"``.
+        The device. Default ``"cpu"``.
     seed : int
-        Draws split, noise and batches.
+        Seed of split, noise and batches.
     report : callable, optional
-        Called with a sentence now and then.
+        A function that is called with a sentence now and then. Default: nothing is said.
 
     Returns
     -------

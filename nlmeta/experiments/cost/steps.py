@@ -94,20 +94,20 @@ def measure(
     network : str
         Its name, for the rows.
     shape : sequence of int
-        Of one input. Default (3, 32, 32).
+        The shape of one input. Default (3, 32, 32).
     batch : int
         Samples in the training batch and in the meta batch. Default 64. MLNT needs 11.
     candidates : iterable of Candidate
-        Default: all; those for another kind of device are left out. Cross-entropy must be among
-        them, since everything is a ratio to it.
+        The steps that are compared; those for another kind of device are left out. Cross-entropy
+        must be among them, since everything is a ratio to it. Default: all.
     rounds : int
-        How often each step is timed, after one step to warm up. Default 5.
+        Number of times that each step is timed, after one step to warm up. Default 5.
     device : str or torch.device
-        Default ``"cpu"``.
+        The device. Default ``"cpu"``.
     seed : int
-        Draws inputs and labels, which are random.
+        Seed of inputs and labels, which are random.
     report : callable, optional
-        Called with a sentence now and then.
+        A function that is called with a sentence now and then. Default: nothing is said.
 
     Returns
     -------
