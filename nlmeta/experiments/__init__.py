@@ -49,6 +49,4 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)
-}
+EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)}

@@ -208,12 +208,12 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     ValueError
         A method is not among the runs, or has two runs of one seed.
     """
+    from scipy import stats  # slow to import, and for nothing else
+
     pairs, known = list(pairs), list(runs["method"].unique())
     for name in chain.from_iterable(pairs):
         check_choice("pairs", name, known)
     found = []
-    from scipy import stats  # as long to import as all else, and for nothing else
-
     for problem, here in runs.groupby("problem", sort=False):
         accuracy = _by_seed(here, "accuracy")
         for method, reference in pairs:

@@ -145,8 +145,8 @@ def status(experiment: Experiment, record: Record, wanted: Wanted | None = None)
             found.failed.append((task, line["failed"]))
     found.waiting = not missing.isdisjoint(leaders)
     for plan in {plan for plan, _ in record.runs} - plans:
-        asked = record.plans.get(plan, {})  # its line may be damaged
-        own = asked.get("problem"), asked.get("entry", "")
+        asked = record.plans.get(plan, {}).get  # its line may be damaged
+        own = asked("problem"), asked("entry", "")
         if missing.isdisjoint(experiment.leaders(lambda *names, own=own: names == own)):
             found.stale.add(plan)
     return found
