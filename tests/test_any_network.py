@@ -812,6 +812,14 @@ def test_a_run_resumed_with_a_network_that_computes_otherwise_is_refused(tmp_pat
         resumed(tanh, relu, tmp_path)
 
 
+def test_a_run_resumed_with_another_state_is_refused(tmp_path):
+    """A buffer more, which neither a layer nor the number of parameters shows."""
+    more = Net(2)
+    more.register_buffer("shift", torch.zeros(1))
+    with pytest.raises(ValueError, match="belongs to another network: Error.* in loading"):
+        resumed(Net(2), more, tmp_path)
+
+
 def test_a_run_resumed_with_other_inputs_is_refused(tmp_path):
     x = features(120)
     x[-1, -1] += 1e-3

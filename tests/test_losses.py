@@ -330,7 +330,7 @@ def test_refuses_a_matrix_of_another_number_of_classes():
     [
         (LABELS.clone().index_fill_(0, torch.tensor([1]), -1), "`labels` holds -1 at position 1;"),
         (LABELS.clone().index_fill_(0, torch.tensor([1]), 9), "`labels` holds 9 at position 1;"),
-        (LABELS[:, None], f"`labels` is torch.int64 of shape ({len(LABELS)}, 1); labels are"),
+        (LABELS[:, None], f"`labels` is torch.int64 of shape ({len(LABELS)}, 1); labels must be"),
         (LABELS.to(torch.uint8), "`labels` is torch.uint8 of shape"),
         (LABELS[:1], f"`logits` holds {len(LABELS)} samples and `labels` 1; they must be the"),
     ],

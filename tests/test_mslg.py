@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from nlmeta import CrossEntropy, bilevel, data, fit, losses, metrics, presets
 from nlmeta.data import Batch
 from nlmeta.methods import MSLG
+from nlmeta.methods.memory import LabelMemory
 from nlmeta.models import MLP, SmallCNN
 
 SWITCHES = [
@@ -459,6 +460,13 @@ def test_wrong_options_are_refused_by_name(options, message):
 def test_a_label_outside_the_classes_is_refused():
     with pytest.raises(ValueError, match="`given_labels` holds 7 at position 2; labels must lie"):
         MSLG(torch.tensor([0, 1, 7]), 3, virtual_lr=0.5, label_lr=1.0)
+
+
+def test_rows_that_several_processes_shared_are_not_read_by_one():
+    memory = LabelMemory(torch.zeros(4, 3))
+    memory.sharded, memory.processes = True, 2
+    with pytest.raises(RuntimeError, match="shared by 2 processes, and there are 1 now; read it"):
+        memory.all_rows()
 
 
 def test_soft_labels_of_another_shape_are_refused():

@@ -142,7 +142,10 @@ def test_the_last_row_is_that_of_the_final_network():
 
 def test_the_accuracy_of_a_result_is_that_of_the_last_epoch_and_not_of_the_best():
     history = pd.DataFrame({"test_accuracy": [0.5, 0.9, 0.7]})
-    assert dataclasses.replace(run(epochs=1), history=history).accuracy == 0.7
+    result = dataclasses.replace(run(epochs=1), history=history)
+    assert result.accuracy == 0.7
+    stopped = dataclasses.replace(result, history=history[:0].drop(columns="test_accuracy"))
+    refused("the run was stopped before its first evaluation", lambda: stopped.accuracy)
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_steps():
