@@ -123,9 +123,8 @@ def _list(given: argparse.Namespace) -> int:
         return 0
     for name, experiment in EXPERIMENTS.items():
         record = Record(RECORDS / f"{name}.jsonl")
-        print(f"{name}: {experiment.about}\n  {runner.status(experiment, record)}")
-        for missing in _missing(experiment.datasets):
-            print(f"  {missing}")
+        said = [f"{name}: {experiment.about}", str(runner.status(experiment, record))]
+        print("\n  ".join([*said, *_missing(experiment.datasets)]))
     return 0
 
 
@@ -135,8 +134,7 @@ def _run(given: argparse.Namespace) -> int:
     to_do = runner.status(experiment, record, wanted).to_do
     missing = _missing(name for task in to_do for name in experiment.reads(task))
     if given.dry_run:
-        print(forecast(experiment, record, wanted, device=given.device))
-        print("\n".join(missing))
+        print("\n".join([forecast(experiment, record, wanted, device=given.device), *missing]))
         return 0
     if missing:
         raise FileNotFoundError("\n".join(missing))

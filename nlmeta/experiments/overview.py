@@ -21,6 +21,7 @@ from nlmeta.experiments.task import Experiment, Task
 
 __all__ = ["overview", "page"]
 
+COLUMNS = ("experiment", "entry", "implemented", "form", "recorded")
 FORMS = {
     "paper": "as in the paper",
     "code": "as the released code",
@@ -55,10 +56,9 @@ def overview(experiment: Experiment) -> pd.DataFrame:
     for name, done in runs.items():
         entry = entries.get(name)
         implemented = "yes" if entry is None or entry.build in BUILDERS else "no"
-        form = "measured" if entry is None else FORMS[entry.faithful]
+        form = FORMS[entry.faithful] if entry else "measured"
         found.append((experiment.name, name, implemented, form, _recorded(done)))
-    columns = ("experiment", "entry", "implemented", "form", "recorded")
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def page(experiments: Iterable[Experiment]) -> str:

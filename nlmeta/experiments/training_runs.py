@@ -120,8 +120,7 @@ class TrainingTable(Experiment):
         network = run.new_network(task.seed)
         result = fit(CrossEntropy(), network, few, epochs=9, evaluate_every=9, **options)
         # The first warms up, the last is evaluated; the shortest met the fewest other programs.
-        of_steps = result.history["seconds"].iloc[1:-1].min()
-        return float(of_steps) * n / len(few.train)
+        return float(result.history["seconds"].iloc[1:-1].min()) * n / len(few.train)
 
     def tasks(self, record: Done) -> Iterator[Task]:
         """All tasks that are known by now: choices, then the table, seed by seed."""
