@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from nlmeta._checks import check_choice
 from nlmeta.experiments.record import RECORDS, Record
@@ -209,6 +208,8 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     ValueError
         A method is not among the runs, or has two runs of one seed.
     """
+    from scipy import stats  # a second, which nothing else of a report needs
+
     pairs, known = list(pairs), list(runs["method"].unique())
     for name in chain.from_iterable(pairs):
         check_choice("pairs", name, known)
