@@ -508,33 +508,6 @@ DESCRIBING = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns"
 # Words with which the text of a parameter would hang on its name, as "Of how many one is drawn".
 HANGING = {"As", "At", "By", "For", "From", "How", "In", "Like", "Not", "Of", "On", "Over", "See"}
 HANGING |= {"Than", "To", "What", "Where", "Which", "Who", "Whom", "Whose", "With", "Without"}
-# Texts that are not mended yet, by file of `nlmeta/experiments`. Nothing is added here.
-NOT_YET = {
-    "builders.py": {"Given: split"},
-    "cifar10.py": {"shortened: dict", "shortened: training"},
-    "cost/__init__.py": {"table: rows"},
-    "cost/batches.py": {"measure_batches: step_seconds", "measure_decoding: folder"},
-    "cost/clocks.py": {"peak_bytes: device", "seconds_of: device", "seconds_of: float"},
-    "cost/labels.py": {"measure_label_memory: step_seconds"},
-    "cost/precision.py": {"measure_precision: shape"},
-    "cost/steps.py": {"measure: rounds", "measure: shape"},
-    "forecast.py": {"forecast: device", "forecast: experiment", "forecast: record"},
-    "machine.py": {"environment: device", "peak_memory: int or None"},
-    "measured.py": {"Measurement: options"},
-    "mnist.py": {"problems: network, training"},
-    "overview.py": {"overview: experiment", "page: experiments"},
-    "record.py": {"Record.add: task", "Record.add: where"},
-    "report.py": {"read: pandas.DataFrame"},
-    "runner.py": {"Status: done, to_do", "estimate: record", "run: device", "run: experiment"}
-    | {"run: progress", "status: experiment", "status: record"},
-    "task.py": {"Entry: faithful", "Entry: label", "Entry: meta", "Entry: meta_size"}
-    | {"Entry: where", "Place: device", "Problem: scale", "Task: plan", "Task: seed"}
-    | {"over: *values", "plan_id: plan"},
-    "training_runs.py": {"TrainingTable.chosen: record", "TrainingTable.plan: entry"}
-    | {"TrainingTable.plan: problem", "TrainingTable.plan: stage", "TrainingTable: rule"}
-    | {"TrainingTable: problems, entries", "TrainingTable: seeds, tuning_seeds"}
-    | {"pace: device", "pace: plan", "train: plan"},
-}
 
 
 def described(docstring: str) -> list[tuple[str, str]]:
@@ -614,6 +587,5 @@ def test_texts_of_parameters_do_not_hang_on_their_names(root):
         for entry in described(ast.get_docstring(node) or "")
     ]
     assert len(texts) > 1000  # the parser reads them
-    not_yet = {f"nlmeta/experiments/{name}": texts for name, texts in NOT_YET.items()}
     for path, source in sources.items():
-        assert hanging(source) <= not_yet.get(str(path), set()), path
+        assert hanging(source) == set(), path

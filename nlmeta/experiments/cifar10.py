@@ -47,7 +47,8 @@ def shortened(training: Mapping[str, Any], factor: float = SHORTEN) -> dict[str,
     Returns
     -------
     dict
-        At least one epoch where there was one. `evaluate_every` is a third of the epochs.
+        The arguments, with at least one epoch where there was one. `evaluate_every` is a third of
+        the epochs.
     """
 
     def short(epochs: int) -> int:

@@ -119,7 +119,7 @@ def peak_memory(device: str | torch.device = "cpu") -> int | None:
     Returns
     -------
     int or None
-        On CUDA the most that PyTorch has allocated; else the largest resident memory of the
+        The most that PyTorch has allocated, on CUDA; else the largest resident memory of the
         process, None where the system (Windows) does not tell it.
     """
     device = torch.device(device)

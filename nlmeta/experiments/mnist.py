@@ -37,7 +37,7 @@ def problems(
     load : mapping
         Arguments of `nlmeta.data.load` but for the noise.
     network, training : mapping
-        As for `Problem`.
+        The network and the training of all problems, see `Problem`.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def read(name: str | Path, *, stage: str = "table") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        See `frame`.
+        The frame that `frame` describes.
 
     Raises
     ------

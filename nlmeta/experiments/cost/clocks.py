@@ -92,7 +92,7 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     Returns
     -------
     float
-        On the CPU seconds of processor time, which stands still while other programs run, summed
+        Seconds of processor time on the CPU, which stand still while other programs run, summed
         over threads; elsewhere seconds of the clock on the wall, until the device is done.
     """
     clock = time.process_time if device.type == "cpu" else time.perf_counter
