@@ -371,6 +371,15 @@ def test_a_table_that_could_never_be_whole_is_refused(changes, text):
         replace(SMALL, **changes)
 
 
+def test_an_entry_and_its_leader_cannot_choose_the_same_argument(whole):
+    """One value would take the other's place, and all settings would be alike."""
+    leader = Entry("leader", "cross_entropy", grid=over("lr", 0.02))
+    follower = Entry("follower", "cross_entropy", grid=over("lr", 0.1, 0.2), after="leader")
+    experiment = table(entries=(leader, follower), problems=(problem(),))
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'lr'"):
+        list(experiment.tasks(whole))
+
+
 def test_a_budget_too_short_for_the_next_task_begins_nothing_and_says_so(whole, tmp_path):
     path = tmp_path / "r.jsonl"
     lines = whole.path.read_text().splitlines()
