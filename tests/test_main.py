@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import nlmeta.__main__ as main_module
 from nlmeta.__main__ import main
 from nlmeta.data import ImageFiles, Part, Source
 from nlmeta.data.summary import summary
@@ -82,3 +83,14 @@ def test_damaged_image_files_are_found(tmp_path, monkeypatch, capsys):
     (tmp_path / "2.png").write_bytes(b"no picture")
     assert main(["data", "animal10n"]) == 1
     assert f"{tmp_path / '2.png'} does not decode" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    """While a dataset is read, for example; a run of an experiment says more."""
+
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "read", stopped)
+    assert main_module.main(["data", "digits"]) == 130
+    assert "stopped" in capsys.readouterr().err
