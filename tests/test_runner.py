@@ -14,6 +14,7 @@ import pytest
 import small_experiments
 import torch
 from small_experiments import COUNTING, ENTRIES, of_one_entry, problem, table
+from torch import nn
 
 from nlmeta import data
 from nlmeta.experiments import (
@@ -28,6 +29,7 @@ from nlmeta.experiments import (
     training_runs,
 )
 from nlmeta.experiments.forecast import forecast
+from nlmeta.experiments.task import Place
 from nlmeta.methods import MLC, CrossEntropy
 
 SMALL = table()
@@ -606,3 +608,82 @@ def test_the_estimate_is_the_mean_of_the_same_plan_or_scaled_by_epochs(whole):
     assert runner.estimate(longer, whole) == pytest.approx(10 * sum(every) / len(every))
     unlike = replace(task, plan={**task.plan, "entry": "new"})
     assert runner.estimate(unlike, whole) is None
+
+
+def outcome_of(entry, where, *, seed=0):
+    """The work of one task of a table, outside of any runner."""
+    experiment = table(entries=(entry,), problems=(where,))
+    (task,) = [t for t in experiment.tasks(Pretended()) if t.seed == seed]
+    return task, task.work(task.plan, task.seed, Place("cpu"))
+
+
+def test_a_closed_form_is_an_entry_like_any_other():
+    """A ridge regression on the pixels, against its function."""
+    from nlmeta.procedures import ridge
+    from nlmeta.training import measure
+
+    task, outcome = outcome_of(Entry("ridge", "ridge", {"penalty": 2.0}), problem())
+    split = data.load(**problem().load, seed=0)
+    layer = ridge(split.train.x.flatten(1), split.train.y, 10, penalty=2.0)
+    wanted = measure(nn.Sequential(nn.Flatten(), layer), split, parts=("test",))
+    (row,) = outcome["rows"]
+    assert (row["method"], row["accuracy"]) == ("ridge", round(wanted["accuracy"], 6))
+    assert row["accuracy"] > 0.7
+    assert outcome["failed"] is None
+
+
+def test_some_of_the_training_samples_are_drawn_by_the_seed():
+    small = replace(problem(), train_size=100)
+    (first, one), (_, again), (_, other) = (
+        outcome_of(Entry("cross-entropy", "cross_entropy"), small, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first.plan["train_size"] == 100
+    whole = data.load(**small.load, seed=0)
+    assert one["split"] != whole.digest[:12]
+    assert one["split"] == again["split"] != other["split"]
+    assert one["rows"] == again["rows"]
+
+
+def test_images_are_replaced_by_features_of_a_backbone(monkeypatch):
+    """Once for a split, by its name in the plan; the head sees features alone."""
+    asked, widths = [], []
+
+    def pretended(split, backbone, *, progress):
+        asked.append(backbone)
+        parts = {}
+        for name in ("train", "meta", "validation", "test"):
+            part = getattr(split, name)
+            parts[name] = replace(part, x=part.x.flatten(1)[:, 20:25])
+        widths.append(parts["train"].x.shape[1])
+        return replace(split, **parts)
+
+    monkeypatch.setattr(training_runs.data, "features", pretended)
+    monkeypatch.setattr(training_runs.data, "backbone", lambda name: f"the {name}")
+    training_runs._backbone.cache_clear()
+    where = replace(problem(rate=0.31), features="efficientnet-lite0")
+    task, outcome = outcome_of(Entry("cross-entropy", "cross_entropy"), where)
+    assert task.plan["features"] == "efficientnet-lite0"
+    assert (asked, widths) == (["the efficientnet-lite0"], [5])
+    assert outcome["rows"][0]["accuracy"] > 0.1
+    training_runs._backbone.cache_clear()
+
+
+def test_noisy_samples_are_set_apart_and_the_history_has_the_scores_of_every_epoch():
+    """They leave the training part, and the scores are those of the final network."""
+    where = replace(problem(), held_out=60, training={**problem().training, "evaluate_every": 1})
+    experiment = table(entries=ENTRIES[:1], problems=(where,), history=True)
+    (task,) = [t for t in experiment.tasks(Pretended()) if t.seed == 0]
+    outcome = task.work(task.plan, 0, Place("cpu"))
+    split, held_out = training_runs._loaded(json.dumps({"load": where.load, "held_out": 60}), 0)
+    whole = data.load(**where.load, seed=0)
+    assert (len(held_out), len(split.train)) == (60, len(whole.train) - 60)
+    inputs = {tuple(row.tolist()) for row in held_out.x.flatten(1)}
+    assert inputs.isdisjoint(tuple(row.tolist()) for row in split.train.x.flatten(1))
+    history = outcome["history"]["training"]
+    names = ("changed", "entropy", "divergence", "one_hot_divergence", "noisy_validation")
+    for name in names:
+        assert len(history[name]) == 2
+        assert all(value is not None for value in history[name])
+    assert 0 < history["noisy_validation"][-1] < 1
+    without = outcome_of(ENTRIES[0], replace(where, held_out=None))[1]
+    assert without["split"] != outcome["split"]

@@ -14,6 +14,7 @@ Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems
 """
 
 from nlmeta.experiments.cifar10 import CIFAR10
+from nlmeta.experiments.cifar10n import CIFAR10N
 from nlmeta.experiments.cost import COST
 from nlmeta.experiments.digits import DIGITS
 from nlmeta.experiments.human_noise import HUMAN_NOISE
@@ -49,4 +50,4 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10, COST, HUMAN_NOISE)}
+EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE)}

@@ -12,9 +12,14 @@ from nlmeta import methods, models
 from nlmeta.data import Augmentation, Split
 from nlmeta.data.augmentation import Compose, RandomCrop, RandomFlip
 from nlmeta.methods.objectives import Objective
-from nlmeta.procedures import divergence_score, transition_from_anchors, transition_from_clean
+from nlmeta.procedures import (
+    divergence_score,
+    ridge,
+    transition_from_anchors,
+    transition_from_clean,
+)
 
-__all__ = ["AUGMENTATIONS", "BUILDERS", "NETWORKS", "SCORES", "STUDENTS", "Given"]
+__all__ = ["AUGMENTATIONS", "BUILDERS", "CLOSED_FORMS", "NETWORKS", "SCORES", "STUDENTS", "Given"]
 
 PEER = 1000  # between the seed of a network and that of its peer in Co-teaching
 
@@ -103,6 +108,14 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "mslg": lambda given, **o: methods.MSLG(given.split.train.y, given.split.num_classes, **o),
     "clid_mu": _clid_mu,
     "mlnt": lambda given, **o: methods.MLNT(given.model, _before(given), seed=given.seed, **o),
+}
+
+#: ``build(split, **options)`` returns a network that needs no training, by the name of its builder.
+CLOSED_FORMS: Mapping[str, Callable[..., nn.Module]] = {
+    "ridge": lambda split, **o: nn.Sequential(
+        nn.Flatten(),
+        ridge(split.train.x[:].flatten(1), split.train.y, split.num_classes, **o),
+    ),
 }
 
 #: Builders whose network is a row of its own beside the average that predicts.

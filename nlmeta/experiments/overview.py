@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from nlmeta.experiments.builders import BUILDERS
+from nlmeta.experiments.builders import BUILDERS, CLOSED_FORMS
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Experiment, Task
 
@@ -55,7 +55,7 @@ def overview(experiment: Experiment) -> pd.DataFrame:
     found = []
     for name, done in runs.items():
         entry = entries.get(name)
-        implemented = "yes" if entry is None or entry.build in BUILDERS else "no"
+        implemented = "yes" if entry is None or entry.build in {*BUILDERS, *CLOSED_FORMS} else "no"
         form = FORMS[entry.faithful] if entry else "measured"
         found.append((experiment.name, name, implemented, form, _recorded(done)))
     return pd.DataFrame(found, columns=COLUMNS)

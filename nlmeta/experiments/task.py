@@ -81,6 +81,14 @@ class Problem:
         that comes before every entry. Default: there is none.
     augmentation : str, optional
         Name in `builders.AUGMENTATIONS`. Default: none.
+    features : str, optional
+        Name in `nlmeta.data.BACKBONES`: the images are replaced by features of that network, which
+        is not trained. Default: none.
+    train_size : int, optional
+        Number of training samples that are used, drawn at random. Default: all of them.
+    held_out : int, optional
+        Number of noisy training samples that are set apart, so that the history of each run has the
+        scores of `nlmeta.procedures.EpochScores` after every epoch. Default: none, and no scores.
     scale : {"tiny", "cores", "paper"}
         The share of the data and of the schedule that is used. Default ``"cores"``: what two CPU
         cores can do.
@@ -101,6 +109,9 @@ class Problem:
     training: Mapping[str, Any]
     start: Mapping[str, Any] | None = None
     augmentation: str | None = None
+    features: str | None = None
+    train_size: int | None = None
+    held_out: int | None = None
     scale: Literal["tiny", "cores", "paper"] = "cores"
     entries: Sequence[str] | None = None
     choices_of: str | None = None
@@ -116,7 +127,7 @@ class Entry:
     name : str
         The entry's name.
     build : str
-        The name in `builders.BUILDERS`.
+        The name in `builders.BUILDERS`, or in `builders.CLOSED_FORMS`.
     options : mapping
         Arguments of that builder.
     training : mapping

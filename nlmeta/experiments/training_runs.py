@@ -5,22 +5,23 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import nn
 
-from nlmeta import metrics
+from nlmeta import data, metrics
 from nlmeta._checks import check_choice
-from nlmeta.data import Split, load
+from nlmeta.data import Samples, Split, load
 from nlmeta.experiments import builders
 from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
 from nlmeta.experiments.task import Done, Entry, Experiment, Place, Plan, Problem, Setting, Task
 from nlmeta.methods import CrossEntropy, Method
-from nlmeta.procedures import KeepEpochs
-from nlmeta.training import Result, fit, measure
+from nlmeta.procedures import EpochScores, KeepEpochs
+from nlmeta.seeding import generator
+from nlmeta.training import Result, choose_device, fit, measure
 
 __all__ = ["ALL", "TrainingTable", "train"]
 
@@ -29,6 +30,8 @@ __all__ = ["ALL", "TrainingTable", "train"]
 PLANNED = ["epochs", "warmup_epochs", "batch_size", "meta_batch_size", "lr", "momentum"]
 PLANNED += ["weight_decay", "schedule", "precision", "channels_last"]
 FIT = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
+DATA = ("load", "features", "train_size", "held_out")  # fields of a plan that make its split
+SCORED = 2000  # training samples that are scored after each epoch
 ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
@@ -253,6 +256,9 @@ class TrainingTable(Experiment):
             "load": problem.load,
             "network": problem.network,
             "augmentation": problem.augmentation,
+            "features": problem.features,
+            "train_size": problem.train_size,
+            "held_out": problem.held_out,
             "meta": None if entry.meta == "none" else entry.meta,
             "meta_size": entry.meta_size,
             "start": start,
@@ -282,8 +288,25 @@ def _planned(given: Mapping[str, Any]) -> Row:
 
 
 @lru_cache(maxsize=2)  # tasks of one seed come one after the other
-def _loaded(arguments: str, seed: int) -> Split:
-    return load(**json.loads(arguments), seed=seed)
+def _loaded(text: str, seed: int) -> tuple[Split, Samples | None]:
+    """The split of a plan, and noisy samples that are set apart from its training part."""
+    asked = json.loads(text)
+    split, held_out = load(**asked["load"], seed=seed), None
+    if "features" in asked:
+        split = data.features(split, _backbone(asked["features"]), progress=False)
+    place = torch.randperm(len(split.train), generator=generator(seed, "train size")).argsort()
+    apart = asked.get("held_out", 0)
+    if apart:
+        held_out = split.train.subset(place < apart)
+    if apart or "train_size" in asked:
+        end = apart + asked.get("train_size", len(place))
+        split = split.keep((apart <= place) & (place < end))
+    return split, held_out
+
+
+@cache
+def _backbone(name: str) -> data.Backbone:
+    return data.backbone(name)
 
 
 def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
@@ -345,7 +368,8 @@ class _Run:
         self.learned: dict[str, dict[str, float]] = {}  # further numbers, by a network's name
         self.seconds = 0.0  # of training, in earlier processes too
         self.began = time.monotonic()
-        loaded = _loaded(json.dumps(plan["load"]), seed)
+        asked = {name: plan[name] for name in DATA if name in plan}
+        loaded, self.held_out = _loaded(json.dumps(asked), seed)
         if "augmentation" in plan:
             loaded = loaded.augmented(builders.AUGMENTATIONS[plan["augmentation"]])
         self.loaded = self.split = loaded
@@ -369,12 +393,18 @@ class _Run:
             self._fit("start", CrossEntropy(), before)
             if plan.get("new_weights"):
                 model = self.new_network(self.seed)
+        if plan["build"] in builders.CLOSED_FORMS:
+            begun = time.perf_counter()
+            build = builders.CLOSED_FORMS[plan["build"]]
+            found = {plan["entry"]: build(self.split, **plan.get("options", {}))}
+            self.seconds += time.perf_counter() - begun
+            return found
         steps = math.ceil(len(self.split.train) / self.batch_size("training"))
         given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
         check_choice("build", plan["build"], builders.BUILDERS)
         method = builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
         kept = self._keep() if "keep" in plan else None
-        result = self._fit("training", method, model, on_epoch=kept)
+        result = self._fit("training", method, model, on_epoch=kept or self._scores())
         label = plan.get("label", plan["entry"])
         if kept is not None:
             found = {
@@ -384,6 +414,17 @@ class _Run:
         self.learned[label] = self._learned(method)
         student = {f"{label}, student": result.model} if plan["build"] in builders.STUDENTS else {}
         return {label: result.predictor, **student}
+
+    def _scores(self) -> EpochScores | None:
+        """The scores of each epoch, for the history, where noisy samples are set apart."""
+        if self.held_out is None:
+            return None
+        n = len(self.loaded.train)
+        rows = torch.arange(min(n, SCORED)) * n // min(n, SCORED)
+        x = self.loaded.train.subset(rows).x
+        device = choose_device(self.place.device)
+        held_out = self.held_out.to(device)
+        return EpochScores(x.to(device), held_out=held_out, seed=self.seed)
 
     def _keep(self) -> KeepEpochs:
         names, seed = self.plan["keep"], self.seed
