@@ -7,7 +7,8 @@ import pytest
 from small_experiments import COUNTING, table
 
 from nlmeta.__main__ import main
-from nlmeta.experiments import EXPERIMENTS, Record, commands
+from nlmeta.experiments import EXPERIMENTS, Record, commands, overview
+from nlmeta.experiments.task import Task
 
 SMALL = table(seeds=(0,))
 
@@ -52,6 +53,25 @@ def test_the_list_of_one_experiment_has_its_entries(capsys):
     assert re.search(
         r"MLC, released form +yes +as the released code +4 problems, cores, 5 seeds", out
     )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ({"p": (0, 1, 2), "q": (0, 1, 2)}, "2 problems, cores, 3 seeds"),
+        ({"p": (0, 1, 2), "q": (0,)}, "2 problems, cores, 1 to 3 of 3 seeds"),
+        ({"p": (0, 1)}, "1 problem, cores, 2 of 3 seeds"),
+        ({None: (0, 1, 2)}, "cores, 3 seeds"),
+        ({}, "no"),
+    ],
+)
+def test_seeds_that_are_missing_are_not_counted_as_recorded(seeds, text):
+    tasks = []
+    for name, of_problem in seeds.items():
+        plan = {"entry": "a", "stage": "table", "scale": "cores"}
+        plan |= {} if name is None else {"problem": name}
+        tasks += [Task(plan, seed, None) for seed in of_problem]
+    assert overview._recorded(tasks, 3) == text
 
 
 def test_the_page_of_the_book_is_what_the_command_prints(capsys, root, monkeypatch):

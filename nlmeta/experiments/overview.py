@@ -57,7 +57,9 @@ def overview(experiment: Experiment) -> pd.DataFrame:
         entry = entries.get(name)
         implemented = "yes" if entry is None or entry.build in {*BUILDERS, *CLOSED_FORMS} else "no"
         form = FORMS[entry.faithful] if entry else "measured"
-        found.append((experiment.name, name, implemented, form, _recorded(done)))
+        found.append(
+            (experiment.name, name, implemented, form, _recorded(done, len(experiment.seeds)))
+        )
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -84,13 +86,21 @@ def page(experiments: Iterable[Experiment]) -> str:
     return "\n".join(parts)
 
 
-def _recorded(runs: list[Task]) -> str:
+def _recorded(runs: list[Task], wanted: int) -> str:
+    """Problems, scale and seeds; not all seeds are said to be so many of those that are wanted."""
     if not runs:
         return "no"
-    problems = {task.plan["problem"] for task in runs if "problem" in task.plan}
+    seeds: dict[str | None, set[int]] = {}
+    for task in runs:
+        seeds.setdefault(task.plan.get("problem"), set()).add(task.seed)
+    counts = [len(of_problem) for of_problem in seeds.values()]
+    fewest, most = min(counts), max(counts)
+    told = _counted(wanted, "seed")
+    if fewest < wanted:
+        told = f"{fewest if fewest == most else f'{fewest} to {most}'} of {told}"
     scales = ", ".join(sorted({task.plan["scale"] for task in runs}))
-    said = f"{scales}, {_counted(len({task.seed for task in runs}), 'seed')}"
-    return f"{_counted(len(problems), 'problem')}, {said}" if problems else said
+    problems = [] if None in seeds else [_counted(len(seeds), "problem")]
+    return ", ".join([*problems, scales, told])
 
 
 def _counted(number: int, thing: str) -> str:
