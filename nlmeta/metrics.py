@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 
-# What a pass holds. On a CPU an image's maps should stay in its cache: 128 images of 32 pixels went
-# five times as fast through ResNet-9 as 1,024 of them.
+# What a pass holds. On a CPU an image's maps should stay in its cache: passes of 128 images of 32
+# pixels took ResNet-9 of width 16 about half the time of passes of 1,024, and less in bfloat16.
 LARGEST_PASS, NUMBERS_IN_A_PASS, NUMBERS_ON_CPU = 1024, 2**22, 128 * 3 * 32 * 32
 
 

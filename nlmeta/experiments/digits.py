@@ -18,7 +18,7 @@ from nlmeta import presets
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
-__all__ = ["DIGITS"]
+__all__ = ["DIGITS", "EARLY_START", "RELEASED"]
 
 NOISES = {"symmetric": 0.5, "one-target": 0.4}
 META_SIZES = (100, 20)
@@ -53,6 +53,12 @@ EARLY_LEARNING = tuple(
     for beta, weights in ((0.7, (3.0, 5.0, 7.0)), (0.9, (5.0, 7.0, 10.0)))
     for weight in weights
 )
+RELEASED: Mapping[str, Any] = {  # the form of MLC's released code, without its step sizes
+    "space": "logit",
+    "keep_transition": False,
+    "normalise": "column",
+    "q_floor": 0.0,
+}
 EARLY = over("early_epochs", 5, 10, 15, 20, 30, 40)
 EARLY_START: Mapping[str, Any] = {  # what follows the choice of early stopping
     "start": {},
@@ -151,10 +157,7 @@ ENTRIES = (
         "MLC, released form",
         "code",
         *(0.11, 1.1, 11.0, 110.0, 1100.0, 11000.0),
-        space="logit",
-        keep_transition=False,
-        normalise="column",
-        q_floor=0.0,
+        **RELEASED,
     ),
     _mslg("MSLG", over("label_lr", 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)),
     _mslg("MSLG, labels stay", over("lr", 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2), label_lr=0.0),

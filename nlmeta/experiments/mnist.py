@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlmeta import presets
+from nlmeta.experiments.digits import EARLY_START, RELEASED
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -23,8 +24,6 @@ TRAINING: Mapping[str, Any] = {
     "weight_decay": 5e-4,
     "schedule": "cosine",
 }
-EARLY = {"early_epochs": "start.epochs"}
-RELEASED = {"space": "logit", "keep_transition": False, "normalise": "column", "q_floor": 0.0}
 
 
 def problems(
@@ -73,7 +72,6 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
     training = {"warmup_epochs": 4, "meta_batch_size": meta_batch_size}
     textbook = presets.MLC_DIGITS.method
     rates = over("lr", 0.02, 0.05, 0.1)
-    after_early: dict[str, Any] = {"start": {}, "after": "early stopping", "where": EARLY}
     return (
         Entry("cross-entropy", "cross_entropy"),
         Entry(
@@ -96,7 +94,7 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
             meta="alone",
             training={"batch_size": ALL, "epochs": 100},
             grid=over("lr", 0.005, 0.02, 0.1),
-            **after_early,
+            **EARLY_START,
         ),
         Entry("forward, true T", "forward", grid=rates, faithful="paper"),
         Entry(
@@ -106,7 +104,7 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
             start_goes_on=False,
             grid=rates,
             faithful="paper",
-            **after_early,
+            **EARLY_START,
         ),
         Entry(
             "GLC",
@@ -115,7 +113,7 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
             meta="clean",
             grid=rates,
             faithful="paper",
-            **after_early,
+            **EARLY_START,
         ),
         Entry(
             "MLC",

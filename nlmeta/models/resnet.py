@@ -51,8 +51,6 @@ class ResNet9(Network):
     Notes
     -----
     The network is made for images of 32 pixels; it also works for smaller ones, from 8 pixels on.
-    The entry has no bias in its linear layer, and it was trained with label smoothing and cutout,
-    which are not part of a network.
     """
 
     def __init__(
