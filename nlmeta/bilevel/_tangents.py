@@ -13,6 +13,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
 from nlmeta._checks import check_positive
+from nlmeta._interface import Inputs, device_of, each, rows_of
 from nlmeta._torch import move
 from nlmeta.bilevel.passes import (
     ForwardPass,
@@ -33,7 +34,7 @@ HELD_FIXED = 1e-3  # of a tangent, at both lengths of the step
 _compared: WeakSet[nn.Module] = WeakSet()  # networks of which a difference was compared
 
 
-def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:
+def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
     # Dual numbers rather than `torch.func.jvp`: only they hold under autocast with norm layers.
     with warnings.catch_warnings(), forward_ad.dual_level():
         # PyTorch's first use of forward mode warns of a deprecated function that PyTorch itself
@@ -62,13 +63,14 @@ def difference_tangent(
     model: nn.Module,
     theta: Parameters,
     v: Parameters,
-    x: Tensor,
+    x: Inputs,
     here: Tensor | None,
     fd_step: float,
 ) -> Tensor:
     """A difference to the logits `here`, at theta; without them a central difference."""
     check_positive("fd_step", fd_step)
-    if torch.is_autocast_enabled(x.device.type):
+    device = device_of(x)
+    if torch.is_autocast_enabled(device.type):
         raise RuntimeError(
             "mode='fd' under autocast would return rounding errors: the difference of two "
             "half-precision forwards; use mode='jvp', or leave autocast"
@@ -78,11 +80,11 @@ def difference_tangent(
     # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
-    state = random_state(x.device)
+    state = random_state(device)
     ahead = logits_of(with_parameters(model, theta | _moved(theta, v, epsilon)), x)
     if here is not None:
         return (ahead - here) / epsilon
-    set_random_state(state, x.device)
+    set_random_state(state, device)
     behind = logits_of(with_parameters(model, theta | _moved(theta, v, -epsilon)), x)
     return (ahead - behind) / (2 * epsilon)
 
@@ -97,7 +99,7 @@ def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parame
     A part that is held fixed makes a gap that does not depend on the length of the step. A ReLU
     that changes sides makes a gap at the longer step, and a part in float32 at the shorter one.
     """
-    if model in _compared or world_size() > 1 or forward.x.device.type == "mps":
+    if model in _compared or world_size() > 1 or forward.logits.device.type == "mps":
         return
     _compared.add(model)
     try:
@@ -122,13 +124,13 @@ def _gaps(
     J_fd v is the difference of a step. Each gap is divided by the lengths of u and J_fd v.
     """
     twin = copy_of(model)
-    move(twin, forward.x.device, torch.float64)
+    move(twin, forward.logits.device, torch.float64)
     theta = parameters(twin)
     with torch.no_grad():
         for k, p in enumerate(theta.values()):  # away from ReLUs that are exactly at their kink
             p += 1e-2 * torch.arange(p.numel(), device=p.device).add(k).sin().view(p.shape)
-    x = forward.x[:16]
-    x = x.double() if x.is_floating_point() else x
+    few = rows_of(forward.x, slice(16))
+    x = each(lambda part: part.double() if part.is_floating_point() else part, few)
     wide = {name: g.to(theta[name].dtype) for name, g in v.items()}
     with same_random_numbers(forward), torch.enable_grad():
         z = logits_of(with_parameters(twin, theta), x)

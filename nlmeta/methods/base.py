@@ -202,7 +202,7 @@ def _needs_closure(optimizer: type[Any]) -> bool:
 
 def require_meta(method: Method, meta: Batch | None) -> Batch:
     """The meta batch; it is refused if it is empty or missing."""
-    if meta is None or len(meta.x) == 0:
+    if meta is None or len(meta.y) == 0:
         raise ValueError(f"`meta` is empty; {type(method).__name__} needs at least one meta sample")
     return meta
 

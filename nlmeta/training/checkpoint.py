@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nlmeta import distributed, metrics
 from nlmeta._files import write_whole
+from nlmeta._interface import rows_of
 from nlmeta.seeding import seeded
 from nlmeta.training.run import Run
 from nlmeta.training.settings import differences
@@ -159,7 +160,7 @@ def _load_modules(run: Run, state: Mapping[str, Any], path: Path) -> None:
 def _answers(run: Run) -> Tensor:
     """Logits of the first training samples: what a network with these weights computes."""
     with seeded(0, "answers", run.device):  # nothing is drawn from the run's own stream
-        first = run.split.train.x[slice(ANSWERS)]
+        first = rows_of(run.split.train.x, slice(ANSWERS))
         return metrics.predict(run.model, first).to("cpu", torch.float64)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import distributed
+from nlmeta._interface import each
 from nlmeta._torch import compiled
 from nlmeta.data import Batch, Batches, Split
 from nlmeta.data.batches import draw_batches
@@ -140,9 +141,13 @@ class Run:
         return self.method.step(self.model, self.optimizer, train, meta)
 
     def _laid_out(self, batch: Batch) -> Batch:
-        if not self.settings["channels_last"] or batch.x.ndim != 4:
+        if not self.settings["channels_last"]:
             return batch
-        return batch._replace(x=batch.x.contiguous(memory_format=torch.channels_last))
+        return batch._replace(x=each(_channels_last, batch.x))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def own_stream(purpose: str) -> str:
