@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nlmeta._checks import check_positive
 from nlmeta._interface import Inputs, device_of, each, rows_of
 from nlmeta._torch import move
+from nlmeta.bilevel._arithmetic import kernels_with_forward_rules
 from nlmeta.bilevel.passes import (
     ForwardPass,
     Parameters,
@@ -35,6 +36,35 @@ _compared: WeakSet[nn.Module] = WeakSet()  # networks of which a difference was 
 
 
 def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
+    """The tangent by dual numbers, with other kernels if the usual ones have no rule for them."""
+    device = device_of(x)
+    state = random_state(device)
+    try:
+        return _dual_pass(model, theta, v, x)
+    except NotImplementedError:
+        set_random_state(state, device)
+    try:
+        with kernels_with_forward_rules():
+            z_dot = _dual_pass(model, theta, v, x)
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
+            f"work; use mode='fd'. PyTorch says: {error}"
+        ) from error
+    # On a GPU the fused kernels have a dropout of their own, which others need not repeat. On a CPU
+    # they have none, and attention with dropout is computed without them in every pass.
+    pairs = zip(state, random_state(device), strict=True)
+    if device.type != "cpu" and not all(torch.equal(before, after) for before, after in pairs):
+        raise NotImplementedError(
+            "`model` draws random numbers, as dropout does, and its attention or recurrent layers "
+            "run on kernels without a forward-mode derivative; other kernels may draw other "
+            "numbers. Take all passes on those that have one, `with torch.nn.attention.sdpa_kernel("
+            "torch.nn.attention.SDPBackend.MATH)` around the step; or use mode='fd'"
+        )
+    return z_dot
+
+
+def _dual_pass(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
     # Dual numbers rather than `torch.func.jvp`: only they hold under autocast with norm layers.
     with warnings.catch_warnings(), forward_ad.dual_level():
         # PyTorch's first use of forward mode warns of a deprecated function that PyTorch itself
@@ -45,17 +75,7 @@ def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) 
             name: forward_ad.make_dual(theta[name], g.to(theta[name].dtype))
             for name, g in v.items()
         }
-        try:
-            logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
-                "work; use mode='fd'. For attention you can also use the math backend of "
-                "`torch.nn.attention.sdpa_kernel`, in evaluation mode after "
-                "`torch.backends.mha.set_fastpath_enabled(False)`; for recurrent layers on a CPU "
-                "also float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
-                f"{error}"
-            ) from error
+        logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
     return torch.zeros_like(logits) if z_dot is None else z_dot
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -52,13 +53,13 @@ class Scale:
         standardise : bool
             Whether inputs that are already floats are standardised.
         """
-        one = isinstance(x, Tensor | ImageFiles)
-        images = isinstance(x, ImageFiles) or (one and x.dtype == torch.uint8)
-        if given is not None and not images:
-            raise ValueError(
-                f"`scale` is {given}; it is for images of 8 bits only, so leave it out here"
-            )
-        if not one:
+        if not _are_images(x):
+            if given is not None:
+                raise ValueError(
+                    f"`scale` is {given}; it is for images of 8 bits only, so leave it out here"
+                )
+            if isinstance(x, Tensor) and x.is_floating_point() and standardise:
+                return cls(x[rows].mean(), x[rows].std())
             return cls()
         if given is not None and any(len(values) != x.shape[1] for values in given):
             raise ValueError(
@@ -68,17 +69,16 @@ class Scale:
         if given is not None or isinstance(x, ImageFiles):
             mean, deviation = IMAGENET if given is None else given
             return cls(255 * torch.tensor(mean), 255 * torch.tensor(deviation))
-        if images:
-            return cls(*channel_statistics(x, rows))
-        if x.is_floating_point() and standardise:
-            return cls(x[rows].mean(), x[rows].std())
-        return cls()
+        return cls(*channel_statistics(x, rows))
 
     def bring(self, x: Inputs | ImageFiles, rows: Tensor) -> Inputs | Images:
         """Some rows of any part, standardised by this scale; images stay bytes."""
         if self.mean is None or self.deviation is None:
             return rows_of(x, rows)
-        assert isinstance(x, Tensor | ImageFiles)
-        if isinstance(x, ImageFiles) or x.dtype == torch.uint8:
+        if _are_images(x):
             return Images(x, mean=self.mean, deviation=self.deviation).subset(rows)
-        return (x[rows] - self.mean) / self.deviation
+        return (rows_of(x, rows) - self.mean) / self.deviation
+
+
+def _are_images(x: Inputs | ImageFiles) -> TypeGuard[Tensor | ImageFiles]:
+    return isinstance(x, ImageFiles) or (isinstance(x, Tensor) and x.dtype == torch.uint8)

@@ -421,10 +421,10 @@ class _Run:
             return None
         n = len(self.loaded.train)
         rows = torch.arange(min(n, SCORED)) * n // min(n, SCORED)
-        x = self.loaded.train.subset(rows).x
         device = choose_device(self.place.device)
+        x = self.loaded.train.subset(rows).to(device).x
         held_out = self.held_out.to(device)
-        return EpochScores(x.to(device), held_out=held_out, seed=self.seed)
+        return EpochScores(x, held_out=held_out, seed=self.seed)
 
     def _keep(self) -> KeepEpochs:
         names, seed = self.plan["keep"], self.seed
