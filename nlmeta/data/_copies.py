@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nlmeta._interface import Inputs, parts_of
 from nlmeta._torch import bytes_of
 from nlmeta.data._notes import counted
 from nlmeta.data.source import Part
@@ -54,9 +55,15 @@ def pixel_keys(x: Tensor) -> list[Hashable]:
     return [hashlib.sha256(bytes_of(row)).digest() for row in x]
 
 
-def keys_of_rows(x: Tensor) -> list[Hashable]:
-    """A key for each picture. Rows of numbers have none: equal measurements need not be copies."""
-    return pixel_keys(x) if x.ndim > 2 else []
+def keys_of_rows(x: Inputs) -> list[Hashable]:
+    """A key for each picture. Rows of numbers have none: equal measurements need not be copies.
+
+    Samples with several inputs are copies if all of these are equal, and one of them is a picture.
+    """
+    parts = list(parts_of(x).values())
+    if all(part.ndim <= 2 for part in parts):
+        return []
+    return [*zip(*map(pixel_keys, parts), strict=True)] if len(parts) > 1 else pixel_keys(parts[0])
 
 
 def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:
