@@ -179,8 +179,8 @@ def indices_of(dataset: Any, argument: str = "dataset") -> range:
         return range(len(dataset))
     except TypeError as error:
         raise TypeError(
-            f"`{argument}` is a {type(dataset).__name__} without a length; it must have a length, and "
-            "return a sample for each index below it"
+            f"`{argument}` is a {type(dataset).__name__} without a length; it must have a length, "
+            "and return a sample for each index below it"
         ) from error
 
 
