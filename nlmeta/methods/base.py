@@ -180,17 +180,22 @@ class Method(HookedModule, ABC):
 def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
     check_joint()
+    check_one_gradient(optimizer)
+    optimizer.zero_grad()
+    loss.backward()
+    reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
+        p.grad = gradient
+
+
+def check_one_gradient(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse optimisers that evaluate the loss themselves."""
     kind: Any = type(optimizer)
     if _needs_closure(kind):
         raise TypeError(
             f"`optimizer` is {kind.__name__}, whose step evaluates the loss several times by "
             "itself; a method computes one gradient a step: use SGD, Adam or a similar optimiser"
         )
-    optimizer.zero_grad()
-    loss.backward()
-    reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
-        p.grad = gradient
 
 
 @cache

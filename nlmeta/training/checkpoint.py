@@ -17,7 +17,7 @@ from nlmeta.training.settings import differences
 
 __all__ = ["load", "save"]
 
-CHECKPOINT_FORMAT = 6
+CHECKPOINT_FORMAT = 7
 ANSWERS = 8  # samples whose logits stand in a checkpoint
 CHANGED = 0.01  # of the largest such logit: far above what another machine rounds
 

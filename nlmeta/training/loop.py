@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from nlmeta.models.copies import check_initialised
 from nlmeta.seeding import seeded
 from nlmeta.training.checkpoint import load, save
 from nlmeta.training.devices import choose_device, move_all, resolve_precision
+from nlmeta.training.optimisers import MakeOptimizer, described, optimizer_of
 from nlmeta.training.options import check_options, check_split
 from nlmeta.training.progress import epoch_bar
 from nlmeta.training.result import Result
@@ -42,6 +44,8 @@ def fit(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     schedule: Literal["cosine", "constant"] | Sequence[int] = "cosine",
+    lr_warmup_epochs: float = 0.0,
+    optimizer: MakeOptimizer | None = None,
     device: torch.device | str | None = None,
     precision: Literal["float32", "float64", "bfloat16", "auto"] = "float32",
     channels_last: bool = False,
@@ -82,11 +86,21 @@ def fit(
         several processes it must be a multiple of their number; the whole set is cut to such a
         multiple. If meta images stay on disk, the number must be given.
     lr, momentum, weight_decay : float
-        Options of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
+        Options of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`). They are refused
+        beside `optimizer`.
     schedule : {"cosine", "constant"} or sequence of int
         Course of the learning rate. ``"cosine"`` (default) takes it from `lr` to zero over all
         steps. A sequence holds epochs, counted from 1; from each of them on, the rate is a tenth
         of the rate before.
+    lr_warmup_epochs : float
+        Number of first epochs, or a part of one, over whose steps the learning rate rises in equal
+        parts to its full value; the cosine begins after them. Default 0. It has nothing to do with
+        `warmup_epochs`.
+    optimizer : callable, optional
+        A function of the list of the network's parameters that returns their optimiser, for example
+        ``lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)``. The schedule multiplies the
+        learning rate of each of its groups. Optimisers that evaluate the loss themselves, such as
+        LBFGS, are refused. Virtual and trial steps remain plain gradient steps. Default: SGD.
     device : torch.device or str, optional
         The device of the run. Default: CUDA if there is one, then Apple's MPS, then the CPU.
     precision : {"float32", "float64", "bfloat16", "auto"}
@@ -160,6 +174,7 @@ def fit(
             "momentum": momentum,
             "weight_decay": weight_decay,
             "schedule": schedule if isinstance(schedule, str) else list(schedule),
+            "lr_warmup_epochs": lr_warmup_epochs,
             "precision": precision,
             "channels_last": channels_last,
             "compile": compile,
@@ -177,13 +192,15 @@ def fit(
     device = choose_device(device)
     options["precision"] = resolve_precision(precision, device)
     split = move_all(method, model, split, options, device)
+    chosen = optimizer_of(optimizer, model, options, _DEFAULTS)
+    options["optimizer"] = None if optimizer is None else described(chosen)
     if not model.training:
         model.train()
 
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     settings = settings_of(method, model, split, options, whole=path is not None)
-    run = Run(method, model, split, settings, device, on_epoch, evaluate_train)
+    run = Run(method, model, split, settings, device, chosen, on_epoch, evaluate_train)
     check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if there and not resume:
         raise ValueError(
@@ -215,6 +232,9 @@ def fit(
                 finished = False
                 _say_stopped(run, path)
     return Result(model, method, pd.DataFrame(run.rows), finished)
+
+
+_DEFAULTS = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
 
 
 def _late(begun: float, stop_after: float | None) -> bool:

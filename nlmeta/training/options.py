@@ -29,6 +29,10 @@ def check_options(options: Mapping[str, Any]) -> None:
     check_positive("lr", options["lr"])
     check_rate("momentum", options["momentum"])
     check_not_negative("weight_decay", options["weight_decay"])
+    warmup = options["lr_warmup_epochs"]
+    check_not_negative("lr_warmup_epochs", warmup)
+    if warmup > epochs:
+        raise ValueError(f"`lr_warmup_epochs` is {warmup}; it must lie in 0 to {epochs}")
     schedule, backend = options["schedule"], options["compile"]
     if isinstance(schedule, str):
         check_choice("schedule", schedule, SCHEDULES)
