@@ -36,7 +36,7 @@ def measure_epochs(
     Parameters
     ----------
     networks : mapping of str to mapping
-        What is trained, by the name of its rows: ``network`` (a name in `builders.NETWORKS` and its
+        Networks by the names of their rows: ``network`` (a name in `builders.NETWORKS` and its
         options), ``train`` and ``test`` (numbers of images), ``training`` (arguments of
         `nlmeta.fit`).
     rounds : int
