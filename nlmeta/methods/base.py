@@ -1,6 +1,9 @@
 """The shape that all methods share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import is_dataclass
 from functools import cache
 from inspect import Parameter, signature
@@ -38,6 +41,11 @@ class Method(HookedModule, ABC):
     """Whether a GPU can repeat `step` without Python, see `Captured`. Such a step waits for no
     number of the GPU, takes numbers from Python only through `nlmeta._host.from_host`, and calls
     the optimiser's step once, at its end.
+    """
+
+    scalable: bool = False
+    """Whether `step` takes gradients only of losses that it hands to `descend`. These can be
+    multiplied by a large number, without which float16 rounds small gradients to zero.
     """
 
     networks: tuple[nn.Module, ...] = ()
@@ -212,7 +220,27 @@ def require_meta(method: Method, meta: Batch | None) -> Batch:
     return meta
 
 
+_scaler: ContextVar[torch.amp.GradScaler | None] = ContextVar("scaler", default=None)
+
+
+@contextmanager
+def scaled_by(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
+    """Scale the losses of `descend` inside the block; with None, leave them as they are."""
+    token = _scaler.set(scaler)
+    try:
+        yield
+    finally:
+        _scaler.reset(token)
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One ordinary step of the network."""
-    backward(optimizer, loss)
-    optimizer.step()
+    """One ordinary step of the network; none where a scaled gradient is infinite."""
+    scaler = _scaler.get()
+    if scaler is None:
+        backward(optimizer, loss)
+        optimizer.step()
+        return
+    backward(optimizer, scaler.scale(loss))
+    scaler.unscale_(optimizer)  # here, so that hooks of the optimiser see the gradient itself
+    scaler.step(optimizer)
+    scaler.update()

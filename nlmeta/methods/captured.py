@@ -55,6 +55,8 @@ class Captured(Wrapper):
     were in the recorded step.
     """
 
+    scalable = False  # a scaler decides from the gradient whether there is a step
+
     def __init__(self, method: Method) -> None:
         super().__init__(method)
         if not method.capturable:

@@ -41,6 +41,7 @@ class ForwardCorrection(Method):
     transition: Tensor
 
     capturable = True
+    scalable = True
 
     def __init__(self, transition: Tensor) -> None:
         super().__init__()

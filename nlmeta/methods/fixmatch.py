@@ -223,9 +223,8 @@ class FixMatch(Method):
         """Weak views of labelled and meta samples; images were augmented by their split before."""
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"`train.x` is a {type(x).__name__}; FixMatch changes one tensor at random and "
-                "cannot take several. Join them into one tensor and split it in the network, or "
-                "use a method without random views"
+                f"`train.x` is a {type(x).__name__}; FixMatch changes one tensor at random. Join "
+                "several into one and split it in the network, or use another method"
             )
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 

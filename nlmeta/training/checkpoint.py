@@ -55,6 +55,8 @@ def load(run: Run, path: Path) -> None:
             f"here {here!r}. Continue it with the arguments of that run, or name another file"
         )
     _load_modules(run, state, path)
+    if run.scaler is not None:
+        run.scaler.load_state_dict(state["scaler"])
     keeper: Any = run.on_epoch
     if hasattr(keeper, "load_state_dict"):
         if "on_epoch" not in state:
@@ -84,6 +86,8 @@ def _state(run: Run) -> dict[str, Any]:
         "random_state": random_state,
         "answers": _answers(run),
     }
+    if run.scaler is not None:
+        state["scaler"] = run.scaler.state_dict()
     keeper: Any = run.on_epoch
     if hasattr(keeper, "state_dict"):
         state["on_epoch"] = keeper.state_dict()

@@ -47,7 +47,7 @@ def fit(
     lr_warmup_epochs: float = 0.0,
     optimizer: MakeOptimizer | None = None,
     device: torch.device | str | None = None,
-    precision: Literal["float32", "float64", "bfloat16", "auto"] = "float32",
+    precision: Literal["float32", "float64", "bfloat16", "float16", "auto"] = "float32",
     channels_last: bool = False,
     compile: bool | str = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -103,10 +103,12 @@ def fit(
         LBFGS, are refused. Virtual and trial steps remain plain gradient steps. Default: SGD.
     device : torch.device or str, optional
         The device of the run. Default: CUDA if there is one, then Apple's MPS, then the CPU.
-    precision : {"float32", "float64", "bfloat16", "auto"}
+    precision : {"float32", "float64", "bfloat16", "float16", "auto"}
         Precision of the run. ``"bfloat16"`` means autocast, with weights in float32. ``"auto"`` is
         ``"bfloat16"`` on a GPU that computes in it natively (since Ampere), and ``"float32"``
-        elsewhere, for example on a T4. Default ``"float32"``.
+        elsewhere, for example on a T4. ``"float16"`` is for such a GPU: autocast with losses that
+        `torch.amp.GradScaler` scales; steps with an infinite gradient are left out. It needs a
+        method with `Method.scalable`, which those that look ahead are not. Default ``"float32"``.
     channels_last : bool
         If True, images and the weights of convolutions are stored with the channels last, which is
         faster on many devices. Numbers change by rounding. Default False.
@@ -187,7 +189,7 @@ def fit(
         check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
         raise ValueError("`resume` is True and `checkpoint` is None; name the file of the run")
-    check_split(split, method, meta_batch_size)
+    check_split(split, method, meta_batch_size, precision)
     check_initialised("model", model)
     device = choose_device(device)
     options["precision"] = resolve_precision(precision, device)

@@ -13,8 +13,9 @@ from nlmeta._torch import compiled
 from nlmeta.data import Batch, Batches, Split
 from nlmeta.data.batches import draw_batches
 from nlmeta.methods import Method
+from nlmeta.methods.base import scaled_by
 from nlmeta.seeding import generator, seeded
-from nlmeta.training.devices import autocast
+from nlmeta.training.devices import autocast, loss_scaler
 from nlmeta.training.evaluation import measure
 from nlmeta.training.optimisers import rate_factor
 
@@ -52,6 +53,8 @@ class Run:
     ----------
     rates : list of float
         The learning rate of each group of parameters, which the schedule multiplies.
+    scaler : torch.amp.GradScaler or None
+        The scaler of losses in float16.
     rows : list of dict
         The history: one row for each epoch that has ended.
     saved : int
@@ -76,6 +79,7 @@ class Run:
         self.settings, self.device, self.on_epoch = settings, device, on_epoch
         self.optimizer = optimizer
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.scaler = loss_scaler(settings["precision"], device)
         self.rows: list[dict[str, float]] = []
         self.saved = 0
         self.modes = [(part, part.training) for part in model.modules()]
@@ -123,7 +127,7 @@ class Run:
             factor = rate_factor(self.settings, epoch, i, steps)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
-            with autocast(self.settings["precision"], self.device):
+            with autocast(self.settings["precision"], self.device), scaled_by(self.scaler):
                 diagnostics.append(self._step(epoch, train, meta))
         means = _means(diagnostics, type(self.method).__name__, epoch)
         return {"epoch": epoch, "lr": self.rates[0] * factor, **means}
