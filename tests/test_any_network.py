@@ -39,7 +39,7 @@ from nlmeta.methods import (
     MetaWeightNet,
     WeightNet,
 )
-from nlmeta.models import CIFARResNet, SmallCNN, copy_of
+from nlmeta.models import CIFARResNet, FeaturesOf, SmallCNN, copy_of
 from nlmeta.procedures.selection import Ensemble, divergence_score
 
 SMOOTHED = 0.7 * torch.eye(3) + 0.1
@@ -735,6 +735,35 @@ def test_inputs_of_another_form_are_refused(name, x, text):
     net = Net()
     with pytest.raises((TypeError, ValueError), match=text):
         METHODS[name](net).step(net, sgd(net), train._replace(x=x), meta)
+
+
+class Foreign(Net):
+    """A network that returns no features, and its logits in an object."""
+
+    def forward(self, x):
+        return SimpleNamespace(logits=super().forward(x))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_features_of_a_layer_of_any_network_are_those_that_it_could_return(name):
+    net = FeaturesOf(Foreign(), "b")
+    steps(name, net)
+    assert same_weights(net.network, steps(name, Net()))
+    assert not net.network.b._forward_pre_hooks
+
+
+def test_features_are_refused_where_no_layer_has_them():
+    with pytest.raises(ValueError, match="`layer` is 'c'; the network's layers are a, b"):
+        FeaturesOf(Net(), "c")
+    idle = Net()
+    idle.spare = nn.Linear(8, 3)
+    with pytest.raises(ValueError, match="`layer` is 'spare', whose input is not run"):
+        FeaturesOf(idle, "spare")(features(), return_features=True)
+    tokens = FeaturesOf(nn.Sequential(nn.Linear(8, 3), nn.Flatten()), "0")
+    with pytest.raises(ValueError, match=r"whose input is of shape \(94, 2, 8\); it must be the"):
+        tokens(torch.ones(94, 2, 8), return_features=True)
+    with pytest.raises(TypeError, match=r"`models.FeaturesOf\(model, 'classifier'\)` adds this"):
+        steps("CLID-MU", Foreign())
 
 
 def test_an_optimiser_that_wants_a_closure_is_refused():

@@ -1,5 +1,6 @@
 """A dataset and a network as Hugging Face has them: tokens, masks, an output with logits."""
 
+import re
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from torch.testing import assert_close
 from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, fit, losses, metrics
 from nlmeta.data import Batch, from_rows
 from nlmeta.methods import FixMatch, WeightNet
-from nlmeta.models import logits_of
+from nlmeta.models import logits_of, with_features
 
 C, VOCABULARY, LENGTH = 3, 12, 6
 COLUMNS = ("input_ids", "attention_mask")
@@ -148,6 +149,25 @@ def test_a_run_on_rows_goes_on_where_it_stopped_and_not_with_other_tokens(tmp_pa
     again = fit(method(), Transformer(), SPLIT, resume=True, **there, **options)
     pairs = zip(whole.model.parameters(), again.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+class Foreign(Transformer):
+    """With the arguments and the output of a library's network, and no more."""
+
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids, attention_mask)
+
+
+def test_the_example_of_the_readme_trains_on_rows_and_a_network_of_others(root, monkeypatch):
+    text = (root / "README.md").read_text()
+    (code,) = re.findall(r"rows: begin -->\s*```python\n(.*?)```", text, re.DOTALL)
+    checked = [row | {"checked": row["label"] == row["truth"]} for row in rows()]
+    names = {"rows": checked, "network": Foreign()}
+    monkeypatch.setenv("NLMETA_PROGRESS", "0")
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["run"].history["loss"].diff().max() < 0
+    logits, features = with_features(names["model"], names["split"].test.x)
+    assert (logits.shape, features.shape) == ((12, C), (12, 8))
 
 
 # Hypergradients in float64, against double backward through the math backend of attention

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nlmeta._interface import Inputs, arguments_of, check_inputs, each, logits_in
 
-__all__ = ["logits_of", "with_features"]
+__all__ = ["FeaturesOf", "logits_of", "with_features"]
 
 
 def logits_of(network: Callable[..., Any], x: Inputs) -> Tensor:
@@ -81,7 +81,7 @@ def with_features(network: Callable[..., Any], x: Inputs) -> tuple[Tensor, Tenso
     asked = (
         "`model` cannot return its features; its `forward` must take `return_features=True` and "
         "then return (logits, features), of shapes (n, C) and (n, D), as the networks in "
-        "nlmeta.models do"
+        "nlmeta.models do. `models.FeaturesOf(model, 'classifier')` adds this to any network"
     )
     try:
         output = _run(network, x, return_features=True)
@@ -95,6 +95,60 @@ def with_features(network: Callable[..., Any], x: Inputs) -> tuple[Tensor, Tenso
     if not all(isinstance(part, Tensor) and part.ndim == 2 for part in (logits, features)):
         raise TypeError(asked)
     return logits, features
+
+
+class FeaturesOf(nn.Module):
+    """Any network, with `return_features`: the features are what enters one of its layers.
+
+    MLNT and CLID-MU need features, and the networks of other libraries do not return them.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network. It is not copied.
+    layer : str
+        Name of the last linear layer among the network's modules, such as ``"classifier"``.
+
+    Raises
+    ------
+    ValueError
+        The network has no such layer, or a pass does not run it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nlmeta import models
+    >>> body = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+    >>> logits, features = models.with_features(models.FeaturesOf(body, "2"), torch.ones(4, 2))
+    >>> tuple(logits.shape), tuple(features.shape)
+    ((4, 3), (4, 5))
+    """
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        super().__init__()
+        names = [name for name, _ in network.named_modules() if name]
+        if layer not in names:
+            raise ValueError(f"`layer` is {layer!r}; the network's layers are {', '.join(names)}")
+        self.network, self.layer = network, layer
+
+    def forward(self, *positional: Any, return_features: bool = False, **named: Any) -> Any:
+        """The network's output; with `return_features` its logits and the features, (n, D)."""
+        if not return_features:
+            return self.network(*positional, **named)
+        seen: list[Tensor] = []
+        layer = self.network.get_submodule(self.layer)
+        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            output = self.network(*positional, **named)
+        finally:
+            hook.remove()
+        if not seen or seen[-1].ndim != 2:
+            found = f"of shape {tuple(seen[-1].shape)}" if seen else "not run"
+            raise ValueError(
+                f"`layer` is {self.layer!r}, whose input is {found}; it must be the last linear "
+                "layer, with an input of shape (n, D)"
+            )
+        return logits_in(output), seen[-1]
 
 
 def _run(network: Callable[..., Any], x: Inputs, **options: Any) -> Any:
