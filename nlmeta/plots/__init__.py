@@ -8,8 +8,8 @@ white. An array is a tensor, a NumPy array or a pandas frame or column, such as 
 returns.
 
 They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves) and 5 (learned
-matrices, comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of suspects,
-and `nlmeta.widgets` adds sliders.
+matrices, comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of
+suspects, and `nlmeta.widgets` adds sliders.
 """
 
 from nlmeta.plots.comparisons import paired_difference_panels, paired_differences
