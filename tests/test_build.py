@@ -68,7 +68,7 @@ def test_setup_cell_installs_on_colab_and_nowhere_else(root, distributions, tmp_
     (tmp_path / "stub/google/colab/__init__.py").touch()
     chapter = chapters.notebooks(root)[-1]
     stored = next(c for c in chapters.read(chapter).cells if "setup" in chapters.tags(c))
-    assert stored.source == address.setup_source(address.configured(root))
+    assert stored.source == address.configured(root).setup
     target = tmp_path / "target"
     for on_colab in (False, True):
         empty = tmp_path / f"empty-{on_colab}"
