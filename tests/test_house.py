@@ -22,7 +22,7 @@ FILES = {
 
 def floors():
     """Of each room its floor, by the table; the lowest is 1."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     found = {}
     for floor, rooms in re.findall(r"^\| (\d+) \| (.*?) \|", text, flags=re.M):
         for room in re.findall(r"`(\w+)`", rooms):
@@ -37,7 +37,7 @@ def room(module):
 
 def imports(module, source=None):
     """The modules of the package that a module imports, wherever in the file."""
-    tree = ast.parse(FILES[module].read_text() if source is None else source)
+    tree = ast.parse(FILES[module].read_text("utf-8") if source is None else source)
     for_types = {
         inner
         for node in ast.walk(tree)
@@ -117,7 +117,7 @@ def test_a_circle_would_be_found():
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_a_file_is_one_sitting(module):
-    lines = len(FILES[module].read_text().splitlines())
+    lines = len(FILES[module].read_text("utf-8").splitlines())
     most = 250 if room(module) == "methods" else 500
     assert lines <= most, f"{FILES[module].relative_to(ROOT)} has {lines} lines; cut it, or shorten"
 
@@ -165,7 +165,7 @@ def settings(source):
 @pytest.mark.parametrize("path", sorted(DATA), ids=lambda path: path.name)
 def test_the_data_of_the_experiments_are_data(path):
     """So that nothing else escapes the count: nine lines of ten are settings."""
-    source = path.read_text()
+    source = path.read_text("utf-8")
     imported = {
         line
         for node in ast.parse(source).body
@@ -176,7 +176,7 @@ def test_the_data_of_the_experiments_are_data(path):
 
 
 def test_a_file_with_work_in_it_is_no_data():
-    source = (EXPERIMENTS / "builders.py").read_text()
+    source = (EXPERIMENTS / "builders.py").read_text("utf-8")
     assert 0 < len(settings(source)) < 0.1 * len(code(source))
 
 
@@ -185,7 +185,7 @@ def test_the_experiments_take_at_most_2100_lines_of_code():
     forms, some of the samples, scores of every epoch.
     """
     counted = set(EXPERIMENTS.rglob("*.py")) - DATA
-    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 2100
+    assert 500 < sum(len(code(path.read_text("utf-8"))) for path in counted) <= 2100
 
 
 def test_no_file_of_the_mechanism_names_an_experiment():
@@ -196,6 +196,6 @@ def test_no_file_of_the_mechanism_names_an_experiment():
         own = path.relative_to(EXPERIMENTS).parts[0].removesuffix(".py")
         if own in names or path == EXPERIMENTS / "__init__.py":
             continue
-        lines = path.read_text().splitlines()
-        for number in sorted(code(path.read_text())):
+        lines = path.read_text("utf-8").splitlines()
+        for number in sorted(code(path.read_text("utf-8"))):
             assert not word.search(lines[number - 1]), f"{path.name}:{number} {lines[number - 1]}"

@@ -12,7 +12,7 @@ from nlmeta import CrossEntropy, data, fit, models
 
 def example(root, mark="example"):
     """The code between the two marks."""
-    text = (root / "README.md").read_text()
+    text = (root / "README.md").read_text("utf-8")
     block = re.search(rf"{mark}: begin -->\s*```python\n(.*?)```", text, re.DOTALL)
     assert block, f"README.md has no marked {mark}"
     return block.group(1)

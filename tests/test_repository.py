@@ -132,7 +132,7 @@ def test_contents_list_every_page_and_nothing_else(root):
 def test_tables_of_the_chapters_number_them_as_the_contents_do(page, folder, first, root):
     """A line for each chapter, in order: | 3. [Injecting noise](noise.ipynb) | ... |"""
     path = root / page
-    text = path.read_text() if path.suffix == ".md" else checks.markdown(chapters.read(path))
+    text = path.read_text("utf-8") if path.suffix == ".md" else checks.markdown(chapters.read(path))
     lines = re.findall(rf"^\| (\d+)\. \[[^\]]+\]\({folder}(\w+)\.ipynb\) \|", text, re.MULTILINE)
     wanted = [(n, name) for name, n in chapters.numbers(root).items() if n >= first]
     assert [(int(n), name) for n, name in lines] == wanted
@@ -395,7 +395,7 @@ def test_environment_and_project_ask_for_the_same(root):
 
 def test_dependencies_have_lower_bounds_only(root):
     """A pin would make Colab change what it has; Jupyter Book 2 is another program."""
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [name for names in project["optional-dependencies"].values() for name in names]
     for requirement in project["dependencies"] + extras:
         assert re.fullmatch(r"[\w.-]+>=[\d.]+", requirement) or requirement.startswith(
@@ -432,7 +432,7 @@ def test_package_imports_only_what_it_declares(root):
     """Every import in the package is its own, Python's, or one that Colab has."""
     allowed = ON_COLAB | sys.stdlib_module_names
     for path in (root / "nlmeta").rglob("*.py"):
-        assert imported(path.read_text()) <= allowed, path.name
+        assert imported(path.read_text("utf-8")) <= allowed, path.name
     assert not imported("def f():\n    from yaml.a import b") <= allowed
 
 
@@ -467,7 +467,7 @@ def test_public_names_exist_and_are_documented(name):
 
 def test_api_page_documents_every_module(root):
     """A module that is added appears on the API page."""
-    page = (root / "book/api.md").read_text()
+    page = (root / "book/api.md").read_text("utf-8")
     documented = set(re.findall(r"automodule:: (nlmeta\.\w+)", page))
     there = {
         f"nlmeta.{module.name}"
@@ -552,7 +552,9 @@ def test_a_text_that_hangs_on_its_name_is_found():
 
 def test_texts_of_parameters_do_not_hang_on_their_names(root):
     """CONTRIBUTING.md, Words: a noun phrase, or a sentence with a subject."""
-    sources = {path.relative_to(root): path.read_text() for path in (root / "nlmeta").rglob("*.py")}
+    sources = {
+        path.relative_to(root): path.read_text("utf-8") for path in (root / "nlmeta").rglob("*.py")
+    }
     texts = [
         entry
         for source in sources.values()
