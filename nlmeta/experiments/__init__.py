@@ -21,7 +21,7 @@ from nlmeta.experiments.human_noise import HUMAN_NOISE
 from nlmeta.experiments.measured import Measurement, Measurements
 from nlmeta.experiments.mnist import MNIST
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import differences, frame, read, rows, table, text
+from nlmeta.experiments.report import differences, frame, read, regrets, rows, table, text
 from nlmeta.experiments.runner import Wanted, run, status
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
 from nlmeta.experiments.training_runs import TrainingTable
@@ -42,6 +42,7 @@ __all__ = [
     "frame",
     "over",
     "read",
+    "regrets",
     "rows",
     "run",
     "status",
