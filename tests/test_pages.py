@@ -58,6 +58,12 @@ return [...document.querySelectorAll('main *')]
     .filter(part => part.getBoundingClientRect().right > room + 1).slice(0, 5)
     .map(part => part.tagName + '.' + part.className + ' ' + part.textContent.slice(0, 40));
 """
+# Tables that a reader of the page would have to push sideways.
+WIDE_TABLES = f"""
+return [...document.querySelectorAll('{ARTICLE} table.table')]
+    .filter(table => table.scrollWidth > table.clientWidth + 1)
+    .map(table => table.textContent.trim().slice(0, 40));
+"""
 SHOWN_FRAMES = """
 return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
     .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
@@ -178,6 +184,8 @@ def test_page_reads_with_the_network_off(page, width, theme, book, browser):
     if source.suffix == ".ipynb":
         assert images  # at least the badge
     assert browser.execute_script(WIDER_THAN_PAGE) == []
+    if source.suffix == ".md":
+        assert browser.execute_script(WIDE_TABLES) == []
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
