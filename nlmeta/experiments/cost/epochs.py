@@ -36,8 +36,9 @@ def measure_epochs(
     Parameters
     ----------
     networks : mapping of str to mapping
-        For each row's name: ``network`` (a name in `builders.NETWORKS` and its options), ``train``
-        and ``test`` (numbers of images), ``training`` (arguments of `nlmeta.fit`).
+        Networks by the names of their rows: ``network`` (a name in `builders.NETWORKS` and its
+        options), ``train`` and ``test`` (numbers of images), ``training`` (arguments of
+        `nlmeta.fit`).
     rounds : int
         Number of epochs of each kind. Default 3. One more epoch of each warms up.
     device : str or torch.device
