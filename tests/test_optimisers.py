@@ -12,6 +12,7 @@ from helpers import digits as split
 from methods import BY_NAME, problem_of
 
 from nlmeta import CrossEntropy, fit
+from nlmeta.procedures import fine_tune
 from nlmeta.training.optimisers import rate_factor
 
 PROBLEM = problem_of(split(), mlp)
@@ -126,6 +127,16 @@ def test_a_run_is_not_continued_with_another_optimiser(tmp_path):
     again = {"epochs": 2, "checkpoint": path, "resume": True, "optimizer": adamw}
     refused(text, lambda: run(lr_warmup_epochs=1, **again))
     assert run(**again).finished
+
+
+def test_fine_tuning_takes_an_optimiser_or_a_rate():
+    options = {"epochs": 3, "seed": 0, "progress": False, "device": "cpu"}
+    small = fine_tune(mlp(), split(), **options).history["lr"]
+    assert small.iloc[0] == 0.01
+    assert fine_tune(mlp(), split(), lr=0.1, **options).history["lr"].iloc[0] == 0.1
+    assert fine_tune(mlp(), split(), optimizer=adamw, **options).history["lr"].iloc[0] == 3e-3
+    both = {**options, "optimizer": adamw, "lr": 0.1}
+    refused("`lr` is 0.1 and `optimizer` is given", lambda: fine_tune(mlp(), split(), **both))
 
 
 REFUSALS = {

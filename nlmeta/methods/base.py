@@ -64,8 +64,8 @@ class Method(HookedModule, ABC):
         Parameters
         ----------
         model : nn.Module
-            The network, in training mode; it returns logits of shape (n, C). It draws random
-            numbers only from PyTorch's global generators and uses no activation checkpointing, see
+            The network, in training mode; `models.logits_of` runs it. It draws random numbers only
+            from PyTorch's global generators and uses no activation checkpointing, see
             `bilevel.with_parameters`. If you compile it by ``torch.compile`` in a loop of your own,
             set ``torch._functorch.config.donated_buffer = False`` before its first call, since
             passes are shared; `fit` does this itself.

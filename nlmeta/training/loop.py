@@ -65,9 +65,9 @@ def fit(
     method : Method
         The method that takes the steps.
     model : nn.Module
-        A network that returns logits of shape (n, C). It is trained in place, in training mode. If
-        it is already in training mode, parts that are in evaluation mode, such as frozen norm
-        layers, stay so.
+        A network that returns logits, see `models.logits_of`. It is trained in place, in training
+        mode. If it is already in training mode, parts that are in evaluation mode, such as frozen
+        norm layers, stay so.
     split : Split
         The data. Data in memory are moved to the device as a whole; images on disk are decoded
         ahead of each batch. Training images are augmented as set by `Split.augmented`.
