@@ -193,9 +193,20 @@ def test_arrays_may_be_several_as_well():
         from_arrays(x, y, seed=0, scale=((0.5,), (0.5,)))
 
 
-def test_copies_are_samples_whose_inputs_are_all_equal_with_a_picture_among_them():
-    pictures = np.zeros((4, 2, 2), dtype=np.float32)
-    pictures[3] = 1
-    kinds = np.array([0, 0, 1, 1])
-    split = from_arrays({"picture": pictures, "kind": kinds}, [0, 1, 0, 1], seed=0)
-    assert any("holds 1 copy" in note for note in split.notes), split.notes
+@pytest.mark.parametrize("kind", ["picture", "text", "measurement"])
+def test_copies_are_samples_whose_inputs_are_all_equal_with_a_picture_or_a_text_among_them(kind):
+    first = {"picture": np.zeros((4, 2, 2)), "text": np.zeros((4, 2), dtype=np.int64)}
+    x = first.get(kind, np.zeros((4, 2)))
+    x[3] = 1
+    split = from_arrays({kind: x, "kind": np.array([0, 0, 1, 1])}, [0, 1, 0, 1], seed=0)
+    assert any("holds 1 copy" in note for note in split.notes) == (kind != "measurement")
+
+
+def test_equal_texts_are_never_trained_and_tested_on():
+    given = rows(40, equal=True)
+    for i in range(20):  # each text twice, under one label
+        given[i + 20] = dict(given[i])
+    split = split_of(given, true_label="label", test_size=10)
+    trained, tested = (getattr(split, p).x["input_ids"][:, 0].tolist() for p in ("train", "test"))
+    assert not set(trained) & set(tested)
+    assert len(set(tested)) == 5

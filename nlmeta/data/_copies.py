@@ -58,12 +58,15 @@ def pixel_keys(x: Tensor) -> list[Hashable]:
 def keys_of_rows(x: Inputs) -> list[Hashable]:
     """A key for each picture. Rows of numbers have none: equal measurements need not be copies.
 
-    Samples with several inputs are copies if all of these are equal, and one of them is a picture.
+    Inputs in a tuple or dict have a key of all together if one is a picture or the words of a text.
+    One tensor of words has none, since short windows are equal by chance.
     """
+    if isinstance(x, Tensor):
+        return pixel_keys(x) if x.ndim > 2 else []
     parts = list(parts_of(x).values())
-    if all(part.ndim <= 2 for part in parts):
+    if not any(part.ndim > 2 or (part.ndim == 2 and part.dtype == torch.int64) for part in parts):
         return []
-    return [*zip(*map(pixel_keys, parts), strict=True)] if len(parts) > 1 else pixel_keys(parts[0])
+    return [*zip(*map(pixel_keys, parts), strict=True)]
 
 
 def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:

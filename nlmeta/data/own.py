@@ -85,6 +85,7 @@ def from_arrays(
         with `words`; convert counts and measurements to floats. Equal rows of at least two
         dimensions, such as pictures, are copies. A tuple or dict of arrays holds the positional or
         keyword arguments of a network; in it, all whole numbers are indices, and bools are masks.
+        Samples with equal inputs are then copies if one input is a picture or indices (n, words).
     labels : sequence, n entries
         Given labels: class numbers from 0, or names of classes. Spaces around names and their
         Unicode form do not count; a note lists names that become equal by this.

@@ -50,7 +50,7 @@ def from_rows(
         Names of the columns that the network gets as keyword arguments, for example
         ``("input_ids", "attention_mask")``. A mapping holds the column of each argument, if they
         differ in name. Whole numbers are indices and become int64, floats become float32, and
-        bools stay.
+        bools stay. Rows with equal texts or pictures are copies, which stay in one part.
     label : str
         Name of the column with the given labels: class numbers from 0, or names of classes.
     seed : int
