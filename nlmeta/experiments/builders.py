@@ -101,7 +101,7 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "forward": _forward,
     "forward_estimated": _forward_estimated,
     "gold": _gold,
-    "reweight": lambda given: methods.LearningToReweight(),
+    "reweight": lambda given, **o: methods.LearningToReweight(**o),
     "co_teaching": _co_teaching,
     "elr": lambda given, **o: methods.ELR(len(given.split.train), given.split.num_classes, **o),
     "mlc": lambda given, **o: methods.MLC(given.split.num_classes, **o),
