@@ -1,12 +1,14 @@
 """Procedures that need more than one training run, or several epochs of one.
 
 They are: baselines on the meta set, comparisons over seeds, MLNT's iterations with a mentor, the
-choice of epochs without labels, estimates of the transition matrix, and the distilled network
-behind feature-dependent noise.
+choice of epochs without labels, estimates of the transition matrix, predictions out of sample, and
+the distilled network behind feature-dependent noise. On fixed features two need no run at all: a
+linear layer in closed form, and labels that are learned through it.
 """
 
 from nlmeta.procedures.baselines import fine_tune, train_on_meta_set
 from nlmeta.procedures.comparison import compare, paired_difference
+from nlmeta.procedures.cross_predictions import cross_predictions
 from nlmeta.procedures.distillation import distillation_loss, distilled_predictions
 from nlmeta.procedures.epochs import (
     SELECTORS,
@@ -29,6 +31,7 @@ __all__ = [
     "PredictionChanges",
     "chosen_epoch",
     "compare",
+    "cross_predictions",
     "distillation_loss",
     "distilled_predictions",
     "divergence_score",
