@@ -18,6 +18,11 @@ from nlmeta.procedures.epochs import (
     regret,
 )
 from nlmeta.procedures.mentor import Iteration, kept_by_mentor, label_confidence, mlnt_iterations
+from nlmeta.procedures.purified_labels import (
+    PurifiedLabels,
+    purified_labels,
+    ridge_label_gradient,
+)
 from nlmeta.procedures.ridge import ridge
 from nlmeta.procedures.selection import Ensemble, KeepEpochs, divergence_score
 from nlmeta.procedures.transition import transition_from_anchors, transition_from_clean
@@ -29,6 +34,7 @@ __all__ = [
     "Iteration",
     "KeepEpochs",
     "PredictionChanges",
+    "PurifiedLabels",
     "chosen_epoch",
     "compare",
     "cross_predictions",
@@ -40,8 +46,10 @@ __all__ = [
     "label_confidence",
     "mlnt_iterations",
     "paired_difference",
+    "purified_labels",
     "regret",
     "ridge",
+    "ridge_label_gradient",
     "train_on_meta_set",
     "transition_from_anchors",
     "transition_from_clean",
