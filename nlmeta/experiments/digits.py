@@ -236,15 +236,6 @@ ENTRIES = (
         faithful="paper",
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),
-    Entry(
-        "L2B",
-        "reweight",
-        {"bootstrap": True},
-        meta="clean",
-        grid=SMALL_RATES,
-        effort=4,
-        faithful="paper",
-    ),
     Entry("ridge", "ridge", grid=PENALTIES, faithful="paper"),
     Entry("purified labels", "purified_labels", meta="clean", grid=PENALTIES),
     Entry(
