@@ -18,11 +18,15 @@ from nlmeta.experiments.cifar10n import CIFAR10N
 from nlmeta.experiments.cost import COST
 from nlmeta.experiments.digits import DIGITS
 from nlmeta.experiments.human_noise import HUMAN_NOISE
+from nlmeta.experiments.literature import published
 from nlmeta.experiments.measured import Measurement, Measurements
 from nlmeta.experiments.mnist import MNIST
+from nlmeta.experiments.paper_steps import PAPER_STEPS
+from nlmeta.experiments.papers import PAPERS, STUDIES
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.report import differences, frame, read, rows, table, text
 from nlmeta.experiments.runner import Wanted, run, status
+from nlmeta.experiments.study import Study
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
 from nlmeta.experiments.training_runs import TrainingTable
 from nlmeta.experiments.twitter import TWITTER
@@ -30,17 +34,20 @@ from nlmeta.experiments.twitter import TWITTER
 __all__ = [
     "EXPERIMENTS",
     "RECORDS",
+    "STUDIES",
     "Entry",
     "Experiment",
     "Measurement",
     "Measurements",
     "Problem",
     "Record",
+    "Study",
     "TrainingTable",
     "Wanted",
     "differences",
     "frame",
     "over",
+    "published",
     "read",
     "rows",
     "run",
@@ -50,4 +57,10 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE)}
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        *(DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE),
+        *(PAPERS, PAPER_STEPS),
+    )
+}
