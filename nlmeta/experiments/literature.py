@@ -15,19 +15,19 @@ from nlmeta.noise import CONVENTIONS
 __all__ = ["CERTAINTIES", "COLUMNS", "FILES", "RULES", "published", "read_figures"]
 
 FILES = ("mlnt", "mlc", "mslg", "clid_mu", "others")
-COLUMNS = ("table", "dataset", "noise", "rate", "network", "method", "setting")
-COLUMNS += ("value", "spread", "rule", "source", "certainty")
+COLUMNS = ["table", "dataset", "noise", "rate", "network", "method", "setting"]
+COLUMNS += ["value", "spread", "rule", "source", "certainty"]
 
 #: How sure a figure is. ``"read in logs"`` are numbers that a released program has written.
 CERTAINTIES = ("read in the paper", "read in logs", "second-hand", "from memory", "unknown")
 
 #: The epoch that a figure is of. Five epochs of lowest divergence predict together.
-RULES = ("last epoch", "best on validation", "best on test", "best on an unknown part")
-RULES += ("lowest divergence", "unknown")
+RULES = ["last epoch", "best on validation", "best on test", "best on an unknown part"]
+RULES += ["lowest divergence", "unknown"]
 
 #: Kinds of noise: ours where the convention is known.
-NOISES = (*CONVENTIONS, "real", "unknown")
-NOISES += ("symmetric, convention unknown", "asymmetric, convention unknown")
+NOISES = [*CONVENTIONS, "real", "unknown"]
+NOISES += [f"{kind}, convention unknown" for kind in ("symmetric", "asymmetric")]
 
 
 def published(paper: str) -> pd.DataFrame:
@@ -82,8 +82,8 @@ def read_figures(path: Path) -> pd.DataFrame:
     """
     words = {name: str for name in COLUMNS if name not in ("rate", "value", "spread")}
     figures = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={})
-    if tuple(figures) != COLUMNS:
-        raise ValueError(f"{path} has the columns {list(figures)}; they must be {list(COLUMNS)}")
+    if list(figures) != COLUMNS:
+        raise ValueError(f"{path} has the columns {list(figures)}; they must be {COLUMNS}")
     for name, most in (("rate", 1), ("value", 100), ("spread", 100)):
         figures[name] = pd.to_numeric(figures[name].replace("", None)).astype(float)
         wrong = figures[name].notna() & ~figures[name].between(0, most)

@@ -20,7 +20,28 @@ from nlmeta.experiments.study import Study
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import TrainingTable
 
-__all__ = ["PAPERS", "STUDIES"]
+__all__ = ["PAPERS", "SHAPES", "STUDIES", "TINY_NETWORKS"]
+
+#: Classes of a dataset, and channels and side in pixels of its images.
+SHAPES = {
+    "cifar10": (10, 3, 32),
+    "cifar100": (100, 3, 32),
+    "cifar10n": (10, 3, 32),
+    "cifar100n": (100, 3, 32),
+    "animal10n": (10, 3, 64),
+    "clothing1m": (14, 3, 224),
+    "food101n": (101, 3, 224),
+}
+
+#: What a network becomes at the scale ``"tiny"``; another one, where it has no width.
+TINY_NETWORKS = {
+    "cnn8": {"name": "preact_resnet", "depth": 18, "width": 4},
+    "vgg19bn": {"width": 4},
+    "preact_resnet": {"width": 4},
+    "cifar_resnet": {"width": 4},
+    "wide_resnet": {"depth": 10, "widen_factor": 1},
+    "resnet50": {"name": "cifar_resnet", "depth": 18, "width": 4},
+}
 
 
 def _problems(
@@ -184,6 +205,7 @@ STUDIES = (
             **MLNT_COMMON,
         ),
         entries=(MLNT, CROSS_ENTROPY),
+        steps_as="MLNT, CIFAR-10 symmetric",
         images=45_000,
         differs=MLNT_DIFFERS,
     ),
@@ -276,6 +298,7 @@ STUDIES = (
             **MSLG_COMMON,
         ),
         entries=(MSLG_SMALL, CROSS_ENTROPY),
+        steps_as="MSLG, CIFAR-10 symmetric",
         images=50_000,
         differs=f"{MSLG_DIFFERS} The table of predictions is the shipped one, in which many rows "
         "tie; ties are broken at random, released by class number.",
@@ -291,6 +314,7 @@ STUDIES = (
             **MSLG_COMMON,
         ),
         entries=(MSLG_SMALL, CROSS_ENTROPY),
+        steps_as="MSLG, CIFAR-10 symmetric",
         images=50_000,
         differs=f"{MSLG_DIFFERS} The code has this noise, and its help text does not name it; the "
         "rate is ours.",
