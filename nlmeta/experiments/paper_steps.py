@@ -8,7 +8,7 @@ in a step, so one problem of each study stands for all.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from statistics import fmean, median
 from typing import Any
@@ -27,7 +27,6 @@ from nlmeta.seeding import generator
 __all__ = ["PAPER_STEPS", "stand_in", "take_steps", "thin", "tiny"]
 
 TINY_BATCH = 12  # MLNT looks for 10 neighbours in it
-TINY: Mapping[str, Mapping[str, Any]] = TINY_NETWORKS
 TINY_SIZE = 32  # pixels a side, where files of images are decoded
 
 
@@ -85,10 +84,10 @@ def tiny(plan: Plan) -> Plan:
         batches["meta_batch_size"] = TINY_BATCH
     changed = dict(thin(plan, 2 * TINY_BATCH, **batches))
     name, load = changed["network"]["name"], dict(changed["load"])
-    check_choice("network", name, TINY)
+    check_choice("network", name, TINY_NETWORKS)
     if "size" in load:
         load["size"] = TINY_SIZE
-    network = {**changed["network"], **TINY[name]}
+    network = {**changed["network"], **TINY_NETWORKS[name]}
     fewer = {"trials": 2} if "trials" in plan.get("options", {}) else {}
     options = {**plan.get("options", {}), **fewer}
     return {**changed, "scale": "tiny", "load": load, "network": network, "options": options}

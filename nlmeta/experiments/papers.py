@@ -34,7 +34,7 @@ SHAPES = {
 }
 
 #: What a network becomes at the scale ``"tiny"``; another one, where it has no width.
-TINY_NETWORKS = {
+TINY_NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "cnn8": {"name": "preact_resnet", "depth": 18, "width": 4},
     "vgg19bn": {"width": 4},
     "preact_resnet": {"width": 4},
