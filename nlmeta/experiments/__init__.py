@@ -57,10 +57,5 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS = {
-    e.name: e
-    for e in (
-        *(DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE),
-        *(PAPERS, PAPER_STEPS),
-    )
-}
+EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE)}
+EXPERIMENTS |= {e.name: e for e in (PAPERS, PAPER_STEPS)}

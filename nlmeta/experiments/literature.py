@@ -1,8 +1,18 @@
-"""Figures that others have printed, each with its source and with how sure it is.
+"""What the papers published
 
-The papers' own text could not be read, so many of their figures are second-hand or from memory, and
-some are unknown; they stay so wherever they are shown. There is a file of comma-separated values
-for each of the four papers, and one for other works on the same experiments.
+The papers' own text could not be read, so their figures are second-hand or from memory, and say so;
+many are unknown. They are accuracies on test images in per cent, each with the rule by which its
+epoch was taken where that is known. Ours are means over seeds, of the last epoch, with the scale of
+the experiment; runs at the scale `cores` are shorter, or of smaller networks, and no reproduction.
+
+Settings are read in the code that the authors released (`code`), read in others' code (`port`),
+ours, or unknown. Hours of one run at full size are an estimate: the number of steps times the
+seconds of a step on random images, so that reading images is left out. A core is one core of the
+CPU that the record `paper_steps` names, a card a GPU.
+
+Figures of competitors, sources and networks are in `experiments.published("mlnt")` and so on, those
+of other works in `experiments.published("others")`. `python -m nlmeta list --published` prints this
+section.
 """
 
 from pathlib import Path
@@ -12,9 +22,10 @@ import pandas as pd
 from nlmeta._checks import check_choice
 from nlmeta.noise import CONVENTIONS
 
-__all__ = ["CERTAINTIES", "COLUMNS", "FILES", "RULES", "published", "read_figures"]
+__all__ = ["CERTAINTIES", "COLUMNS", "RULES", "TITLES", "published", "read_figures"]
 
-FILES = ("mlnt", "mlc", "mslg", "clid_mu", "others")
+#: The four papers by the names of their files; ``"others"`` has other works.
+TITLES = {"mlnt": "MLNT", "mlc": "MLC", "mslg": "MSLG", "clid_mu": "CLID-MU"}
 COLUMNS = ["table", "dataset", "noise", "rate", "network", "method", "setting"]
 COLUMNS += ["value", "spread", "rule", "source", "certainty"]
 
@@ -58,7 +69,7 @@ def published(paper: str) -> pd.DataFrame:
     >>> figures[["dataset", "value", "certainty"]].iloc[-2].tolist()
     ['food101n', 79.06, 'second-hand']
     """
-    check_choice("paper", paper, FILES)
+    check_choice("paper", paper, [*TITLES, "others"])
     return read_figures(Path(__file__).parent / "published" / f"{paper}.csv")
 
 

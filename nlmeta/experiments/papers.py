@@ -174,8 +174,7 @@ MLNT_LARGE_DIFFERS = (
 )
 MSLG_DIFFERS = "Training images are shuffled."
 CLID_MU_DIFFERS = (
-    "The cosine ends at zero with the last epoch; meta images are not augmented; the result is the "
-    "last epoch, and not five of lowest divergence."
+    "One cosine to zero; meta images as they are; the last epoch, not five of lowest divergence."
 )
 
 STUDIES = (
