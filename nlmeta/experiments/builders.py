@@ -147,6 +147,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "preact_resnet": lambda split, **o: models.PreActResNet(num_classes=split.num_classes, **o),
     "wide_resnet": lambda split, **o: models.WideResNet(num_classes=split.num_classes, **o),
     "resnet50": lambda split, **o: models.resnet50(split.num_classes, **o),
+    "resnet9": lambda split, **o: models.ResNet9(split.num_classes, **o),
     "text_mlp": lambda split, **o: models.TextMLP(len(split.vocabulary), split.num_classes, **o),
 }
 

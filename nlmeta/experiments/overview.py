@@ -91,7 +91,8 @@ def studies_of(
     experiments, found = list(experiments), []
     for study in studies:
         if study.paper == paper:
-            scales = [f"cores (`{study.cores}`)" if s == "cores" else s for s in study.scales]
+            cores = ", ".join(f"`{name}`" for name in study.cores)
+            scales = [f"cores ({cores})" if s == "cores" else s for s in study.scales]
             row = (study.name, study.settings, ", ".join(scales) or "none")
             found.append((*row, _length(study, experiments), study.differs))
     return pd.DataFrame(

@@ -190,7 +190,7 @@ STUDIES = (
         ),
         entries=(MLNT, CROSS_ENTROPY),
         images=45_000,
-        cores="cifar10",
+        cores=("cifar10", "pixels"),
         differs=MLNT_DIFFERS,
     ),
     Study(
@@ -241,7 +241,7 @@ STUDIES = (
         ),
         entries=(MLC_RELEASED, CROSS_ENTROPY),
         images=50_000,
-        cores="cifar10",
+        cores=("cifar10", "pixels"),
         differs="Batches are those of epochs, and not drawn independently; convolutions have no "
         "bias. Other states of the script have fewer steps.",
     ),
@@ -249,14 +249,14 @@ STUDIES = (
         name="MLC, MNIST",
         paper="mlc",
         settings="unknown",
-        cores="mnist",
+        cores=("mnist",),
         differs="Network, batch and schedule were never released.",
     ),
     Study(
         name="MLC, Twitter",
         paper="mlc",
         settings="unknown",
-        cores="twitter",
+        cores=("twitter",),
         differs="Network, batch and schedule were never released.",
     ),
     Study(
@@ -283,7 +283,7 @@ STUDIES = (
         ),
         entries=(MSLG_SMALL, CROSS_ENTROPY),
         images=50_000,
-        cores="cifar10",
+        cores=("cifar10",),
         differs=MSLG_DIFFERS,
     ),
     Study(
@@ -299,6 +299,7 @@ STUDIES = (
         entries=(MSLG_SMALL, CROSS_ENTROPY),
         steps_as="MSLG, CIFAR-10 symmetric",
         images=50_000,
+        cores=("pixels",),
         differs=f"{MSLG_DIFFERS} The table of predictions is the shipped one, in which many rows "
         "tie; ties are broken at random, released by class number.",
     ),
@@ -392,7 +393,7 @@ STUDIES = (
         ),
         entries=(MULTIPLIERS, CROSS_ENTROPY),
         images=50_000,
-        cores="cifar10",
+        cores=("cifar10",),
         differs=f"{CLID_MU_DIFFERS} Our instance-dependent noise looks at scaled images.",
     ),
     Study(
@@ -410,7 +411,7 @@ STUDIES = (
         ),
         entries=(MULTIPLIERS, CROSS_ENTROPY),
         images=50_000,
-        cores="cifar10n",
+        cores=("cifar10n", "pixels"),
         differs=CLID_MU_DIFFERS,
     ),
     Study(
@@ -426,6 +427,7 @@ STUDIES = (
         ),
         entries=(MULTIPLIERS, CROSS_ENTROPY),
         images=50_000,
+        cores=("cifar100n",),
         differs=CLID_MU_DIFFERS,
     ),
     Study(

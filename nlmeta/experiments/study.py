@@ -37,8 +37,8 @@ class Study:
         Number of training images. Default 0.
     steps_as : str, optional
         Another study, if its steps are the same, so that they are timed once. Default: none is.
-    cores : str, optional
-        The experiment that asks the same at the scale ``"cores"``. Default: there is none.
+    cores : sequence of str
+        The experiments that ask the same at the scale ``"cores"``. Default: there is none.
     differs : str
         What our code does otherwise, or lacks.
     """
@@ -50,7 +50,7 @@ class Study:
     entries: Sequence[Entry] = ()
     images: int = 0
     steps_as: str | None = None
-    cores: str | None = None
+    cores: Sequence[str] = ()
     differs: str = ""
 
     @property

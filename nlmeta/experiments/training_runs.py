@@ -230,7 +230,8 @@ class TrainingTable(Experiment):
         setting : mapping
             The values that were chosen, or are tried.
         stage : {"table", "choice"}
-            The stage. In a choice nothing of the test part is looked at. Default ``"table"``.
+            The stage. A choice goes by the validation part, and its rows hold nothing of the test
+            part. Default ``"table"``.
 
         Returns
         -------
