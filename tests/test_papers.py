@@ -10,8 +10,11 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from helpers import cifar_batch, dump, register_cifar
+from torchvision import datasets
 
 from nlmeta import experiments, presets
+from nlmeta.data.sources import cifar10
 from nlmeta.experiments import EXPERIMENTS, STUDIES, Entry, Problem, Study, overview, paper_steps
 from nlmeta.experiments.paper_steps import PAPER_STEPS, stand_in, take_steps, thin, tiny
 from nlmeta.experiments.papers import PAPERS, SHAPES, TINY_NETWORKS
@@ -46,6 +49,24 @@ def test_every_plan_is_built_and_takes_two_steps_at_tiny_scale(plan):
     assert set(outcome["history"]) == {"training", *({"start"} & set(plan))}
     (loss,) = outcome["history"]["training"]["loss"]
     assert math.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("study", "entry"),
+    [("MLNT, CIFAR-10 symmetric", "MLNT"), ("MSLG, CIFAR-10 symmetric", "MSLG")],
+)
+def test_a_tiny_plan_runs_on_files_in_the_publishers_layout(study, entry, monkeypatch, tmp_path):
+    """As a reader would run it: only the checksums are those of generated files."""
+    base = tmp_path / datasets.CIFAR10.base_folder
+    files = [name for name, _ in (*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list)]
+    for seed, name in enumerate(files):
+        dump(base / name, cifar_batch(40, seed, labels=[i % 10 for i in range(40)]))
+    dump(base / "batches.meta", {"label_names": [str(c) for c in range(10)]})
+    register_cifar(monkeypatch, tmp_path, datasets.CIFAR10, cifar10)
+    monkeypatch.setenv("NLMETA_DATA", str(tmp_path))
+    outcome = train(tiny(plan_of(study, entry)), 7, Place("cpu"))
+    assert outcome["failed"] is None
+    assert [row["method"] for row in outcome["rows"]][0] == entry
 
 
 def test_a_tiny_plan_is_no_plan_of_the_paper_and_says_so():

@@ -40,7 +40,7 @@ class Study:
     cores : sequence of str
         The experiments that ask the same at the scale ``"cores"``. Default: there is none.
     differs : str
-        What our code does otherwise, or lacks.
+        The ways in which our code differs from what was released, or a part that it lacks.
     """
 
     name: str
