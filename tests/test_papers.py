@@ -269,13 +269,14 @@ def test_hours_stand_in_the_table_with_the_steps_they_are_judged_by(monkeypatch)
             "seconds": [7.0, 2.0],
             "steps": [1, 20],
             "device": ["cpu", "cpu"],
+            "warmed_up": [False, True],
         }
     )
     monkeypatch.setattr(overview, "_frame", lambda experiment, stage: rows)
     said = overview._length(named("MSLG, CIFAR-10 feature-dependent"), [PAPERS, PAPER_STEPS])
     steps = math.ceil(50_000 / 128)
     method = steps * (44 * 2 + 76 * 7) / 3600
-    assert f"MSLG: {method:,.0f} core-hours (1 step of 7 s)" in said
+    assert f"MSLG: {method:,.0f} core-hours (the first step of 7 s)" in said
     assert f"cross-entropy: {steps * 120 * 2 / 3600:,.0f} core-hours (20 steps of 2 s)" in said
     monkeypatch.setattr(overview, "_frame", lambda experiment, stage: rows.assign(device="cuda"))
     assert "card-hours" in overview._length(named("MSLG, CIFAR-10 symmetric"), [PAPER_STEPS])

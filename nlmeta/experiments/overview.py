@@ -26,6 +26,8 @@ from nlmeta.experiments.task import Experiment, Task
 __all__ = ["figures", "overview", "page", "section", "studies_of"]
 
 COLUMNS = ("experiment", "entry", "implemented", "form", "recorded")
+FIGURES = ["table", "dataset", "noise", "method", "setting", "published", "rule"]
+FIGURES += ["certainty", "ours"]
 FORMS = {
     "paper": "as in the paper",
     "code": "as the released code",
@@ -112,8 +114,9 @@ def _length(study: Study, experiments: Sequence[Experiment]) -> str:
             taken = hours(study, plans[row["method"]], seconds)
             known = "an unknown number of" if taken is None else f"{taken:,.0f}"
             where = "core" if row["device"] == "cpu" else "card"
-            steps = f"{_counted(row['steps'], 'step')} of {row['seconds']:.2g} s"
-            said.append(f"{row['method']}: {known} {where}-hours ({steps})")
+            steps = _counted(row["steps"], "step") if row["warmed_up"] else "the first step"
+            judged = f"{steps} of {row['seconds']:.2g} s"
+            said.append(f"{row['method']}: {known} {where}-hours ({judged})")
     return "; ".join(said) or ("no step was timed" if study.problems else "no plan")
 
 
@@ -153,15 +156,9 @@ def figures(paper: str, experiments: Iterable[Experiment]) -> pd.DataFrame:
         row, settings = rows.iloc[0], list(rows["setting"])
         rate = "" if pd.isna(row["rate"]) else f" {100 * row['rate']:.0f} %"
         setting = settings[0] if len(settings) == 1 else f"{len(settings)} settings"
-        found.append(
-            {"table": row["table"], "dataset": row["dataset"], "noise": row["noise"] + rate}
-            | {
-                "method": row["method"],
-                "setting": setting,
-                "published": _range(rows["value"], rows["spread"]),
-            }
-            | {"rule": row["rule"], "certainty": row["certainty"], "ours": _ours(row, ours)}
-        )
+        said = {**row, "noise": row["noise"] + rate, "setting": setting, "ours": _ours(row, ours)}
+        said["published"] = _range(rows["value"], rows["spread"])
+        found.append({name: said[name] for name in FIGURES})
     return pd.DataFrame(found)
 
 
