@@ -36,9 +36,10 @@ def test_wheel_and_sdist_hold_the_package_and_its_licences(root, distributions):
     wheel, sdist = distributions
     names = zipfile.ZipFile(wheel).namelist()
     wanted = {"nlmeta/py.typed", "nlmeta/noise/__init__.py", "nlmeta/methods/mlc.py"}
-    data = (root / "nlmeta/experiments").glob("*/*.[cj]s*")  # figures and records
-    wanted |= {str(path.relative_to(root)) for path in data}
-    assert len(wanted) > 10
+    for data in ("published/*.csv", "records/*.jsonl"):
+        found = list((root / "nlmeta/experiments").glob(data))
+        assert found
+        wanted |= {str(path.relative_to(root)) for path in found}
     assert wanted <= set(names)
     assert {name.rpartition("/")[2] for name in names} >= {"LICENSE", "LICENSE-TEXT", "METADATA"}
     assert not [name for name in names if name.startswith(("tests/", "book/"))]
