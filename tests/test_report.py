@@ -66,6 +66,23 @@ def test_a_table_of_several_problems_is_refused():
         experiments.table(both, against=[])
 
 
+def test_runs_of_several_scales_are_never_one_table():
+    """A tenth of a schedule beside a whole one."""
+    mixed = pd.concat([runs().assign(scale="cores"), runs().assign(scale="paper", seed=7)])
+    text = "`runs` are of the scales cores, paper; take those of one"
+    with pytest.raises(ValueError, match=text):
+        experiments.table(mixed, against=[])
+    with pytest.raises(ValueError, match=text):
+        experiments.differences(mixed, [("ours", "early stopping")])
+
+
+def test_differences_on_problems_of_several_scales_carry_the_scale():
+    first, second = runs("p").assign(scale="cores"), runs("q").assign(scale="paper")
+    got = experiments.differences(pd.concat([first, second]), [("ours", "early stopping")])
+    assert dict(zip(got["problem"], got["scale"], strict=True)) == {"p": "cores", "q": "paper"}
+    assert "scale" not in experiments.differences(first, [("ours", "early stopping")])
+
+
 def test_differences_have_the_interval_of_students_t():
     (row,) = experiments.differences(runs(), [("ours", "early stopping")]).to_dict("records")
     assert row["problem"] == "p"
@@ -192,5 +209,7 @@ def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):
 
 
 def test_a_record_that_is_not_there_is_refused_with_those_that_come_with_the_package():
-    with pytest.raises(FileNotFoundError, match="records of cost, digits, human_noise, twitter"):
+    with pytest.raises(
+        FileNotFoundError, match="records of cost, digits, human_noise, paper_steps, twitter"
+    ):
         experiments.read("imagenet")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nlmeta.data import from_arrays, from_rows
+from nlmeta.procedures import purified_labels
 
 COLUMNS = ("input_ids", "attention_mask")
 
@@ -210,3 +211,9 @@ def test_equal_texts_are_never_trained_and_tested_on():
     trained, tested = (getattr(split, p).x["input_ids"][:, 0].tolist() for p in ("train", "test"))
     assert not set(trained) & set(tested)
     assert len(set(tested)) == 5
+
+
+def test_labels_are_not_learned_by_a_ridge_regression_on_several_inputs():
+    split = split_of(rows(24, equal=True), true_label="label", meta_size=8)
+    with pytest.raises(ValueError, match="`split` has several inputs for each sample, and a ridge"):
+        purified_labels(split)
