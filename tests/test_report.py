@@ -1,12 +1,14 @@
 """Tests of nlmeta.experiments.report: frames, tables and differences, numbers first."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from small_experiments import COUNTING
 
 from nlmeta import experiments
-from nlmeta.experiments import Record, report
+from nlmeta.experiments import Record, overview, report
 from nlmeta.experiments.task import Task
 from nlmeta.procedures import SELECTORS
 
@@ -199,6 +201,29 @@ def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_score
     assert by_rule.loc["last epoch", ["epoch", "regret"]].tolist() == [3, pytest.approx(0.3)]
     assert by_rule.loc["noisy validation", ["epoch", "regret"]].tolist() == [2, 0.0]
     assert by_rule.loc["entropy", "epoch"] == 3
+
+
+def test_the_page_shows_mean_regrets_by_problem(record, monkeypatch):
+    """Of two runs of cross-entropy and one of a method, in points."""
+    load = {"name": "digits"}
+    plan = {"experiment": "e", "stage": "table", "problem": "p", "load": load}
+    for seed, (entry, last) in enumerate(
+        (("cross-entropy", 0.6), ("cross-entropy", 0.8), ("c", 0.9))
+    ):
+        history = {"epoch": [1, 2], "test_accuracy": [0.9, last], "changed": [1.0, 0.2]}
+        history |= {name: [2.0, 1.0] for name in ("entropy", "divergence", "one_hot_divergence")}
+        history["noisy_validation"] = [0.4, 0.3]
+        outcome = {"rows": [], "history": {"training": history}}
+        record.add(Task({**plan, "entry": entry}, seed, None), outcome, {"commit": "abc"})
+    monkeypatch.setattr(overview, "RECORDS", record.path.parent)
+    shown = overview.rules_for_epochs([COUNTING, replace(COUNTING, name=record.path.stem)])
+    titles, _, plain, every = (line.strip("| ").split(" | ") for line in shown.splitlines()[-4:])
+    column = titles.index("last epoch")
+    assert plain[:3] == ["digits", "p", "cross-entropy: 2"]
+    assert (plain[column], plain[titles.index("noisy validation")]) == ("20.0", "0.0")
+    assert every[:3] == ["digits", "p", "all entries: 3"]
+    assert every[column] == "13.3"
+    assert overview.rules_for_epochs([COUNTING]) == ""
 
 
 def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):

@@ -19,15 +19,21 @@ from nlmeta.experiments import literature
 from nlmeta.experiments.builders import BUILDERS, CLOSED_FORMS
 from nlmeta.experiments.measured import Measurements
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import frame
+from nlmeta.experiments.report import frame, regrets
 from nlmeta.experiments.study import Study, hours
 from nlmeta.experiments.task import Experiment, Task
 
-__all__ = ["figures", "overview", "page", "section", "studies_of"]
+__all__ = ["figures", "overview", "page", "rules_for_epochs", "section", "studies_of"]
 
 COLUMNS = ("experiment", "entry", "implemented", "form", "recorded")
 FIGURES = ["table", "dataset", "noise", "method", "setting", "published", "rule"]
 FIGURES += ["certainty", "ours"]
+RULES = """## Rules that choose an epoch
+
+Each rule of `nlmeta.procedures.SELECTORS` names an epoch of a run without looking at a clean label.
+Its regret is the clean test accuracy of the best epoch minus that of the named one: here in points,
+as the mean over runs. "All entries" are those whose epochs were all scored, each as its own run.
+"""
 FORMS = {
     "paper": "as in the paper",
     "code": "as the released code",
@@ -212,7 +218,39 @@ def page(experiments: Iterable[Experiment], studies: Sequence[Study] = ()) -> st
         data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
         said = f"{experiment.about} Data: {data}."
         parts.append(f"## `{experiment.name}`\n\n{said}\n\n{_lines(shown)}\n")
+    parts += [text for text in (rules_for_epochs(experiments),) if text]
     return "\n".join([*parts, section(experiments, studies)] if studies else parts)
+
+
+def rules_for_epochs(experiments: Iterable[Experiment]) -> str:
+    """How much the rules that choose an epoch lose, as a section in Markdown.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+        The experiments whose records are looked at.
+
+    Returns
+    -------
+    str
+        The section; empty if no record holds runs whose epochs were all scored.
+    """
+    records = [RECORDS / f"{experiment.name}.jsonl" for experiment in experiments]
+    found = [regrets(path) for path in records if path.exists()]
+    found = [runs for runs in found if len(runs)]
+    if not found:
+        return ""
+    rows = []
+    for (problem, dataset), runs in pd.concat(found).groupby(["problem", "dataset"], sort=False):
+        plain = runs[runs["method"] == "cross-entropy"]
+        for who, part in (("cross-entropy", plain), ("all entries", runs)):
+            means = 100 * part.groupby("selector", sort=False)["regret"].mean()
+            count = len(part) // max(1, len(means))
+            texts = {rule: f"{mean:.1f}" for rule, mean in means.items()}
+            rows.append(
+                {"dataset": dataset, "problem": problem, "runs of": f"{who}: {count}"} | texts
+            )
+    return f"{RULES}\n{_lines(pd.DataFrame(rows))}\n"
 
 
 def section(experiments: Sequence[Experiment], studies: Sequence[Study]) -> str:
