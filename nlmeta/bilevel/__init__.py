@@ -46,18 +46,16 @@ Read the files in this order: `hypergradient`, then `trials`, which only MLNT ne
 `passes`, for networks of any kind, and the files for PyTorch's quirks.
 """
 
+from nlmeta.bilevel.acting import TakenStep, act
 from nlmeta.bilevel.hypergradient import (
-    MODES,
     Hypergradient,
-    Lookahead,
-    Mode,
     hypergradient,
     hypergradient_from_tangent,
     outer_gradient,
-    recomputed,
     tangent,
     virtual_step,
 )
+from nlmeta.bilevel.lookahead import MODES, SEQUENCES, Lookahead, Mode, StepSequence, recomputed
 from nlmeta.bilevel.passes import (
     ForwardPass,
     forward_pass,
@@ -84,6 +82,11 @@ __all__ = [
     "Lookahead",
     "Mode",
     "MODES",
+    "StepSequence",
+    "SEQUENCES",
+    # the ordinary step as the lookahead
+    "act",
+    "TakenStep",
     # the derivative of trial steps
     "trial_gradient",
     "trial_gradients",

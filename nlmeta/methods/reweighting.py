@@ -37,7 +37,7 @@ class LearningToReweight(Method):
     Parameters
     ----------
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient; ``sequence="act-first"`` is refused. Default ``"jvp"``.
     """
 
     needs_meta = True
@@ -46,6 +46,12 @@ class LearningToReweight(Method):
     def __init__(self, *, mode: bilevel.Mode | bilevel.Lookahead = "jvp") -> None:
         super().__init__()
         self.mode = bilevel.Lookahead.of(mode)
+        if self.mode.acts_first:
+            raise ValueError(
+                "`mode` has sequence='act-first', in which weights move after the network's step; "
+                "LearningToReweight forgets its weights after each step, so none would ever be "
+                "used: choose sequence='look-first', or MetaWeightNet, which keeps a weight net"
+            )
 
     def step(
         self,
