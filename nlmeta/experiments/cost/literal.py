@@ -40,7 +40,8 @@ class LiteralMLC(MLC):
         self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `MLC` by double backward; `mode` is not looked at. See `Method.step`."""
-        assert meta is not None and self.virtual_lr is not None
+        assert meta is not None
+        assert self.virtual_lr is not None
         if not self.keep_transition:
             nn.init.eye_(self.transition)
         copy = deepcopy(model)
@@ -62,7 +63,8 @@ class LiteralMSLG(MSLG):
         self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
     ) -> dict[str, Tensor]:
         """The step of `MSLG` by double backward; `mode` is not looked at. See `Method.step`."""
-        assert meta is not None and self.virtual_lr is not None
+        assert meta is not None
+        assert self.virtual_lr is not None
         logits = model(train.x)
         u = self.memory.read(train.ids, like=logits).requires_grad_()
         ahead = _after_step(model, self.divergence(logits, u), lr=self.virtual_lr)
