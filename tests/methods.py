@@ -413,6 +413,13 @@ LINES = (
         lambda p, m: mlnt(p, m, ramp_steps=8, decay=0.9, ramp_decay=0.5, teacher_share=0.4),
         by_place=True,
     ),
+    Line(
+        "MLNT, trials in bfloat16",
+        lambda p, m: mlnt(p, m, trial_dtype="bfloat16"),
+        zero=lambda p, m: mlnt(p, m, trial_dtype="bfloat16", meta_weight=0.0),
+        known=cross_entropy,
+        by_place=True,
+    ),
     Line("MLNT, two steps", lambda p, m: mlnt(p, m, update="two-step"), by_place=True),
     Line(
         "MLNT, two steps, second order, mentor",

@@ -6,8 +6,7 @@ from typing import Literal
 from torch import nn
 
 from nlmeta._checks import check_choice, check_positive
-from nlmeta.bilevel.passes import ForwardPass, parameters, same_random_numbers, with_parameters
-from nlmeta.models.outputs import logits_of
+from nlmeta.bilevel.passes import ForwardPass, repeated
 
 __all__ = ["MODES", "SEQUENCES", "Lookahead", "Mode", "StepSequence", "recomputed"]
 
@@ -143,6 +142,4 @@ def recomputed(model: nn.Module, forward: ForwardPass, mode: Mode | Lookahead) -
     """
     if not Lookahead.of(mode).recompute:
         return forward
-    with same_random_numbers(forward):
-        network = with_parameters(model, parameters(model) | forward.buffers)
-        return forward._replace(logits=logits_of(network, forward.x))
+    return repeated(model, forward)
