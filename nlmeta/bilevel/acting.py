@@ -2,7 +2,7 @@
 
 Act first, then look where that led. The released code of EMLC (M. K. Taraday, C. Baskin, "Enhanced
 Meta Label Correction for Coping with Label Corruption", ICCV 2023) takes its steps in this
-sequence; it treats the optimiser's step as a plain one. Here momentum counts as well.
+sequence; it treats the optimiser's step as a plain one. Here momentum's part is exact as well.
 """
 
 from typing import NamedTuple
