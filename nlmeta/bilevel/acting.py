@@ -24,8 +24,8 @@ class TakenStep(NamedTuple):
     before : dict of str to Tensor
         Copies of the parameters before the step, by the names of `parameters`.
     rates : dict of str to float
-        For each parameter that the optimiser moves, the number c with which its gradient g entered
-        the step: the derivative of the new parameter by g is -c times the identity.
+        A number c for each parameter that the optimiser moves: the derivative of the new parameter
+        by its gradient is -c times the identity.
     """
 
     before: Parameters
@@ -71,11 +71,15 @@ def act(model: nn.Module, optimizer: torch.optim.Optimizer) -> TakenStep:
     >>> from nlmeta import bilevel
     >>> model = torch.nn.Linear(1, 1, bias=False)
     >>> _ = torch.nn.init.ones_(model.weight)
-    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5, nesterov=True)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.5, nesterov=True)
     >>> model(torch.ones(1, 1)).sum().backward()
     >>> taken = bilevel.act(model, optimizer)
-    >>> model.weight.item(), taken.before["weight"].item(), taken.rates["weight"]
-    (0.8500000238418579, 1.0, 0.15000000000000002)
+    >>> model.weight.data
+    tensor([[0.2500]])
+    >>> taken.before
+    {'weight': tensor([[1.]])}
+    >>> taken.rates
+    {'weight': 0.75}
     """
     rates = _rates(model, optimizer)
     before = {name: p.detach().clone() for name, p in parameters(model).items()}
