@@ -49,12 +49,13 @@ class Lookahead:
         the step of the meta-parameters, then the ordinary step with the moved ones. With
         ``"act-first"`` the ordinary step is the lookahead (`act`): the network steps with the
         meta-parameters as they are, and these move afterwards, for the next step. This is cheaper
-        by the virtual step, and one graph needs no place; the price is the delay: of one step for
+        by the virtual step, and one graph needs no place. The price is the delay: of one step for
         what all samples share, of an epoch for what each sample has of its own. It cannot be
         combined with ``"exact"``, `recompute` or `only`, which are ways to take a virtual step.
     dtype : {"bfloat16"}, optional
         The type of autocast in the outer gradient (4.2); the ordinary step keeps its own. Networks
-        in float64 are not cast. Default: no autocast beside that of the caller.
+        in float64 are not cast. At the first weights of a deep network the direction suffers, which
+        `nlmeta.experiments.cost` measures. Default: no autocast beside that of the caller.
     tangent_dtype : {"bfloat16"}, optional
         The same for the tangent (4.3). It needs ``mode="jvp"``, since a difference of two
         half-precision passes is mostly rounding error.
