@@ -411,7 +411,7 @@ def test_an_epoch_is_timed_alone_and_with_its_evaluation(monkeypatch):
 
 def test_the_record_is_whole_and_has_every_kind_of_step():
     record = Record(RECORDS / "cost.jsonl")
-    assert str(status(cost.COST, record)) == "2 done, 1 to do"
+    assert str(status(cost.COST, record)) == "3 done, 0 to do"
     steps = read("cost", stage="steps")
     timed = steps[steps["network"] != "none"]
     assert set(zip(timed["method"], timed["mode"], strict=True)) == ROWS
