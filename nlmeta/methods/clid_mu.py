@@ -14,8 +14,9 @@ The choice of checkpoints by the divergence is in `nlmeta.procedures`. The defau
 released code, commit 5cd0608, for weights; the paper's own text was not at hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -25,10 +26,17 @@ from nlmeta import bilevel
 from nlmeta._checks import check_choice, check_not_negative, check_positive, check_same_length
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.methods.heads import LogitMultiplier, WeightNet
+from nlmeta.methods.heads import WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
 
-__all__ = ["CLIDMU"]
+__all__ = ["CLIDMU", "HeadOptimizer"]
+
+HeadOptimizer = Literal["sgd", "adam", "amsgrad"]
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True),
+}
 
 
 class CLIDMU(Method):
@@ -44,7 +52,7 @@ class CLIDMU(Method):
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
         optimiser (of its first group of parameters), as released.
-    head_optimizer : {"sgd", "adam"}
+    head_optimizer : {"sgd", "adam", "amsgrad"}
         Optimiser of the head. Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
         Weight decay of the head. Default 5e-4, released.
@@ -63,11 +71,11 @@ class CLIDMU(Method):
 
     def __init__(
         self,
-        head: WeightNet | LogitMultiplier,
+        head: nn.Module,
         *,
         head_lr: float,
         virtual_lr: float | None = None,
-        head_optimizer: Literal["sgd", "adam"] = "sgd",
+        head_optimizer: HeadOptimizer = "sgd",
         head_weight_decay: float = 5e-4,
         max_norm: float | None = None,
         objective: Objective | None = None,
@@ -79,9 +87,9 @@ class CLIDMU(Method):
             check_not_negative("virtual_lr", virtual_lr)
         if max_norm is not None:
             check_positive("max_norm", max_norm)
-        check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
+        check_choice("head_optimizer", head_optimizer, tuple(OPTIMIZERS))
         check_not_negative("head_weight_decay", head_weight_decay)
-        self.head = head
+        self.head: Any = head  # a module with `needs_features`, `forward` and `loss`
         self.head_lr = head_lr
         self.virtual_lr = virtual_lr
         self.head_optimizer = head_optimizer
@@ -89,7 +97,7 @@ class CLIDMU(Method):
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
         self.mode = bilevel.Lookahead.of(mode)
-        kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
+        kind = OPTIMIZERS[head_optimizer]
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
 
     def step(
@@ -102,7 +110,8 @@ class CLIDMU(Method):
         """Virtual step, step of the head, ordinary step: all from one forward pass. See
         `Method.step`.
         """
-        forward = self._forward_pass(model, train)
+        forward = self.forward_pass(model, train.x)
+        check_same_length("train.x", forward.logits, "train.y", train.y)
         diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
         forward = bilevel.recomputed(model, forward, self.mode)
         loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
@@ -113,10 +122,15 @@ class CLIDMU(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
-        forward = self._forward_pass(model, train)
+        forward = self.forward_pass(model, train.x)
+        check_same_length("train.x", forward.logits, "train.y", train.y)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
+
+    def forward_pass(self, model: nn.Module, x: Tensor) -> bilevel.ForwardPass:
+        """The network's pass over a batch, with the features if the head reads them."""
+        return bilevel.forward_pass(model, x, features=self.head.needs_features)
 
     def learn(
         self,
@@ -179,7 +193,7 @@ class CLIDMU(Method):
         return bilevel.hypergradient(
             model,
             forward,
-            inner_loss=lambda logits: self.head.loss(logits, labels, correction),
+            inner_loss=lambda logits: self.inner_loss(logits, labels, correction),
             outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=list(self.head.parameters()),
             lr=lr if self.virtual_lr is None else self.virtual_lr,
@@ -190,7 +204,11 @@ class CLIDMU(Method):
         """The loss of the ordinary step, (8.7): the head has moved, and is held fixed."""
         with torch.no_grad():
             correction = self.head(forward, labels)
-        return self.head.loss(forward.logits, labels, correction)
+        return self.inner_loss(forward.logits, labels, correction)
+
+    def inner_loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
+        """The loss of the virtual step, of the first n logits, from the head's correction."""
+        return self.head.loss(logits, labels, correction)
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
         """Weights of a `WeightNet`, in (0, 1); None for a `LogitMultiplier`, which has factors."""
@@ -198,11 +216,6 @@ class CLIDMU(Method):
             return None
         with torch.no_grad():
             return self.head.weights(sample_losses.to(next(self.head.parameters()).device))
-
-    def _forward_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
-        forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
-        check_same_length("train.x", forward.logits, "train.y", train.y)
-        return forward
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Loading casts the optimiser's moments to the head's type."""

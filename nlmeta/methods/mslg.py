@@ -24,7 +24,7 @@ from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 from nlmeta.models import logits_of
 
-__all__ = ["MSLG"]
+__all__ = ["MSLG", "divergence_with_entropy"]
 
 
 class MSLG(Method):
@@ -175,12 +175,13 @@ class MSLG(Method):
 
     def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
         """The loss of the ordinary step, (6.6): the divergence plus gamma times the entropy."""
-        entropy = losses.entropy(logits, scale=self.scale)
-        if self.direction == "label-first":
-            return self.divergence(logits, label_logits) + self.entropy_weight * entropy
-        # KL(p || s) is reverse cross-entropy minus the entropy, so gamma = 1 leaves the former.
-        reverse = losses.reverse_cross_entropy(logits, label_logits, scale=self.scale)
-        return reverse - (1 - self.entropy_weight) * entropy
+        return divergence_with_entropy(
+            logits,
+            label_logits,
+            direction=self.direction,
+            scale=self.scale,
+            entropy_weight=self.entropy_weight,
+        )
 
     def label_gradient(
         self, model: nn.Module, forward: bilevel.ForwardPass, label_logits: Tensor, meta: Batch
@@ -225,3 +226,23 @@ class MSLG(Method):
     def learned_labels(self) -> Tensor:
         """`soft_labels`, under the name that all methods share. See `Method.learned_labels`."""
         return self.soft_labels()
+
+
+def divergence_with_entropy(
+    logits: Tensor,
+    label_logits: Tensor,
+    *,
+    direction: losses.Direction,
+    scale: losses.Scale,
+    entropy_weight: float,
+) -> Tensor:
+    """The loss (6.6), a divergence plus gamma times the entropy; the options are those of `MSLG`."""
+    entropy = losses.entropy(logits, scale=scale)
+    if direction == "label-first":
+        divergence = losses.soft_label_divergence(
+            logits, label_logits, direction=direction, scale=scale
+        )
+        return divergence + entropy_weight * entropy
+    # KL(p || s) is reverse cross-entropy minus the entropy, so gamma = 1 leaves the former.
+    reverse = losses.reverse_cross_entropy(logits, label_logits, scale=scale)
+    return reverse - (1 - entropy_weight) * entropy
