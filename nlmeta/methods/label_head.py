@@ -2,7 +2,7 @@
 
 MSLG keeps a label for each training sample. Here a label is a function of the sample, learned by
 the same hypergradient, so it exists for samples outside the training set too. Two methods of the
-literature are this one, by its arguments (``presets.METALABELNET_CIFAR10`` and
+literature are this one, by its arguments (``presets.META_LABEL_NET_CIFAR10`` and
 ``presets.META_LABEL_CORRECTION_CIFAR10``):
 
 * MetaLabelNet (Algan & Ulusoy, IEEE Transactions on Image Processing 2022): a `LinearLabelNet` on
