@@ -17,12 +17,13 @@ from torch.testing import assert_close
 from nlmeta.data import Batch
 from nlmeta.experiments import RECORDS, Record, cost, read, status
 from nlmeta.experiments.cost import batches as making_batches
-from nlmeta.experiments.cost import literal
+from nlmeta.experiments.cost import epochs, literal
 from nlmeta.methods import (
     CLIDMU,
     MLC,
     MLNT,
     MSLG,
+    CrossEntropy,
     CrossLayerDivergence,
     LabelCrossEntropy,
     LogitMultiplier,
@@ -31,6 +32,7 @@ from nlmeta.methods import (
     recording,
 )
 from nlmeta.models import MLP, CIFARResNet, SmallCNN
+from nlmeta.training import run as running
 
 TRANSITION = torch.tensor([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.3, 0.1, 0.6]])
 LABELS = torch.tensor([0, 0, 2, 1, 0, 2, 2, 0, 0, 1, 0, 2])
@@ -348,9 +350,35 @@ def test_a_replayed_step_is_asked_for_once_and_its_places_are_memory(monkeypatch
     assert recorded["memory_bytes"] > plain["memory_bytes"]
 
 
+def test_an_epoch_is_timed_alone_and_with_its_evaluation(monkeypatch):
+    """On a clock that ticks once for a training batch, ten times for an evaluation."""
+    ticks = [0.0]
+    plain, measured = CrossEntropy.step, running.measure
+
+    def step(*given, **options):
+        ticks[0] += 1
+        return plain(*given, **options)
+
+    def measure(*given, **options):
+        ticks[0] += 10
+        return measured(*given, **options)
+
+    monkeypatch.setattr(CrossEntropy, "step", step)
+    monkeypatch.setattr(running, "measure", measure)
+    monkeypatch.setattr(epochs, "now", lambda device: ticks[0])
+    training = {"batch_size": 8, "lr": 0.01}
+    asked = {"network": {"name": "cnn8"}, "train": 24, "test": 8, "training": training}
+    alone, both = cost.measure_epochs({"CNN8": asked}, rounds=2, seed=0)
+    assert (alone["mode"], both["mode"]) == ("training", "training and evaluation")
+    assert (alone["seconds"], both["seconds"]) == (3, 13)
+    assert (alone["time_ratio"], both["time_ratio"]) == (1, pytest.approx(13 / 3))
+    assert (alone["images_a_second"], both["images_a_second"]) == (8, pytest.approx(24 / 13))
+    assert (alone["rounds"], alone["batch"], alone["network"]) == (2, 8, "CNN8")
+
+
 def test_the_record_is_whole_and_has_every_kind_of_step():
     record = Record(RECORDS / "cost.jsonl")
-    assert str(status(cost.COST, record)) == "2 done, 0 to do"
+    assert str(status(cost.COST, record)) == "2 done, 1 to do"
     steps = read("cost", stage="steps")
     timed = steps[steps["network"] != "none"]
     assert set(zip(timed["method"], timed["mode"], strict=True)) == ROWS

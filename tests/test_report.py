@@ -8,6 +8,7 @@ import pytest
 from nlmeta import experiments
 from nlmeta.experiments import Record, report
 from nlmeta.experiments.task import Task
+from nlmeta.procedures import SELECTORS
 
 VALUES = {"cross-entropy": (0.5, 0.6), "early stopping": (0.7, 0.9), "ours": (0.8, 0.7)}
 
@@ -159,6 +160,28 @@ def test_a_choice_is_a_frame_of_its_own(record):
 
 def test_rows_are_as_they_were_written(record):
     assert experiments.rows(record.path, "choice") == [{"method": "a", "validation": 0.25}]
+
+
+def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_scored(record):
+    """A run of one epoch, an earlier stage and a run without scores are no comparison."""
+    load = {"name": "digits"}
+    plan = {"experiment": "e", "stage": "table", "entry": "c", "problem": "p", "load": load}
+    scored = {"epoch": [1, 2, 3], "test_accuracy": [0.5, 0.9, 0.6], "changed": [1.0, 0.2, 0.9]}
+    scored |= {name: [3.0, 2.0, 1.0] for name in ("entropy", "divergence", "one_hot_divergence")}
+    scored["noisy_validation"] = [0.3, 0.4, 0.2]
+    single = {name: values[:1] for name, values in scored.items()}
+    bare = {name: scored[name] for name in ("epoch", "test_accuracy")}
+    for seed, stage in enumerate((scored, single, bare)):
+        outcome = {"rows": [], "history": {"start": scored, "training": stage}}
+        record.add(Task(plan, seed, None), outcome, {"commit": "abc"})
+    found = experiments.regrets(record.path)
+    assert set(found["seed"]) == {0}
+    assert set(found["epochs"]) == {3}
+    assert found["dataset"].tolist() == ["digits"] * len(SELECTORS)
+    by_rule = found.set_index("selector")
+    assert by_rule.loc["last epoch", ["epoch", "regret"]].tolist() == [3, pytest.approx(0.3)]
+    assert by_rule.loc["noisy validation", ["epoch", "regret"]].tolist() == [2, 0.0]
+    assert by_rule.loc["entropy", "epoch"] == 3
 
 
 def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):

@@ -14,14 +14,16 @@ Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems
 """
 
 from nlmeta.experiments.cifar10 import CIFAR10
-from nlmeta.experiments.cifar10n import CIFAR10N
+from nlmeta.experiments.cifar10n import CIFAR10N, CIFAR100N
 from nlmeta.experiments.cost import COST
 from nlmeta.experiments.digits import DIGITS
+from nlmeta.experiments.fashion_mnist import FASHION_MNIST
 from nlmeta.experiments.human_noise import HUMAN_NOISE
 from nlmeta.experiments.measured import Measurement, Measurements
 from nlmeta.experiments.mnist import MNIST
+from nlmeta.experiments.pixels import PIXELS
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import differences, frame, read, rows, table, text
+from nlmeta.experiments.report import differences, frame, read, regrets, rows, table, text
 from nlmeta.experiments.runner import Wanted, run, status
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
 from nlmeta.experiments.training_runs import TrainingTable
@@ -42,6 +44,7 @@ __all__ = [
     "frame",
     "over",
     "read",
+    "regrets",
     "rows",
     "run",
     "status",
@@ -50,4 +53,10 @@ __all__ = [
 ]
 
 #: The experiments of the project by their names.
-EXPERIMENTS = {e.name: e for e in (DIGITS, MNIST, TWITTER, CIFAR10N, CIFAR10, COST, HUMAN_NOISE)}
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
+        *(COST, HUMAN_NOISE),
+    )
+}

@@ -142,6 +142,7 @@ OBJECTIVES: Mapping[str, Objective] = {
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": lambda split, **o: models.MLP(split.train.x[:1].numel(), split.num_classes, **o),
     "cnn8": lambda split, **o: models.CNN8(split.num_classes, **o),
+    "resnet9": lambda split, **o: models.ResNet9(split.num_classes, **o),
     "text_mlp": lambda split, **o: models.TextMLP(len(split.vocabulary), split.num_classes, **o),
 }
 

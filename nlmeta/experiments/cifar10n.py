@@ -1,4 +1,4 @@
-"""CIFAR-10N on fixed features: labels that people gave, all images, and a head that is trained.
+"""CIFAR-10N and CIFAR-100N on fixed features: labels that people gave, and a head that is trained.
 
 The images are replaced by 1,280 features of EfficientNet-Lite0 at 96 pixels, a network that was
 trained on ImageNet. They bound what any method here can reach. The head that is trained on them has
@@ -6,6 +6,9 @@ one hidden layer of 512, enough to memorise.
 Settings are chosen once, on 10,000 images with the labels of one person (random1), on one tuning
 seed, among three values; nothing was tuned on the worst labels. A thousand noisy images are set
 apart, so that the history has the scores by which an epoch can be chosen without clean labels.
+
+On CIFAR-100N a few of the entries are run. Their settings are chosen in the same way, on 10,000 of
+its own images, because T has a hundred rows there and labels a hundred entries.
 """
 
 from typing import Any
@@ -15,9 +18,10 @@ from nlmeta.experiments.digits import EARLY_START, RELEASED
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
-__all__ = ["CIFAR10N"]
+__all__ = ["CIFAR100N", "CIFAR10N"]
 
 TUNED = "random1, 10,000 images"
+TUNED_OF_100 = "fine, 10,000 images"
 TRAINING = {
     "epochs": 20,
     "evaluate_every": 1,
@@ -30,16 +34,18 @@ TRAINING = {
 }
 
 
-def _problem(labels: str, name: str, train_size: int | None = None) -> Problem:
+def _problem(
+    name: str, tuned: str, *, labels: str, dataset: str = "cifar10n", train_size: int | None = None
+) -> Problem:
     return Problem(
         name=name,
-        load={"name": "cifar10n", "labels": labels, "meta_size": 1000, "validation_size": 1000},
+        load={"name": dataset, "labels": labels, "meta_size": 1000, "validation_size": 1000},
         network={"name": "mlp", "hidden": [512]},
         training=TRAINING,
         features="efficientnet-lite0",
         train_size=train_size,
         held_out=1000,
-        choices_of=None if name == TUNED else TUNED,
+        choices_of=None if name == tuned else tuned,
         every_choice=True,
     )
 
@@ -170,12 +176,27 @@ CIFAR10N = TrainingTable(
     name="cifar10n",
     about="On labels that people gave, and fixed features: what beats a few epochs, or a ridge?",
     problems=(
-        _problem("random1", TUNED, 10_000),
-        _problem("worst", "worst"),
-        _problem("random1", "random1"),
-        _problem("aggregate", "aggregate"),
+        _problem(TUNED, TUNED, labels="random1", train_size=10_000),
+        _problem("worst", TUNED, labels="worst"),
+        _problem("random1", TUNED, labels="random1"),
+        _problem("aggregate", TUNED, labels="aggregate"),
     ),
     entries=ENTRIES,
+    seeds=range(3),
+    tuning_seeds=(100,),
+    history=True,
+)
+
+OF_100 = ("cross-entropy", "early stopping", "ridge", "ELR", "MLC", "MSLG", "MLNT", "CLID-MU")
+
+CIFAR100N = TrainingTable(
+    name="cifar100n",
+    about="The same with a hundred classes.",
+    problems=tuple(
+        _problem(name, TUNED_OF_100, dataset="cifar100n", labels="noisy_fine", train_size=size)
+        for name, size in ((TUNED_OF_100, 10_000), ("fine", None))
+    ),
+    entries=[entry for entry in ENTRIES if entry.name in OF_100],
     seeds=range(3),
     tuning_seeds=(100,),
     history=True,

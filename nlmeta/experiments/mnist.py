@@ -13,9 +13,10 @@ from nlmeta.experiments.digits import EARLY_START, RELEASED
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
-__all__ = ["MNIST", "entries", "problems"]
+__all__ = ["MNIST", "NETWORK", "TRAINING", "entries", "problems"]
 
 RATES = {"one-target": (0.3, 0.2, 0.4), "symmetric": (0.5, 0.3, 0.7)}  # the first is chosen on
+NETWORK: Mapping[str, Any] = {"name": "mlp", "hidden": [256, 256]}
 TRAINING: Mapping[str, Any] = {
     "epochs": 20,
     "batch_size": 128,
@@ -146,9 +147,7 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
 MNIST = TrainingTable(
     name="mnist",
     about="Does a learned T help on MNIST, beside one that is known, estimated or left out?",
-    problems=problems(
-        {"name": "mnist", "meta_size": 1000}, {"name": "mlp", "hidden": [256, 256]}, TRAINING
-    ),
+    problems=problems({"name": "mnist", "meta_size": 1000}, NETWORK, TRAINING),
     entries=entries(meta_batch_size=128),
     seeds=range(5),
     tuning_seeds=(100,),

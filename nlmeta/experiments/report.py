@@ -11,8 +11,9 @@ import pandas as pd
 from nlmeta._checks import check_choice
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Plan
+from nlmeta.procedures import SELECTORS, chosen_epoch, regret
 
-__all__ = ["differences", "frame", "read", "rows", "table", "text"]
+__all__ = ["differences", "frame", "read", "regrets", "rows", "table", "text"]
 
 REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
@@ -224,6 +225,35 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
             half = stats.t.ppf(0.975, n - 1) * summary["sd"] / math.sqrt(n) if n > 1 else math.nan
             names: dict[str, Any] = {"problem": problem, "method": method, "reference": reference}
             found.append({**names, **summary, "n": n, "low": mean - half, "high": mean + half})
+    return pd.DataFrame(found)
+
+
+def regrets(name: str | Path) -> pd.DataFrame:
+    """The loss of each rule that chooses an epoch, on each run whose epochs were all scored.
+
+    Parameters
+    ----------
+    name : str or Path
+        The record, as for `read`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each run and each rule of `nlmeta.procedures.SELECTORS`: ``method``, ``problem``,
+        ``dataset``, ``seed``, ``epochs`` (length of the run), ``selector``, ``epoch`` (the chosen
+        one) and ``regret`` (clean test accuracy of the best epoch minus that of the chosen one).
+        Only the last stage of a run counts, and only if it has at least two epochs.
+    """
+    found = []
+    for asked, seed, run in _of_stage(_open(name), "table"):
+        history = pd.DataFrame((run.get("history") or {}).get("training", {}))
+        if len(history) < 2 or "changed" not in history:
+            continue
+        own = {"method": asked.get("label") or asked["entry"], "problem": asked["problem"]}
+        own |= {"dataset": asked["load"]["name"], "seed": seed, "epochs": len(history)}
+        for rule in SELECTORS:
+            chosen = {"epoch": chosen_epoch(history, rule), "regret": regret(history, rule)}
+            found.append({**own, "selector": rule, **chosen})
     return pd.DataFrame(found)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from nlmeta import data, metrics
 from nlmeta._checks import check_choice
 from nlmeta.data import Samples, Split, load
+from nlmeta.data.sources import read_prediction_table
 from nlmeta.experiments import builders
 from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
 from nlmeta.experiments.task import Done, Entry, Experiment, Place, Plan, Problem, Setting, Task
@@ -228,7 +229,8 @@ class TrainingTable(Experiment):
         setting : mapping
             The values that were chosen, or are tried.
         stage : {"table", "choice"}
-            The stage. In a choice nothing of the test part is looked at. Default ``"table"``.
+            The stage. A choice goes by the validation part, and its rows hold nothing of the test
+            part. Default ``"table"``.
 
         Returns
         -------
@@ -291,7 +293,10 @@ def _planned(given: Mapping[str, Any]) -> Row:
 def _loaded(text: str, seed: int) -> tuple[Split, Samples | None]:
     """The split of a plan, and noisy samples that are set apart from its training part."""
     asked = json.loads(text)
-    split, held_out = load(**asked["load"], seed=seed), None
+    given, held_out = asked["load"], None
+    if given.get("predictions") == "shipped":
+        given |= {"predictions": read_prediction_table(given["name"]).values}
+    split = load(**given, seed=seed)
     if "features" in asked:
         split = data.features(split, _backbone(asked["features"]), progress=False)
     place = torch.randperm(len(split.train), generator=generator(seed, "train size")).argsort()

@@ -8,6 +8,7 @@ step in the order of passes of the papers' released code.
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from nlmeta._torch import full_float32
 from nlmeta.experiments.cost.batches import measure_batches, measure_decoding
 from nlmeta.experiments.cost.candidates import CANDIDATES, Candidate
 from nlmeta.experiments.cost.clocks import count_operations, peak_bytes
+from nlmeta.experiments.cost.epochs import measure_epochs
 from nlmeta.experiments.cost.labels import measure_label_memory
 from nlmeta.experiments.cost.precision import measure_precision
 from nlmeta.experiments.cost.steps import measure
@@ -29,6 +31,7 @@ __all__ = [
     "measure",
     "measure_batches",
     "measure_decoding",
+    "measure_epochs",
     "measure_label_memory",
     "measure_precision",
     "peak_bytes",
@@ -36,6 +39,27 @@ __all__ = [
 ]
 
 NETWORK = {"depth": 18, "width": 16}
+TRAINING = {"lr": 0.01, "evaluate_train": 0.1}
+# A fifth of CIFAR-10, as the experiments on its images train and evaluate; CNN8 for comparison.
+EPOCHS: dict[str, dict[str, Any]] = {
+    "ResNet-9, width 16": {
+        "network": {"name": "resnet9", "width": 16},
+        "train": 10_000,
+        "test": 2000,
+        "training": {
+            **TRAINING,
+            "batch_size": 128,
+            "precision": "bfloat16",
+            "channels_last": True,
+        },
+    },
+    "CNN8": {
+        "network": {"name": "cnn8"},
+        "train": 640,
+        "test": 128,
+        "training": {**TRAINING, "batch_size": 64},
+    },
+}
 say = partial(print, flush=True)
 
 
@@ -60,6 +84,10 @@ def _steps(
     return rows
 
 
+def _epochs(*, networks: dict[str, Any], rounds: int, seed: int, device: str) -> Rows:
+    return measure_epochs(networks, rounds=rounds, device=device, seed=seed, report=say)
+
+
 def _precision(*, network: dict[str, int], seed: int, device: str) -> Rows:
     model, name = _network(**network, seed=seed)
     with full_float32():
@@ -72,6 +100,7 @@ COST = Measurements(
     parts={
         "steps": Measurement(_steps, {"network": NETWORK, "rounds": 5, "label_rows": 1_000_000}),
         "precision": Measurement(_precision, {"network": NETWORK}),
+        "epochs": Measurement(_epochs, {"networks": EPOCHS, "rounds": 3}),
     },
     at_once=False,
     threads=1,

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from nlmeta._torch import TorchDispatchMode, tree_leaves
 
-__all__ = ["Row", "count_operations", "dtype_of", "peak_bytes", "row", "seconds_of", "wait_for"]
+__all__ = [
+    "Row",
+    "count_operations",
+    "dtype_of",
+    "now",
+    "peak_bytes",
+    "row",
+    "seconds_of",
+    "wait_for",
+]
 
 Row = dict[str, Any]
 
@@ -95,12 +104,15 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
         Seconds of processor time on the CPU, which stand still while other programs run, summed
         over threads; elsewhere seconds of the clock on the wall, until the device is done.
     """
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    wait_for(device)
-    start = clock()
+    start = now(device)
     work()
+    return now(device) - start
+
+
+def now(device: torch.device) -> float:
+    """The clock of `seconds_of`, read when the device has done all that was sent to it."""
     wait_for(device)
-    return clock() - start
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def wait_for(device: torch.device) -> None:
