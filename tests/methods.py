@@ -167,9 +167,7 @@ def corrected_labels(p, **options):
 
 def meta_label_net(p, **options):
     chosen = {"head_lr": 0.05, "encoder": p.network(4), "head_weight_decay": 1e-4, **options}
-    return LabelHead(
-        linear_labels(p), direction="prediction-first", entropy_weight=1.0, **chosen
-    )
+    return LabelHead(linear_labels(p), direction="prediction-first", entropy_weight=1.0, **chosen)
 
 
 def label_correction(p, head=corrected_labels, **options):

@@ -227,9 +227,7 @@ def test_a_linear_head_on_the_number_of_the_sample_is_mslg(options):
     common = {"virtual_lr": LR, "entropy_weight": 0.5, **options}
     rows = MSLG(given, 3, label_lr=40.0, k=2.0, **common).double()
     head = LabelTable(given, 2.0)
-    method = label_head(
-        head, head_lr=40.0, head_optimizer="sgd", encoder=SampleNumber(), **common
-    )
+    method = label_head(head, head_lr=40.0, head_optimizer="sgd", encoder=SampleNumber(), **common)
     batches = []
     for seed, ids in enumerate(([11, 9, 7, 4], [0, 11, 5, 2], [7, 8, 3, 1])):
         train, meta = problem(seed)
@@ -338,9 +336,7 @@ def test_clean_samples_in_the_batch_count_by_cross_entropy_and_do_not_judge():
 
 
 def test_a_share_too_small_for_one_clean_sample_changes_nothing():
-    ends = [
-        trained(label_head(corrected(), clean_share=share), network()) for share in (0.0, 0.1)
-    ]
+    ends = [trained(label_head(corrected(), clean_share=share), network()) for share in (0.0, 0.1)]
     assert_same(*ends)
 
 

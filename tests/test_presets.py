@@ -161,6 +161,7 @@ METHODS = {
     "MSLG": lambda preset: MSLG(torch.tensor([0, 9, 3]), 10, **preset),
     "MLNT": lambda preset: MLNT(NETWORK, NETWORK, seed=2, **preset),
     "CLID": lambda preset: CLIDMU(methods.WeightNet(seed=2), **preset),
+    "META": lambda preset: methods.LabelHead(methods.LinearLabelNet(4, 10, seed=2), **preset),
 }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlmeta import presets
+from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -235,6 +236,14 @@ ENTRIES = (
         faithful="paper",
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),
+    *label_heads(
+        encoder="before",
+        epochs=60,
+        warmup_epochs=10,
+        linear=over("head_lr", 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+        corrected=HEAD_RATES,
+        at_rest=RATES,
+    ),
 )
 
 DIGITS = TrainingTable(

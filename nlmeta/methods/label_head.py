@@ -199,7 +199,7 @@ class LabelHead(CLIDMU):
         )
 
     def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """The loss of the ordinary step: the divergence plus the entropy; the head is held fixed."""
+        """The loss of the ordinary step: divergence plus entropy, with the head held fixed."""
         with torch.no_grad():
             label_logits = self._label_logits(self.head(forward, labels), labels)
         return divergence_with_entropy(

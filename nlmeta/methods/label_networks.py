@@ -133,9 +133,10 @@ class LabelCorrectionNet(LabelNetwork):
                 nn.Linear(hidden, num_classes + skip),
             )
             nn.init.xavier_uniform_(self.embedding.weight)
-            for layer in self.layers[::2]:
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            for layer in self.layers:
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_normal_(layer.weight)
+                    nn.init.zeros_(layer.bias)
 
     def label_logits(self, features: Tensor, given: Tensor | None = None) -> Tensor:
         """Label logits; `given` is required. See `LabelNetwork.label_logits`."""
