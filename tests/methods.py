@@ -349,6 +349,7 @@ LINES = (
         known=lambda p, m: CorrectedLabels(corrected_labels(p), 0.5),
         exact=False,
         seen=seen_by_clean_halves,
+        joint=False,
     ),
     Line(
         "Co-teaching",

@@ -343,7 +343,7 @@ def test_a_share_too_small_for_one_clean_sample_changes_nothing():
 def test_refuses_to_train_on_all_clean_samples():
     method, model = label_head(corrected(), clean_share=1.0), network()
     refused("`meta` is empty; LabelHead needs", lambda: method.step(model, sgd(model), *problem()))
-    assert method._clean is None  # an error leaves nothing behind
+    assert method._clean == 0  # an error leaves nothing behind
 
 
 # the encoder

@@ -35,7 +35,7 @@ def label_heads(
     Parameters
     ----------
     encoder : {"before", "inputs"}
-        What the head of MetaLabelNet reads, see `builders.ENCODERS`.
+        The network whose features the head of MetaLabelNet reads, see `builders.ENCODERS`.
     epochs : int
         Epochs of a run, with the warm-up.
     warmup_epochs : int

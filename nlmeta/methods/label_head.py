@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_not_negative, check_rate
 from nlmeta.data.batches import Batch
-from nlmeta.distributed import split, world_size
+from nlmeta.distributed import world_size
 from nlmeta.methods.base import require_meta
 from nlmeta.methods.clid_mu import CLIDMU, HeadOptimizer
 from nlmeta.methods.heads import checked_features
@@ -74,8 +74,8 @@ class LabelHead(CLIDMU):
         Weight of the prediction's entropy in the ordinary step. Default 0. MetaLabelNet: 1.
     clean_share : float
         Share of each meta batch that joins the training batch with its own labels, which the head
-        does not touch; the rest judges. It needs ``direction="label-first"``. Default 0. Released
-        for Meta Label Correction: 0.5.
+        does not touch; the rest judges. It needs ``direction="label-first"`` and one process.
+        Default 0. Released for Meta Label Correction: 0.5. `FixMatch` does not use it.
     head_optimizer : {"adam", "amsgrad", "sgd"}
         Optimiser of the head. Default ``"adam"``. Released for Meta Label Correction:
         ``"amsgrad"``.
@@ -150,11 +150,16 @@ class LabelHead(CLIDMU):
                 f"`clean_share` is {clean_share} and `direction` is {direction!r}; clean samples "
                 "are trained on by cross-entropy, which is 'label-first'"
             )
+        if clean_share > 0 and world_size() > 1:
+            raise RuntimeError(
+                f"LabelHead runs in one process, not in {world_size()}, with `clean_share` above "
+                "0: a pass has rows of two kinds. Leave torchrun out, or `clean_share`"
+            )
         self.direction = direction
         self.scale = scale
         self.entropy_weight = entropy_weight
         self.clean_share = clean_share
-        self._clean: Tensor | None = None  # (n,), in a step: which of its samples are clean
+        self._clean = 0  # in a step: how many of its last samples are clean
         self.encoder = None if encoder is None else copy_of(encoder).requires_grad_(False).eval()
         self.networks = () if self.encoder is None else (self.encoder,)
 
@@ -167,17 +172,13 @@ class LabelHead(CLIDMU):
     ) -> dict[str, Tensor]:
         """Virtual step, step of the head, ordinary step on its labels. See `Method.step`."""
         meta = require_meta(self, meta)
-        judges = len(meta.x) - int(self.clean_share * len(meta.x))  # of this process's own samples
-        if judges == len(meta.x):
-            return super().step(model, optimizer, train, meta)
-        every = judges * world_size()
-        judge_y, clean_y = split(meta.y, (every, len(meta.y) - every))
-        joint = Batch(torch.cat([train.x, meta.x[judges:]]), _together(train.y, clean_y))
-        self._clean = _together(torch.zeros_like(train.y), torch.ones_like(clean_y)).bool()
+        self._clean = int(self.clean_share * len(meta.y))
+        judges = len(meta.y) - self._clean
+        joint = Batch(torch.cat([train.x, meta.x[judges:]]), torch.cat([train.y, meta.y[judges:]]))
         try:
-            return super().step(model, optimizer, joint, Batch(meta.x[:judges], judge_y))
+            return super().step(model, optimizer, joint, Batch(meta.x[:judges], meta.y[:judges]))
         finally:
-            self._clean = None
+            self._clean = 0
 
     def forward_pass(self, model: nn.Module, x: Tensor) -> bilevel.ForwardPass:
         """The network's pass over a batch, with the features of the encoder if there is one."""
@@ -234,14 +235,7 @@ class LabelHead(CLIDMU):
             return self.head.label_logits(seen, given).softmax(1)
 
     def _label_logits(self, correction: Tensor, labels: Tensor) -> Tensor:
-        """Those of the head, and for clean samples their own label, to the last bit."""
-        if self._clean is None:
-            return correction
+        """Those of the head, and for clean samples, which come last, their own label."""
         own = torch.zeros_like(correction).scatter(1, labels[:, None], SURE)
-        return torch.where(self._clean[:, None], own, correction)
-
-
-def _together(first: Tensor, second: Tensor) -> Tensor:
-    """The rows of two joint batches in the order of one pass over both: process by process."""
-    pairs = zip(first.chunk(world_size()), second.chunk(world_size()), strict=True)
-    return torch.cat([rows for pair in pairs for rows in pair])
+        first = len(labels) - self._clean
+        return torch.cat([correction[:first], own[first:]])
