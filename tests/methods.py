@@ -322,6 +322,7 @@ LINES = (
     ),
     # Its weights have a positive part alone: no step of zero makes it a known method.
     Line("reweighting", lambda p, m: LearningToReweight(), learns=False),
+    Line("L2B", lambda p, m: LearningToReweight(bootstrap=True), learns=False),
     Line(
         "Meta-Weight-Net",
         lambda p, m: meta_weight_net(p),

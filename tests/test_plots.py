@@ -32,6 +32,7 @@ METHODS = [
     "forward",
     "GLC",
     "learning to reweight",
+    "L2B",
     "mean teacher",
     "Meta-Weight-Net",
     "MetaLabelNet",
@@ -187,6 +188,8 @@ def test_given_axes_are_drawn_on():
     _, ax = plt.subplots()
     assert plots.memorisation_curve(history(), ax=ax) is ax
     _, ax = plt.subplots()
+    assert plots.curves(history(), {"memorised": {}}, ax=ax) is ax
+    _, ax = plt.subplots()
     assert plots.paired_differences(results(), reference="EMA", ax=ax) is ax
 
 
@@ -241,6 +244,18 @@ def test_several_seeds_are_drawn_as_mean_and_standard_deviation():
     assert np.allclose(ax.lines[0].get_ydata(), [0.72, 0.62, 0.52])
     band = ax.collections[0].get_paths()[0].get_extents()
     assert np.allclose([band.y0, band.y1], [0.52 - 0.02, 0.72 + 0.02])
+
+
+def test_curves_draw_the_columns_that_are_named_in_the_styles_that_are_given():
+    lines = {"memorised": plots.STYLES["MLC"], "test_accuracy": {"color": "red", "label": "test"}}
+    ax = plots.curves(history(0, 1, 2), lines, title="Two of three")
+    assert [line.get_label() for line in ax.lines] == ["memorised", "test"]
+    assert [line.get_color() for line in ax.lines] == [plots.COLOURS["MLC"], "red"]
+    assert ax.lines[0].get_marker() == "D"
+    assert np.allclose(ax.lines[1].get_ydata(), [0.72, 0.62, 0.52])
+    band = ax.collections[1].get_paths()[0].get_extents()
+    assert np.allclose([band.y0, band.y1], [0.52 - 0.02, 0.72 + 0.02])
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_legend()) == ("Two of three", "epoch", None)
 
 
 def test_epochs_without_a_measurement_are_left_out():
@@ -313,6 +328,7 @@ def test_refuses_a_history_without_a_column_or_with_two_runs_in_one():
         "it lacks ['memorised']",
         lambda: plots.memorisation_curve(history().drop(columns="memorised")),
     )
+    refused("it lacks ['loss']", lambda: plots.curves(history(), {"memorised": {}, "loss": {}}))
     refused(
         "`history` has two rows for epoch 1; it must have one",
         lambda: plots.memorisation_curve(pd.concat([history(), history()])),

@@ -14,6 +14,7 @@ from nlmeta.data.augmentation import Compose, RandomCrop, RandomFlip
 from nlmeta.methods.objectives import Objective
 from nlmeta.procedures import (
     divergence_score,
+    purified_labels,
     ridge,
     transition_from_anchors,
     transition_from_clean,
@@ -120,7 +121,7 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "forward": _forward,
     "forward_estimated": _forward_estimated,
     "gold": _gold,
-    "reweight": lambda given: methods.LearningToReweight(),
+    "reweight": lambda given, **o: methods.LearningToReweight(**o),
     "co_teaching": _co_teaching,
     "elr": lambda given, **o: methods.ELR(len(given.split.train), given.split.num_classes, **o),
     "mlc": lambda given, **o: methods.MLC(given.split.num_classes, **o),
@@ -136,6 +137,7 @@ CLOSED_FORMS: Mapping[str, Callable[..., nn.Module]] = {
         nn.Flatten(),
         ridge(split.train.x[:].flatten(1), split.train.y, split.num_classes, **o),
     ),
+    "purified_labels": lambda split, **o: purified_labels(split, **o).network,
 }
 
 #: Builders whose network is a row of its own beside the average that predicts.

@@ -7,20 +7,21 @@ universal design" (2008), with a wine red and a grey instead of the yellow that 
 white. An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
 returns.
 
-They are first used in chapters 2 (memorisation), 3 (transition matrices) and 5 (learned matrices,
-comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of suspects,
-and `nlmeta.widgets` adds sliders.
+They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves) and 5 (learned
+matrices, comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of
+suspects, and `nlmeta.widgets` adds sliders.
 """
 
 from nlmeta.plots.comparisons import paired_difference_panels, paired_differences
 from nlmeta.plots.matrices import transition_beside_estimate, transition_matrix
 from nlmeta.plots.samples import noisy_examples, suspects_sheet
 from nlmeta.plots.styles import COLOURS, STYLES
-from nlmeta.plots.training import loss_mixture, memorisation_curve
+from nlmeta.plots.training import curves, loss_mixture, memorisation_curve
 
 __all__ = [
     "COLOURS",
     "STYLES",
+    "curves",
     "loss_mixture",
     "memorisation_curve",
     "noisy_examples",

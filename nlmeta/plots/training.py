@@ -1,5 +1,8 @@
 """Pictures of one training run: its curves over the epochs, and its losses at the end."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,7 +14,7 @@ from nlmeta.analysis import LossMixture, fit_loss_mixture
 from nlmeta.plots._frames import check_columns, check_unique
 from nlmeta.plots.styles import STYLES, UNKNOWN_METHOD, WRONG, white
 
-__all__ = ["loss_mixture", "memorisation_curve"]
+__all__ = ["curves", "loss_mixture", "memorisation_curve"]
 
 _CURVES = {  # column: (what it is called, line)
     "test_accuracy": ("clean test samples classified right", "-"),
@@ -55,16 +58,62 @@ def memorisation_curve(
         If a column is missing or a seed has two rows for one epoch.
     """
     check_columns("history", history, ["epoch", *_CURVES])
-    check_unique("history", history, ["seed", "epoch"] if "seed" in history else ["epoch"])
     colour = STYLES.get(method, UNKNOWN_METHOD)["color"]
+    lines = {
+        column: {"color": colour, "linestyle": line, "label": label}
+        for column, (label, line) in _CURVES.items()
+    }
+    ax = curves(history, lines, ax=ax, title=title)
+    ax.set(ylabel="share", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, fontsize=9)
+    return ax
+
+
+def curves(
+    history: pd.DataFrame,
+    lines: Mapping[str, Mapping[str, Any]],
+    *,
+    ax: Axes | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw columns of a frame over the epochs: each is a line with its own style.
+
+    With several seeds a line is their mean, and the band is one standard deviation on either side.
+    The legend and the label of the vertical axis are left to the caller.
+
+    Parameters
+    ----------
+    history : DataFrame
+        A frame with the column `epoch` and those that are drawn; optionally `seed`. Epochs without
+        a measurement (NaN) are left out.
+    lines : mapping of str to mapping
+        The columns to draw, each with its arguments of ``Axes.plot``, such as a row of `STYLES`.
+        The label in the legend is the column's name if they hold no `label`.
+    ax : Axes, optional
+        The axes to draw on. Default: those of a new figure.
+    title : str, default ""
+        Title of the axes.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a seed has two rows for one epoch.
+    """
+    check_columns("history", history, ["epoch", *lines])
+    check_unique("history", history, ["seed", "epoch"] if "seed" in history else ["epoch"])
     ax = white(ax, (6.0, 3.8))
-    for column, (label, line) in _CURVES.items():
+    for column, style in lines.items():
         curve = history.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "std"])
         epochs, mean, spread = curve.index.to_numpy(), curve["mean"], curve["std"]
-        ax.plot(epochs, mean, color=colour, linestyle=line, linewidth=2, label=label)
-        ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-    ax.set(title=title, xlabel="epoch", ylabel="share", ylim=(-0.02, 1.02))
-    ax.legend(frameon=False, fontsize=9)
+        (line,) = ax.plot(epochs, mean, **{"linewidth": 2, "label": column, **style})
+        low, high = mean - spread, mean + spread
+        ax.fill_between(epochs, low, high, color=line.get_color(), alpha=0.15, lw=0)
+    ax.set(title=title, xlabel="epoch")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
