@@ -31,12 +31,16 @@ def distributions(root, tmp_path_factory):
     return next(place.glob("*.whl")), next(place.glob("*.tar.gz"))
 
 
-def test_wheel_and_sdist_hold_the_package_and_its_licences(distributions):
-    """Type marker and licences travel along; tests and chapters do not."""
+def test_wheel_and_sdist_hold_the_package_and_its_licences(root, distributions):
+    """Type marker, figures, records and licences travel along; tests and chapters do not."""
     wheel, sdist = distributions
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("nlmeta/py.typed", "nlmeta/noise/__init__.py", "nlmeta/methods/mlc.py"):
-        assert wanted in names
+    wanted = {"nlmeta/py.typed", "nlmeta/noise/__init__.py", "nlmeta/methods/mlc.py"}
+    for data in ("published/*.csv", "records/*.jsonl"):
+        found = list((root / "nlmeta/experiments").glob(data))
+        assert found
+        wanted |= {str(path.relative_to(root)) for path in found}
+    assert wanted <= set(names)
     assert {name.rpartition("/")[2] for name in names} >= {"LICENSE", "LICENSE-TEXT", "METADATA"}
     assert not [name for name in names if name.startswith(("tests/", "book/"))]
     with tarfile.open(sdist) as archive:

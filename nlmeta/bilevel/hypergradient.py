@@ -393,7 +393,7 @@ def tangent(
     with (
         torch.no_grad(),
         same_random_numbers(forward),
-        plain_arithmetic(model, mode, forward.x.device),
+        plain_arithmetic(model, mode, forward.logits.device),
     ):
         if mode == "jvp":
             z_dot = dual_tangent(model, theta, direction, forward.x)

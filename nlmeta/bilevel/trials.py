@@ -311,7 +311,7 @@ def _trial_steps(model: nn.Module, forward: ForwardPass, slopes: Tensor, lr: flo
     def in_turn() -> list[Tensor]:
         return [torch.stack(rows) for rows in zip(*map(backward, slopes), strict=True)]
 
-    if torch.is_autocast_enabled(forward.x.device.type):
+    if torch.is_autocast_enabled(forward.logits.device.type):
         # Under `vmap` a norm layer whose input and weights differ in type has no way back.
         gradients = in_turn()
     else:

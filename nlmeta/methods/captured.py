@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel
+from nlmeta._interface import parts_of
 from nlmeta._torch import no_capture_warning
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
@@ -53,6 +54,8 @@ class Captured(Wrapper):
     network or an objective of your own makes in Python are not seen by a replay: they stay as they
     were in the recorded step.
     """
+
+    scalable = False  # a scaler decides from the gradient whether there is a step
 
     def __init__(self, method: Method) -> None:
         super().__init__(method)
@@ -108,7 +111,8 @@ class Captured(Wrapper):
         if seen != self._surroundings or [*map(id, states)] != [*map(id, self._states)]:
             self._recordings, self._surroundings, self._states = {}, seen, states
         sizes = [(t.shape, t.dtype, t.stride()) for t in tensors_of(batches)]
-        kind = (name, *sizes)
+        names = [None if batch is None else (*parts_of(batch.x),) for batch in batches]
+        kind = (name, *names, *sizes)
         if kind not in self._recordings:
             self._recordings[kind] = Recording(device)
         try:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_count, check_not_negative, check_rate
 from nlmeta._host import to_device
+from nlmeta._interface import Inputs
 from nlmeta.data import images
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
@@ -218,8 +219,13 @@ class FixMatch(Method):
         u = torch.rand(len(x), augment.num_random, generator=self._random, device="cpu")
         return self.unlabelled.standardised(augment(x, to_device(u, x.device)))
 
-    def _labelled(self, x: Tensor) -> Tensor:
+    def _labelled(self, x: Inputs) -> Tensor:
         """Weak views of labelled and meta samples; images were augmented by their split before."""
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"`train.x` is a {type(x).__name__}; FixMatch changes one tensor at random. Join "
+                "several into one and split it in the network, or use another method"
+            )
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:

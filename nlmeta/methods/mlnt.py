@@ -139,7 +139,7 @@ class MLNT(Method):
     ) -> dict[str, Tensor]:
         """Teacher, trial steps, ordinary step; the meta batch is not used. See `Method.step`."""
         forward = bilevel.forward_pass(model, train.x)
-        weight = self._move_teacher(model, forward.x.device)
+        weight = self._move_teacher(model, forward.logits.device)
         log_q, features = self.target(model, forward)
         labels = neighbour_labels(
             features,
@@ -181,7 +181,7 @@ class MLNT(Method):
     ) -> dict[str, Tensor]:
         """A step on cross-entropy; the teacher still follows. See `Method.ordinary_step`."""
         loss = losses.cross_entropy(logits_of(model, train.x), train.y)
-        self._move_teacher(model, train.x.device)
+        self._move_teacher(model, train.y.device)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 

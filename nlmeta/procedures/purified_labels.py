@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from nlmeta._checks import check_choice, check_count, check_positive, check_same_length
-from nlmeta.data import Samples, Split
+from nlmeta.data import Images, Samples, Split
 from nlmeta.procedures.ridge import normal_equations, ridge
 
 __all__ = ["PurifiedLabels", "purified_labels", "ridge_label_gradient"]
@@ -126,7 +126,7 @@ def purified_labels(
     (torch.Size([697, 10]), True)
     """
     check_count("steps", steps, minimum=0)
-    x, (chosen, held_out) = split.train.x[:].flatten(1), _halves(split)
+    x, (chosen, held_out) = _vectors(split.train), _halves(split)
     inner = _Inner(x, penalty, inner_steps)
     start = one_hot(split.train.y, split.num_classes).to(x.dtype)
 
@@ -231,6 +231,16 @@ class _Inner:
         return self.h.T @ labels
 
 
+def _vectors(samples: Samples) -> Tensor:
+    """The inputs of each sample as a row of numbers, (n, D)."""
+    if not isinstance(samples.x, Tensor | Images):
+        raise ValueError(
+            "`split` has several inputs for each sample, and a ridge regression needs one tensor; "
+            "pass a split of fixed features"
+        )
+    return samples.x[:].flatten(1)
+
+
 class _Outer:
     """The outer loss of some clean samples, as a function of the labels."""
 
@@ -240,7 +250,7 @@ class _Outer:
         check_choice("objective", objective, CURVATURE)
         self.inner, self.objective = inner, objective
         kind = inner.h.dtype
-        h = clean.x[:].flatten(1).to(inner.mean) - inner.mean  # (M, D)
+        h = _vectors(clean).to(inner.mean) - inner.mean  # (M, D)
         self.forward, self.back = (h @ inner.inverse).to(kind), (h @ inner.lookahead).to(kind)
         self.target = one_hot(clean.y, num_classes).to(kind)  # (M, C)
 

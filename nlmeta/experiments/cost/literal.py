@@ -120,7 +120,7 @@ class LiteralMLNT(MLNT):
         forward = bilevel.forward_pass(model, train.x)
         loss = F.cross_entropy(forward.logits, train.y)
         loss.backward(retain_graph=True)
-        weight = self._move_teacher(model, train.x.device) / self.trials
+        weight = self._move_teacher(model, train.y.device) / self.trials
         log_q, features = self.target(model, forward)
         # The draws of `neighbour_labels`, so that both see the same labels.
         n, first = len(train.y), self.order == "first"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel, seeding
 from nlmeta._checks import check_count
+from nlmeta._interface import each, rows_of
 from nlmeta.bilevel import Lookahead
 from nlmeta.data import load
 from nlmeta.data.batches import Batch, draw_batch
@@ -93,7 +94,7 @@ def measure_precision(
             pair = (draw_batch(train, batch, generator=g), draw_batch(meta, batch, generator=g))
             truth = _hypergradient(copy.deepcopy(model).double(), *pair, LOOKAHEADS["exact"])
             for mode, dtype in ESTIMATES:
-                with torch.autocast(pair[0].x.device.type, dtype, enabled=dtype != torch.float32):
+                with torch.autocast(pair[0].y.device.type, dtype, enabled=dtype != torch.float32):
                     got = _hypergradient(copy.deepcopy(model), *pair, LOOKAHEADS[mode])
                 cosine = F.cosine_similarity(got.double(), truth, dim=0).item()
                 cosines[mode, dtype].append(cosine)
@@ -109,11 +110,15 @@ def _hypergradient(model: nn.Module, train: Batch, meta: Batch, how: Lookahead) 
     like = next(model.parameters())
     w = torch.full((len(train.y),), 1 / len(train.y), dtype=like.dtype, device=like.device)
     w.requires_grad_()
+
+    def typed(x: Tensor) -> Tensor:
+        return x.to(like.dtype)
+
     return bilevel.hypergradient(
         model,
-        bilevel.forward_pass(model, train.x.to(like.dtype)),
+        bilevel.forward_pass(model, each(typed, train.x)),
         inner_loss=lambda z: (w * F.cross_entropy(z, train.y, reduction="none")).sum(),
-        outer_loss=lambda network: F.cross_entropy(network(meta.x.to(like.dtype)), meta.y),
+        outer_loss=lambda network: F.cross_entropy(network(each(typed, meta.x)), meta.y),
         meta_parameters=[w],
         lr=0.1,
         mode=how,
@@ -122,5 +127,5 @@ def _hypergradient(model: nn.Module, train: Batch, meta: Batch, how: Lookahead) 
 
 def _resized(samples: Samples, shape: Sequence[int]) -> Samples:
     channels, *size = shape
-    x = F.interpolate(samples.x[:], size=size, mode="bilinear")
+    x = F.interpolate(rows_of(samples.x, slice(None)), size=size, mode="bilinear")
     return Samples(x.expand(-1, channels, -1, -1).contiguous(), samples.y)

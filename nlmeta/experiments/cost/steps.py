@@ -34,9 +34,9 @@ class _Runner:
             # A difference is compared with a gradient where it meets a network first, and not in
             # the steps that are measured here.
             still = torch.optim.SGD(self.model.parameters(), lr=0.0)
-            first = candidate.build(self.model, train).to(train.x.device)
+            first = candidate.build(self.model, train).to(train.y.device)
             first.step(self.model, still, train, meta)
-        self.method = candidate.build(self.model, train).to(train.x.device)
+        self.method = candidate.build(self.model, train).to(train.y.device)
         # A small step: what is timed must not depend on where training leads.
         own = self.model.parameters()
         self.optimizer = torch.optim.SGD(own, lr=1e-4, momentum=0.9, weight_decay=5e-4)
@@ -54,11 +54,11 @@ class _Runner:
             self.step()
 
     def time(self) -> None:
-        seconds = clocks.seconds_of(self.step, self.batches[0].x.device)
+        seconds = clocks.seconds_of(self.step, self.batches[0].y.device)
         self.seconds.append(seconds / self.candidate.steps)
 
     def bytes_and_operations(self) -> tuple[int, float]:
-        device, counted = self.batches[0].x.device, list[int]()
+        device, counted = self.batches[0].y.device, list[int]()
 
         def count() -> None:
             counted.append(clocks.count_operations(self.step))
