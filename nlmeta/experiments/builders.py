@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nlmeta import methods, models
+from nlmeta._interface import rows_of
 from nlmeta.data import Augmentation, Split
 from nlmeta.data.augmentation import Compose, Cutout, RandAugmentMC, RandomCrop, RandomFlip
 from nlmeta.methods.objectives import Objective
@@ -92,7 +93,7 @@ def _label_head(
 ) -> methods.Method:
     frozen = None if encoder is None else ENCODERS[encoder](given)
     shown = given.model if frozen is None else frozen
-    width = models.with_features(shown, given.split.train.x[:2])[1].shape[1]
+    width = models.with_features(shown, rows_of(given.split.train.x, slice(2)))[1].shape[1]
     own = options.pop("head_options", {})
     made = LABEL_HEADS[head](width, given.split.num_classes, seed=given.seed, **own)
     return methods.LabelHead(made, encoder=frozen, **options)

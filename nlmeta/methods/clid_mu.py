@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_choice, check_not_negative, check_positive, check_same_length
+from nlmeta._interface import Inputs
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.heads import WeightNet
@@ -128,7 +129,7 @@ class CLIDMU(Method):
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
-    def forward_pass(self, model: nn.Module, x: Tensor) -> bilevel.ForwardPass:
+    def forward_pass(self, model: nn.Module, x: Inputs) -> bilevel.ForwardPass:
         """The network's pass over a batch, with the features if the head reads them."""
         return bilevel.forward_pass(model, x, features=self.head.needs_features)
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_not_negative, check_rate
+from nlmeta._interface import Inputs, joined, rows_of
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
 from nlmeta.methods.base import require_meta
@@ -174,13 +175,15 @@ class LabelHead(CLIDMU):
         meta = require_meta(self, meta)
         self._clean = int(self.clean_share * len(meta.y))
         judges = len(meta.y) - self._clean
-        joint = Batch(torch.cat([train.x, meta.x[judges:]]), torch.cat([train.y, meta.y[judges:]]))
+        x, y = rows_of(meta.x, slice(judges, None)), meta.y[judges:]
+        joint = Batch(joined([train.x, x]), torch.cat([train.y, y]))
+        judge = Batch(rows_of(meta.x, slice(judges)), meta.y[:judges])
         try:
-            return super().step(model, optimizer, joint, Batch(meta.x[:judges], meta.y[:judges]))
+            return super().step(model, optimizer, joint, judge)
         finally:
             self._clean = 0
 
-    def forward_pass(self, model: nn.Module, x: Tensor) -> bilevel.ForwardPass:
+    def forward_pass(self, model: nn.Module, x: Inputs) -> bilevel.ForwardPass:
         """The network's pass over a batch, with the features of the encoder if there is one."""
         if self.encoder is None:
             return super().forward_pass(model, x)
