@@ -118,9 +118,9 @@ def test_it_takes_the_released_steps_of_meta_label_net(kind):
     assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=0, atol=1e-8)
 
 
-def released_label_correction(net, head, net_optimizer, head_optimizer, train, judge, clean, lr):
-    """One step of Meta Label Correction's code; no momentum, no weight decay, one step ahead."""
-    theta = list(net.parameters())
+def released_label_correction(net, head, net_optimizer, head_optimizer, train, judge, clean):
+    """One step of Meta Label Correction's code, which looks one step ahead, by SGD's own rule."""
+    theta, (options,) = list(net.parameters()), net_optimizer.param_groups
     logits, features = net(train.x, return_features=True)
     s = head(features.detach(), train.y)
     loss = -(s * logits.log_softmax(1)).sum(1).mean()
@@ -131,11 +131,14 @@ def released_label_correction(net, head, net_optimizer, head_optimizer, train, j
     slopes = torch.autograd.grad(loss, theta, create_graph=True)
     there = copy.deepcopy(net)
     with torch.no_grad():
-        for p, slope in zip(there.parameters(), slopes, strict=True):
-            p -= lr * slope
+        for p, new, slope in zip(theta, there.parameters(), slopes, strict=True):
+            moment = net_optimizer.state[p].get("momentum_buffer", torch.zeros_like(p))
+            moment = options["momentum"] * moment + slope + options["weight_decay"] * p
+            new -= options["lr"] * moment
     judged = torch.autograd.grad(F.cross_entropy(there(judge.x), judge.y), there.parameters())
     head_optimizer.zero_grad()
-    (-sum((lr * g * v).sum() for g, v in zip(slopes, judged, strict=True))).backward()
+    pairs = zip(slopes, judged, strict=True)
+    (-sum((options["lr"] * g * v).sum() for g, v in pairs)).backward()
     head_optimizer.step()
     for p, slope in zip(theta, slopes, strict=True):
         p.grad = slope.detach()
@@ -161,28 +164,45 @@ class ReleasedNet(nn.Module):
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_it_takes_the_released_steps_of_meta_label_correction_but_for_their_order(share, skip):
-    """Released, the network moves by the labels of the old head: a step with a head at rest."""
+def test_it_takes_the_released_steps_of_meta_label_correction(share, skip):
+    """Three steps, with momentum and weight decay; the network moves by the old head's labels."""
     ours, theirs = network("MLP"), network("MLP")
-    options = {"head_optimizer": "amsgrad", "virtual_lr": None, "clean_share": share}
-    method = label_head(corrected(skip=skip), head_lr=0.02, **options)
-    at_rest = label_head(corrected(skip=skip), head_lr=0.0, **options)
+    method = LabelHead(
+        corrected(skip=skip),
+        head_lr=0.02,
+        head_optimizer="amsgrad",
+        clean_share=share,
+        mode=bilevel.Lookahead(sequence="act-first"),
+    ).double()
     head = ReleasedNet(method.head)
     before = weights(head)
     head_optimizer = torch.optim.Adam(head.parameters(), lr=0.02, amsgrad=True)
+    options = {"lr": LR, "momentum": 0.9, "weight_decay": 1e-2}
+    optimizers = [torch.optim.SGD(net.parameters(), **options) for net in (ours, theirs)]
     for seed in range(3):
         train, meta = problem(seed)
         k = 3 if share else 6  # six clean samples: the first ones judge
         judge, clean = (Batch(meta.x[rows], meta.y[rows]) for rows in (slice(k), slice(k, None)))
-        at_rest.head.load_state_dict(method.head.state_dict())
-        looking = copy.deepcopy(ours)
-        method.step(looking, sgd(looking, LR), train, meta)
-        at_rest.step(ours, sgd(ours, LR), train, meta)
-        args = theirs, head, sgd(theirs, LR), head_optimizer, train, judge, clean, LR
-        released_label_correction(*args)
+        method.step(ours, optimizers[0], train, meta)
+        args = optimizers[1], head_optimizer, train, judge, clean
+        released_label_correction(theirs, head, *args)
     assert (head.embedding.weight - before["embedding.weight"]).abs().max() > 1e-2
     assert_close(weights(method.head), weights(head), rtol=0, atol=1e-9)
     assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=0, atol=1e-11)
+
+
+def test_looking_first_the_network_moves_by_the_labels_of_the_new_head():
+    """The default; to move by those of the old one is a step with a head at rest."""
+    train, meta = problem()
+    ends = []
+    for head_lr in (0.5, 0.0):
+        model, method = network("MLP"), label_head(corrected(), head_lr=head_lr)
+        method.step(model, sgd(model), train, meta)
+        ends.append(weights(model))
+        twin = network("MLP")
+        label_head(method.head, head_lr=0.0).step(twin, sgd(twin), train, meta)
+        assert_close(weights(twin), ends[-1], rtol=0, atol=1e-14)
+    assert (ends[0]["classifier.weight"] - ends[1]["classifier.weight"]).abs().max() > 1e-4
 
 
 # what it becomes

@@ -5,9 +5,10 @@ logits and that correction. The head's inputs are detached from the network, so 
 virtual step through the loss alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,14 @@ from nlmeta._checks import check_count
 from nlmeta._host import from_host
 from nlmeta.seeding import generator, seeded
 
-__all__ = ["LogitMultiplier", "WeightNet"]
+__all__ = ["OPTIMIZERS", "HeadOptimizer", "LogitMultiplier", "WeightNet", "checked_features"]
+
+HeadOptimizer = Literal["sgd", "adam", "amsgrad"]
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True),
+}
 
 
 class WeightNet(nn.Module):

@@ -18,9 +18,6 @@ where the code departs from them. Of the code is left out:
 * MetaLabelNet adds 1e-10 to the soft label before its logarithm.
 * Meta Label Correction's network runs on noisy and clean samples in two passes, here in one, which
   matters for BatchNorm alone.
-* Its virtual step is the step of the network's optimiser, with momentum and weight decay, and it
-  is kept: the network has moved by the labels of the old head when the head moves. Here the virtual
-  step is a plain one, and the network moves by the labels of the new head.
 * Its gradient over several steps, sparse labels, and weights shared between the embedding and the
   last layer are options that its released commands do not use.
 """
@@ -34,11 +31,11 @@ from nlmeta._interface import Inputs, joined, rows_of
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
 from nlmeta.methods.base import require_meta
-from nlmeta.methods.clid_mu import CLIDMU, HeadOptimizer
-from nlmeta.methods.heads import checked_features
+from nlmeta.methods.clid_mu import CLIDMU
+from nlmeta.methods.heads import HeadOptimizer, checked_features
 from nlmeta.methods.label_networks import LabelNetwork
-from nlmeta.methods.mslg import divergence_with_entropy
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
+from nlmeta.methods.soft_labels import divergence_with_entropy
 from nlmeta.models import copy_of, with_features
 
 __all__ = ["LabelHead"]
@@ -87,7 +84,9 @@ class LabelHead(CLIDMU):
     objective : Objective
         The loss that judges the virtual step. Default: cross-entropy of the clean meta labels.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``. Released for Meta Label Correction:
+        ``sequence="act-first"``. The network moves by the labels of the old head, its own step with
+        momentum and weight decay is the lookahead, and the head moves after it.
 
     Notes
     -----
@@ -202,10 +201,14 @@ class LabelHead(CLIDMU):
             scale=self.scale,
         )
 
-    def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """The loss of the ordinary step: divergence plus entropy, with the head held fixed."""
-        with torch.no_grad():
-            label_logits = self._label_logits(self.head(forward, labels), labels)
+    def ordinary_loss(
+        self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
+    ) -> Tensor:
+        """The loss of the ordinary step: divergence plus entropy. See `CLIDMU.ordinary_loss`."""
+        if correction is None:
+            with torch.no_grad():
+                correction = self.head(forward, labels)
+        label_logits = self._label_logits(correction.detach(), labels)
         return divergence_with_entropy(
             forward.logits[: len(labels)],
             label_logits,

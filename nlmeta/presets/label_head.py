@@ -124,8 +124,8 @@ META_LABEL_CORRECTION_CIFAR10 = Preset(
         "selection": "best validation accuracy, on the meta set",
     },
     remarks={
-        "method": "The virtual step there is the optimiser's own, with momentum and weight decay, "
-        "and is kept; ours is a plain one.",
+        "method": "The network's own step is the lookahead there, which is the further argument "
+        "mode=bilevel.Lookahead(sequence='act-first').",
         "training": "The step was read at commit 1a68fd7, the arguments at commit 73fcea5.",
     },
 )
