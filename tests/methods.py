@@ -30,7 +30,10 @@ from nlmeta.methods import (
     ForwardCorrection,
     GeneralisedCrossEntropy,
     GoldLossCorrection,
+    LabelCorrectionNet,
+    LabelHead,
     LearningToReweight,
+    LinearLabelNet,
     LogitMultiplier,
     MetaWeightNet,
     Method,
@@ -156,6 +159,24 @@ def meta_weight_net(p, **options):
     return MetaWeightNet(**{"hidden": 8, "seed": 2, "head_lr": 0.1, **options})
 
 
+def linear_labels(p):
+    return LinearLabelNet(p.num_features, p.num_classes, seed=2)
+
+
+def corrected_labels(p, **options):
+    sizes = {"embedding": 3, "hidden": 6, **options}
+    return LabelCorrectionNet(p.num_features, p.num_classes, seed=2, **sizes)
+
+
+def meta_label_net(p, **options):
+    chosen = {"head_lr": 0.05, "encoder": p.network(4), "head_weight_decay": 1e-4, **options}
+    return LabelHead(linear_labels(p), direction="prediction-first", entropy_weight=1.0, **chosen)
+
+
+def label_correction(p, head=corrected_labels, **options):
+    return LabelHead(head(p), **{"head_lr": 0.05, "head_optimizer": "amsgrad", **options})
+
+
 def co_teaching(p, **options):
     return CoTeaching(p.network(4), **{"forget_rate": 0.4, "ramp_steps": 2, **options})
 
@@ -224,6 +245,49 @@ class Fixed(Method):
         return {"loss": loss.detach()}
 
 
+class FrozenLabels(Method):
+    """Labels of one linear layer on features of another network, never moved."""
+
+    def __init__(self, layer, encoder):
+        super().__init__()
+        self.layer, self.encoder = layer, encoder
+        self.networks = (encoder,)
+
+    def step(self, model, optimizer, train, meta=None):
+        with torch.no_grad():
+            u = self.layer(self.encoder.eval()(train.x, return_features=True)[1])
+        loss = losses.reverse_cross_entropy(model(train.x), u)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+
+class CorrectedLabels(Method):
+    """Cross-entropy of the labels of a network, never moved, and of some clean samples."""
+
+    def __init__(self, head, share=0.0):
+        super().__init__()
+        self.head, self.share = head, share
+
+    def step(self, model, optimizer, train, meta=None):
+        clean = meta if meta is None else Batch(*(rows[self.first(meta) :] for rows in meta[:2]))
+        x, y = (torch.cat(pair) for pair in zip(train[:2], clean, strict=False))
+        logits, features = model(x, return_features=True)
+        n = len(train.y)
+        s = F.one_hot(y, logits.shape[1]).to(logits)
+        s[:n] = self.head.label_logits(features.detach()[:n], train.y).detach().softmax(1)
+        loss = -(s * logits.log_softmax(1)).sum(1).mean()
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+    def first(self, meta):
+        return len(meta.y) - int(self.share * len(meta.y))
+
+
+def seen_by_clean_halves(method, train, meta):
+    """The noisy batch and the second half of the clean one."""
+    return torch.cat([train.x, meta.x[len(meta.x) - len(meta.x) // 2 :]])
+
+
 def seen_by_gold(method, train, meta):
     return torch.cat([train.x, meta.x])
 
@@ -275,6 +339,37 @@ LINES = (
         zero=lambda p, m: meta_weight_net(p, mode=ACT_FIRST, head_lr=0.0),
         known=lambda p, m: Fixed(meta_weight_net(p).head),
         recorded=False,
+    ),
+    Line(
+        "label head, linear, of a frozen network",
+        lambda p, m: meta_label_net(p),
+        zero=lambda p, m: meta_label_net(p, head_lr=0.0),
+        known=lambda p, m: FrozenLabels(linear_labels(p).layer, p.network(4)),
+    ),
+    Line("label head, exact", lambda p, m: meta_label_net(p, mode="exact")),
+    Line(
+        "label head, corrected labels",
+        lambda p, m: label_correction(p),
+        zero=lambda p, m: label_correction(p, head_lr=0.0),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p)),
+        exact=False,
+    ),
+    Line(
+        "label head, corrected labels, act first",
+        lambda p, m: label_correction(p, mode=ACT_FIRST),
+        zero=lambda p, m: label_correction(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p)),
+        exact=False,
+        recorded=False,
+    ),
+    Line(
+        "label head, corrected labels, half of the clean ones",
+        lambda p, m: label_correction(p, clean_share=0.5),
+        zero=lambda p, m: label_correction(p, head_lr=0.0, clean_share=0.5),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p), 0.5),
+        exact=False,
+        seen=seen_by_clean_halves,
+        joint=False,
     ),
     Line(
         "Co-teaching",

@@ -16,16 +16,17 @@ released code, commit 5cd0608, for weights; the paper's own text was not at hand
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_choice, check_not_negative, check_positive, check_same_length
+from nlmeta._interface import Inputs
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.methods.heads import LogitMultiplier, WeightNet
+from nlmeta.methods.heads import OPTIMIZERS, HeadOptimizer, WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
 from nlmeta.methods.sequence import both_steps, check_virtual_lr
 
@@ -46,7 +47,7 @@ class CLIDMU(Method):
         alpha, the size of the virtual step. Default: the current learning rate of the network's
         optimiser (of its first group of parameters), as released. It is refused if `mode` has
         ``sequence="act-first"``.
-    head_optimizer : {"sgd", "adam"}
+    head_optimizer : {"sgd", "adam", "amsgrad"}
         Optimiser of the head. Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
         Weight decay of the head. Default 5e-4, released.
@@ -64,11 +65,11 @@ class CLIDMU(Method):
 
     def __init__(
         self,
-        head: WeightNet | LogitMultiplier,
+        head: nn.Module,
         *,
         head_lr: float,
         virtual_lr: float | None = None,
-        head_optimizer: Literal["sgd", "adam"] = "sgd",
+        head_optimizer: HeadOptimizer = "sgd",
         head_weight_decay: float = 5e-4,
         max_norm: float | None = None,
         objective: Objective | None = None,
@@ -80,16 +81,16 @@ class CLIDMU(Method):
         check_virtual_lr(virtual_lr, self.mode, needed=False)
         if max_norm is not None:
             check_positive("max_norm", max_norm)
-        check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
+        check_choice("head_optimizer", head_optimizer, tuple(OPTIMIZERS))
         check_not_negative("head_weight_decay", head_weight_decay)
-        self.head = head
+        self.head: Any = head  # a module with `needs_features`, `forward` and `loss`
         self.head_lr = head_lr
         self.virtual_lr = virtual_lr
         self.head_optimizer = head_optimizer
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
-        kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
+        kind = OPTIMIZERS[head_optimizer]
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
 
     @property
@@ -104,11 +105,9 @@ class CLIDMU(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """Virtual step, step of the head, ordinary step: all from one forward pass. See
-        `Method.step`.
-        """
+        """Virtual step, step of the head, ordinary step, from one pass. See `Method.step`."""
         meta = require_meta(self, meta)
-        forward, lr = self._forward_pass(model, train), optimizer.param_groups[0]["lr"]
+        forward, lr = self._checked_pass(model, train), optimizer.param_groups[0]["lr"]
         correction = self.head(forward, train.y) if self.mode.acts_first else None  # (8.1-8.2)
 
         def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
@@ -124,10 +123,14 @@ class CLIDMU(Method):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
-        forward = self._forward_pass(model, train)
+        forward = self._checked_pass(model, train)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
+
+    def forward_pass(self, model: nn.Module, x: Inputs) -> bilevel.ForwardPass:
+        """The network's pass over a batch, with the features if the head reads them."""
+        return bilevel.forward_pass(model, x, features=self.head.needs_features)
 
     def learn(
         self,
@@ -200,7 +203,7 @@ class CLIDMU(Method):
         return bilevel.hypergradient(
             model,
             forward,
-            inner_loss=lambda logits: self.head.loss(logits, labels, drawn),
+            inner_loss=lambda logits: self.inner_loss(logits, labels, drawn),
             outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=list(self.head.parameters()),
             lr=lr if self.virtual_lr is None else self.virtual_lr,
@@ -211,14 +214,15 @@ class CLIDMU(Method):
     def ordinary_loss(
         self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
     ) -> Tensor:
-        """The loss of the ordinary step, (8.7), with the head's output held fixed.
-
-        It is that of the head as it is now, unless it is given.
-        """
+        """The loss of the ordinary step, (8.7), with the head's output held fixed, new or given."""
         if correction is None:
             with torch.no_grad():
                 correction = self.head(forward, labels)
-        return self.head.loss(forward.logits, labels, correction.detach())
+        return self.inner_loss(forward.logits, labels, correction.detach())
+
+    def inner_loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
+        """The loss of the virtual step, of the first n logits, from the head's correction."""
+        return self.head.loss(logits, labels, correction)
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
         """Weights of a `WeightNet`, in (0, 1); None for a `LogitMultiplier`, which has factors."""
@@ -227,8 +231,8 @@ class CLIDMU(Method):
         with torch.no_grad():
             return self.head.weights(sample_losses.to(next(self.head.parameters()).device))
 
-    def _forward_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
-        forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
+    def _checked_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
+        forward = self.forward_pass(model, train.x)
         check_same_length("train.x", forward.logits, "train.y", train.y)
         return forward
 

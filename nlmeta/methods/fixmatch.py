@@ -140,8 +140,8 @@ class FixMatch(Method):
             weak, strong = self.views()
             pseudo, sure = self.pseudo_labels(model, weak)
             views.append(strong)
-        needs_features = self.correction is not None and self.correction.head.needs_features
-        forward = bilevel.forward_pass(model, torch.cat(views), features=needs_features)
+        run = bilevel.forward_pass if self.correction is None else self.correction.forward_pass
+        forward = run(model, torch.cat(views))
         lr = optimizer.param_groups[0]["lr"]
         diagnostics: dict[str, Tensor] = {}
         if self.correction is not None:

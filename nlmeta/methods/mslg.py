@@ -23,6 +23,7 @@ from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 from nlmeta.methods.sequence import both_steps, check_virtual_lr
+from nlmeta.methods.soft_labels import divergence_with_entropy
 from nlmeta.models import logits_of
 
 __all__ = ["MSLG"]
@@ -180,12 +181,13 @@ class MSLG(Method):
 
     def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
         """The loss of the ordinary step, (6.6): the divergence plus gamma times the entropy."""
-        entropy = losses.entropy(logits, scale=self.scale)
-        if self.direction == "label-first":
-            return self.divergence(logits, label_logits) + self.entropy_weight * entropy
-        # KL(p || s) is reverse cross-entropy minus the entropy, so gamma = 1 leaves the former.
-        reverse = losses.reverse_cross_entropy(logits, label_logits, scale=self.scale)
-        return reverse - (1 - self.entropy_weight) * entropy
+        return divergence_with_entropy(
+            logits,
+            label_logits,
+            direction=self.direction,
+            scale=self.scale,
+            entropy_weight=self.entropy_weight,
+        )
 
     def label_gradient(
         self,
