@@ -238,6 +238,15 @@ ENTRIES = (
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),
     Entry("ridge", "ridge", grid=PENALTIES, faithful="paper"),
+    Entry(
+        "L2B",
+        "reweight",
+        {"bootstrap": True},
+        meta="clean",
+        grid=SMALL_RATES,
+        effort=4,
+        faithful="paper",
+    ),
     Entry("purified labels", "purified_labels", meta="clean", grid=PENALTIES),
     Entry(
         "purified labels, one inner step",
