@@ -4,7 +4,6 @@
 PYTHON ?=
 CONSTRAINTS ?=
 CHAPTERS ?=
-URL ?=
 NAME ?=
 PORT ?= 8000
 
@@ -35,7 +34,8 @@ help:  ## list the targets
 	@echo "make test-gpu   run the tests that need a CUDA device"
 	@echo "make links      follow every link of the book"
 	@echo "make serve      show the built book on http://127.0.0.1:$(PORT) (PORT=...)"
-	@echo "make address    write the repository's address everywhere; URL=https://github.com/..."
+	@echo "make address    write the repository's address into badges, set-up cells and package:"
+	@echo "                URL=https://github.com/OWNER/NAME, pinned to a tag or a branch by REF=..."
 	@echo "make clean      remove what builds and tests leave behind (keeps .venv)"
 
 book:
@@ -90,9 +90,10 @@ serve:
 	@echo "Open http://127.0.0.1:$(PORT) (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
+# The shell reads URL and REF from the environment, where `make` puts what its command line says.
 address:
-	@$(call prepare,book)
-	$(BIN)/python $(TOOLS)/address.py $(URL)
+	@python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && \
+		"$$python" $(TOOLS)/address.py $${URL+"$$URL"} $${REF+--ref="$$REF"}
 
 clean:
 	rm -rf _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

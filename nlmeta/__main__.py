@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from nlmeta.data.fixed_features import BACKBONES, backbone, features_of
 from nlmeta.data.source import data_folder
@@ -76,7 +77,8 @@ def run_features(given: argparse.Namespace) -> None:
     folder = data_folder(given.data) if given.folder is None else given.folder
     options = {"folder": folder, "device": given.device, "batch_size": given.batch_size}
     for name, part in source.parts.items():
-        found = features_of(part.x, network, **options)
+        images: Any = part.x  # inputs of another kind are refused there
+        found = features_of(images, network, **options)
         print(f"{name}: {len(found):,} images, {found.shape[1]:,} features each")
 
 

@@ -46,6 +46,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nlmeta._checks import check_positive
+from nlmeta._interface import logits_in
 from nlmeta._torch import all_gather_rows
 
 __all__ = [
@@ -381,13 +382,15 @@ class _Sum(torch.autograd.Function):
 
 
 def _gather_output(network: nn.Module, inputs: Any, output: Any) -> Any:
-    if isinstance(output, Tensor):
-        return gather(output)
-    if isinstance(output, tuple) and all(isinstance(part, Tensor) for part in output):
-        return tuple(gather(part) for part in output)
+    if isinstance(output, tuple) and not hasattr(output, "logits"):
+        return tuple(_gather_output(network, inputs, part) for part in output)
+    logits = logits_in(output)
+    if isinstance(logits, Tensor):
+        return gather(logits)
     raise TypeError(
         f"{type(network).__name__} returned a {type(output).__name__}; with several processes a "
-        "network must return a tensor, or a tuple of tensors, with a row for each sample"
+        "network must return a tensor, an object or a dict with `logits`, or a tuple of these, "
+        "with a row for each sample"
     )
 
 

@@ -11,7 +11,7 @@ A share of no samples is NaN. `nlmeta.training` decides when to measure.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nlmeta import _checks
 from nlmeta._arrays import Array, as_tensor
+from nlmeta._interface import device_of, each, length, parts_of, rows_of
 from nlmeta.models.outputs import logits_of
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 LARGEST_PASS, NUMBERS_IN_A_PASS, NUMBERS_ON_CPU = 1024, 2**22, 128 * 3 * 32 * 32
 
 
-class Inputs(Protocol):
+class Rows(Protocol):
     """Inputs of a network: a tensor, or anything whose slices are tensors."""
 
     @property
@@ -55,6 +56,9 @@ class Inputs(Protocol):
     def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
+Inputs = Rows | tuple[Tensor, ...] | Mapping[str, Tensor]
+
+
 def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Tensor:
     """The model's logits for all samples, in evaluation mode and without gradients.
 
@@ -63,10 +67,11 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     Parameters
     ----------
     model : nn.Module
-        A network that maps (n, ...) to logits (n, C).
-    x : Tensor, array or nlmeta.data.Images
-        Inputs (N, ...), on any device, or an object whose slices are such tensors. Floats are
-        converted to the model's type.
+        A network that maps (n, ...) to logits (n, C), see `nlmeta.models.logits_of`.
+    x : Tensor, array, nlmeta.data.Images, or a tuple or dict of Tensor
+        Inputs (N, ...), on any device, or an object whose slices are such tensors. The network gets
+        a tuple as positional and a dict as keyword arguments. Floats are converted to the model's
+        type.
     batch_size : int, optional
         Samples per forward pass; the last batch may be shorter. Default: 1,024, or fewer if they
         are large, so that inputs of a pass hold at most four million numbers, and on a CPU at most
@@ -81,7 +86,7 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     Raises
     ------
     TypeError
-        If the model does not return a tensor but, for example, a dictionary.
+        If the model returns no logits but, for example, a dictionary without them.
     ValueError
         If `batch_size` is below 1, or the model's output is not of shape (n, C).
 
@@ -95,7 +100,7 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     if isinstance(x, np.ndarray):
         x = as_tensor("x", x)
     if batch_size is None:
-        numbers = math.prod(x.shape[1:])
+        numbers = sum(math.prod(part.shape[1:]) for part in parts_of(x).values())
         most = NUMBERS_ON_CPU if _on_cpu(model) else NUMBERS_IN_A_PASS
         batch_size = min(LARGEST_PASS, max(1, most // max(1, numbers)))
     _checks.check_count("batch_size", batch_size)
@@ -104,9 +109,11 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     model.eval()
     try:
         with torch.no_grad():
-            batches = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
-            logits = [logits_of(model, _as_of(batch, model)).to(x.device) for batch in batches]
-            return torch.cat(logits) if logits else torch.empty((0, 0), device=x.device)
+            n, device = length(x), device_of(x)
+            parts = (slice(start, start + batch_size) for start in range(0, n, batch_size))
+            batches = (each(lambda b: _as_of(b, model), rows_of(x, rows)) for rows in parts)
+            logits = [logits_of(model, batch).to(device) for batch in batches]
+            return torch.cat(logits) if logits else torch.empty((0, 0), device=device)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -156,7 +163,7 @@ def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | No
     ----------
     model : nn.Module
         A network that maps (n, ...) to logits (n, C).
-    x : Tensor or nlmeta.data.Images
+    x : Tensor, nlmeta.data.Images, or a tuple or dict of Tensor
         Inputs (N, ...), on any device.
     labels : array
         Labels (N,), int64, on the device of `x`.
@@ -182,7 +189,7 @@ def evaluate(model: nn.Module, x: Inputs, labels: Array, *, batch_size: int | No
     0.5
     """
     labels = as_tensor("labels", labels)
-    _checks.check_same_length("x", x, "labels", labels)
+    _checks.check_same_length("x", range(length(x)), "labels", labels)
     return accuracy(predict(model, x, batch_size=batch_size), labels)
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import hashlib
+import pickle
 import random
 import re
 
@@ -12,6 +14,7 @@ from pandas.testing import assert_frame_equal
 
 from nlmeta import data
 from nlmeta.data import Batch
+from nlmeta.data.sources import _cifar
 from nlmeta.models import MLP, SmallCNN
 
 LABELS = torch.tensor([2, 0, 2, 1, 2, 2, 0])  # lopsided
@@ -152,3 +155,31 @@ def refused(text, call, error=ValueError):
     with pytest.raises(error, match=re.escape(str(text))) as caught:
         call()
     return str(caught.value)
+
+
+def md5(path):
+    """The checksum of a file."""
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def dump(path, content):
+    """A pickle, as the publisher of CIFAR writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def cifar_batch(n, seed, **labels):
+    """The content of a file of CIFAR with random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
+    return {"data": pixels, "filenames": [f"{seed}_{i}.png" for i in range(n)], **labels}
+
+
+def register_cifar(monkeypatch, folder, kind, module):
+    """Put the md5 of tiny files of CIFAR where torchvision keeps those of the published ones."""
+    base = folder / kind.base_folder
+    for attribute in ("train_list", "test_list"):
+        files = [[name, md5(base / name)] for name, _ in getattr(kind, attribute)]
+        monkeypatch.setattr(kind, attribute, files)
+    meta = {**kind.meta, "md5": md5(base / kind.meta["filename"])}
+    monkeypatch.setattr(kind, "meta", meta)
+    monkeypatch.setattr(module, "_FILES", _cifar.files_of(kind))

@@ -6,6 +6,8 @@ Each test is named for a kind of fault that was found and mended.
 import copy
 import threading
 import warnings
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -37,7 +39,7 @@ from nlmeta.methods import (
     MetaWeightNet,
     WeightNet,
 )
-from nlmeta.models import CIFARResNet, SmallCNN, copy_of
+from nlmeta.models import CIFARResNet, FeaturesOf, SmallCNN, copy_of
 from nlmeta.procedures.selection import Ensemble, divergence_score
 
 SMOOTHED = 0.7 * torch.eye(3) + 0.1
@@ -607,37 +609,161 @@ class Output(dict):
         return self["logits"]
 
 
+class WithAux(NamedTuple):
+    """As torchvision's Inception has it."""
+
+    aux: torch.Tensor | None
+    logits: torch.Tensor
+
+
+OUTPUTS = {
+    "dict with attributes": lambda z: Output(logits=z, hidden=2 * z),
+    "dict": lambda z: {"loss": z.sum(), "logits": z},
+    "object": lambda z: SimpleNamespace(logits=z, loss=None),
+    "named tuple": lambda z: WithAux(None, z),
+    "tuple": lambda z: (z, 2 * z),
+    "tuple of one": lambda z: (z,),
+}
+
+
 class Wrapped(Net):
+    def __init__(self, form, classes=3):
+        super().__init__(classes)
+        self.form = form
+
     def forward(self, x, return_features=False):
         logits, h = super().forward(x, return_features=True)
-        return (Output(logits=logits), h) if return_features else Output(logits=logits)
+        return (OUTPUTS[self.form](logits), h) if return_features else OUTPUTS[self.form](logits)
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+@pytest.mark.parametrize("name", METHODS)
+def test_logits_inside_an_output_take_the_step_of_plain_logits(name, form):
+    assert same_weights(steps(name, Wrapped(form)), steps(name, Net()))
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_logits_inside_an_output_are_the_predictions(form):
+    assert torch.equal(
+        metrics.predict(Wrapped(form), features()), metrics.predict(Net(), features())
+    )
+
+
+class Without(Net):
+    def forward(self, x, return_features=False):
+        h = {"last_hidden_state": super().forward(x)}
+        return (h, x) if return_features else h
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_an_output_that_is_no_tensor_is_refused_with_the_way_out(name):
-    needs_features = name in ("CLID-MU",) or name.startswith("MLNT")
-    with pytest.raises(TypeError, match="`model`") as error:
-        steps(name, Wrapped())
-    if not needs_features:
-        assert "returned a Output; it must return logits" in str(error.value)
-        assert "whose `forward` returns its `logits`" in str(error.value)
+def test_an_output_without_logits_is_refused_with_the_way_out(name):
+    with pytest.raises(TypeError, match="`model` (returned a dict|cannot return its features)"):
+        steps(name, Without())
 
 
-def test_predicting_refuses_an_output_that_is_no_tensor_or_of_another_shape():
-    with pytest.raises(TypeError, match="returned a Output"):
-        metrics.predict(Wrapped(), features())
+def test_predicting_refuses_an_output_without_logits_or_of_another_shape():
+    with pytest.raises(TypeError, match="returned a dict; it must return logits of shape"):
+        metrics.predict(Without(), features())
     with pytest.raises(
-        ValueError, match=r"returned a tensor of shape \(94, 4, 2\); it must be \(n, C\)"
+        ValueError, match=r"returned logits of shape \(94, 4, 2\); it must be \(n, C\)"
     ):
         metrics.predict(nn.Unflatten(1, (4, 2)), features())
 
 
+class TwoInputs(Net):
+    """The eight numbers in two halves; it writes into one."""
+
+    def forward(self, left, right, return_features=False):
+        left.mul_(1.0)
+        return super().forward(torch.cat([left, right], 1), return_features)
+
+
+HALVES = {
+    "dict": lambda x: {"right": x[:, 4:], "left": x[:, :4]},
+    "tuple": lambda x: (x[:, :4], x[:, 4:]),
+}
+
+
+@pytest.mark.parametrize("form", HALVES)
 @pytest.mark.parametrize("name", METHODS)
-def test_inputs_that_are_no_tensor_are_refused(name):
+def test_several_inputs_take_the_step_of_one_that_holds_them_all(name, form):
+    net = TwoInputs()
+    train, meta = batches()
+    method, optimizer = METHODS[name](net), sgd(net)
+    for _ in range(2):
+        halves = [batch._replace(x=HALVES[form](batch.x)) for batch in (train, meta)]
+        method.step(net, optimizer, *halves)
+    assert same_weights(net, steps(name, Net()))
+
+
+@pytest.mark.parametrize("form", HALVES)
+def test_several_inputs_give_the_predictions_of_one_that_holds_them_all(form):
+    net, x = TwoInputs(), features()
+    halves = HALVES[form](x)
+    expected = metrics.predict(Net(), x)
+    assert torch.equal(metrics.predict(net, halves, batch_size=20), expected)
+    assert metrics.evaluate(net, halves, expected.argmax(1)) == 1
+    assert torch.equal(
+        Ensemble([net])(*halves) if form == "tuple" else Ensemble([net])(**halves), expected
+    )
+    scores = [
+        divergence_score(n, inputs, batch_size=20, seed=0)
+        for n, inputs in ((net, halves), (Net(), x))
+    ]
+    assert scores[0] == scores[1]
+    network = bilevel.with_parameters(net, {})
+    assert torch.equal(network(halves), expected)
+
+
+BAD_INPUTS = [
+    ([], "`x` is a list; the inputs of a batch must be a tensor"),
+    ({}, "`x` is an empty dict; the inputs of a batch must be"),
+    ({"a": [[1]] * 64}, "`x` holds at 'a' a list; the inputs of a batch must be"),
+    ((torch.ones(64, 8), torch.tensor(1.0)), r"`x` holds at 1 a tensor of shape \(\)"),
+    ({0: torch.ones(64, 8)}, "`x` is a dict with the key 0; a key must be an argument's name"),
+    (
+        {"a": torch.ones(64, 8), "b": torch.ones(63, 8)},
+        "`x` holds numbers of rows {'a': 64, 'b': 63}; all must have one for each sample",
+    ),
+]
+
+
+@pytest.mark.parametrize(("x", "text"), BAD_INPUTS)
+@pytest.mark.parametrize("name", METHODS)
+def test_inputs_of_another_form_are_refused(name, x, text):
     train, meta = batches()
     net = Net()
-    with pytest.raises(TypeError, match="`x` is a dict; the inputs of a batch must be one tensor"):
-        METHODS[name](net).step(net, sgd(net), train._replace(x={"words": train.x}), meta)
+    with pytest.raises((TypeError, ValueError), match=text):
+        METHODS[name](net).step(net, sgd(net), train._replace(x=x), meta)
+
+
+class Foreign(Net):
+    """A network that returns no features, and its logits in an object."""
+
+    def forward(self, x):
+        return SimpleNamespace(logits=super().forward(x))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_features_of_a_layer_of_any_network_are_those_that_it_could_return(name):
+    net = FeaturesOf(Foreign(), "b")
+    steps(name, net)
+    assert same_weights(net.network, steps(name, Net()))
+    assert not net.network.b._forward_pre_hooks
+
+
+def test_features_are_refused_where_no_layer_has_them():
+    with pytest.raises(ValueError, match="`layer` is 'c'; the network's layers are a, b"):
+        FeaturesOf(Net(), "c")
+    idle = Net()
+    idle.spare = nn.Linear(8, 3)
+    with pytest.raises(ValueError, match="`layer` is 'spare', whose input is not run"):
+        FeaturesOf(idle, "spare")(features(), return_features=True)
+    tokens = FeaturesOf(nn.Sequential(nn.Linear(8, 3), nn.Flatten()), "0")
+    with pytest.raises(ValueError, match=r"whose input is of shape \(94, 2, 8\); it must be the"):
+        tokens(torch.ones(94, 2, 8), return_features=True)
+    with pytest.raises(TypeError, match=r"`models.FeaturesOf\(model, 'classifier'\)` adds this"):
+        steps("CLID-MU", Foreign())
 
 
 def test_an_optimiser_that_wants_a_closure_is_refused():

@@ -236,6 +236,41 @@ def test_any_optimiser_takes_the_step_outside(graphs):
     assert_same(*ends)
 
 
+class Difference(nn.Module):
+    """Of two inputs of one shape, so that their order matters; the output holds the logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = MLP(16, CLASSES, (6,), seed=1).double()
+
+    def forward(self, left, right):
+        return {"logits": self.inner((left - 0.5 * right).flatten(1))}
+
+
+@pytest.mark.parametrize("names", [("left", "right"), None])
+def test_several_inputs_are_recorded_as_well_in_whatever_order_they_come(names, graphs):
+    """A dict whose order changes from step to step, or a tuple."""
+
+    def batch(i):
+        both = {"left": X[i : i + 20], "right": X[i + 20 : i + 40]}
+        if names is None:
+            return Batch(tuple(both.values()), Y[i : i + 20])
+        order = names if i % 2 else names[::-1]
+        return Batch({name: both[name] for name in order}, Y[i : i + 20])
+
+    trained = []
+    for wrap in (lambda method: method, Captured):
+        model = Difference()
+        method = wrap(mlc())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for i in range(12):
+            method.step(model, optimizer, batch(i), batch(i + 3))
+        trained.append(model)
+    pairs = zip(*(model.parameters() for model in trained), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert len(method._recordings) == (1 if names is None else 2)
+
+
 def test_the_learning_rate_that_clid_mu_looks_at_is_that_of_each_step(graphs):
     """With a constant in its place the head would go elsewhere."""
     heads = []

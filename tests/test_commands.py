@@ -43,7 +43,7 @@ def test_the_list_says_what_there_is_and_how_far_it_is(capsys, monkeypatch, tmp_
     status, out, _ = call(capsys, "list")
     assert status == 0
     assert "digits: Do the four methods" in out
-    assert "1,864 done, 0 to do" in out
+    assert "2,104 done, 0 to do" in out
     assert "cifar-10-batches-py" in out  # what is missing
     assert "unpack cifar-10-python.tar.gz" in out  # and how to get it
 
@@ -79,6 +79,15 @@ def test_the_page_of_the_book_is_what_the_command_prints(capsys, root, monkeypat
     monkeypatch.delitem(EXPERIMENTS, "counting")
     _, out, _ = call(capsys, "list", "--page")
     assert out == (root / "book/recorded.md").read_text()
+
+
+def test_the_list_of_what_was_published_has_certainty_rule_scale_and_ours(capsys):
+    status, out, _ = call(capsys, "list", "--published")
+    assert status == 0
+    assert re.search(r"\| 73.47 \| unknown \| second-hand \| no \|", out)
+    assert re.search(r"\| MLC, Twitter \| unknown \| cores \(`twitter`\) \| no plan", out)
+    assert re.search(r"\| twitter \| unknown \| MLC .*on 6 problems \(`twitter`, cores\)", out)
+    assert "`list --published`" in call(capsys, "list")[1]
 
 
 def test_status_counts_and_names_what_is_to_do(capsys, tmp_path, whole):
@@ -124,7 +133,7 @@ def test_a_dry_run_judges_by_what_is_recorded(capsys, tmp_path, whole):
 def test_the_report_prints_a_table_for_each_problem(capsys, whole):
     status, out, _ = call(capsys, "report", "small", "--record", whole)
     assert status == 0
-    assert "symmetric, 100 clean\n1 to 1 seeds" in out
+    assert "symmetric, 100 clean\nscale cores, 1 to 1 seeds" in out
     assert "mean teacher, student" in out
     assert "minus cross-entropy" in out
     _, out, _ = call(

@@ -26,7 +26,7 @@ def test_run_status_and_report_say_what_is_done(record, capsys):
     assert capsys.readouterr().out == "8 done, 0 to do\n"
     assert main(["report", "small", "--record", str(record)]) == 0
     printed = capsys.readouterr()
-    assert "symmetric, 100 clean\n2 to 2 seeds" in printed.out
+    assert "symmetric, 100 clean\nscale cores, 2 to 2 seeds" in printed.out
     assert printed.err == ""
 
 

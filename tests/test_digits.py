@@ -14,7 +14,7 @@ RECORD = Record(RECORDS / "digits.jsonl")
 
 def test_the_record_is_whole_and_holds_nothing_else():
     found = experiments.status(DIGITS, RECORD)
-    assert str(found) == "1,864 done, 0 to do"
+    assert str(found) == "2,104 done, 0 to do"
     assert (RECORD.damaged, RECORD.unknown, RECORD.repeated) == ([], 0, 0)
 
 
@@ -60,7 +60,9 @@ def test_the_record_was_made_on_the_splits_that_are_loaded_today(problem, seed):
     assert here["split"].unique().tolist() == [split.digest[:12]]
 
 
-@pytest.mark.parametrize("name", ["meta set alone", "early stopping", "fine-tuning", "GLC"])
+@pytest.mark.parametrize(
+    "name", ["meta set alone", "early stopping", "fine-tuning", "GLC", "purified labels"]
+)
 def test_a_recorded_run_can_be_repeated(name):
     """Within 3 points: training in float32 differs between processors."""
     (task,) = (

@@ -56,6 +56,15 @@ class Network(nn.Module):
         return (logits, features) if return_features else logits
 
 
+class InTwoParts(Network):
+    """With two inputs, and an output that holds the logits."""
+
+    def forward(self, left, right, return_features=False):
+        logits, features = super().forward(torch.cat([left, right], 1), return_features=True)
+        output = {"logits": logits, "loss": None}
+        return (output, features) if return_features else output
+
+
 @cache
 def split():
     """Unequal classes, and labels that are wrong more often in one class than in another."""
@@ -84,6 +93,17 @@ def split():
         class_names=("a", "b", "c"),
         settings={},
     )
+
+
+def in_two_parts():
+    """The same samples as a dict of two inputs."""
+
+    def parts(samples):
+        x = {"left": samples.x[:, :2], "right": samples.x[:, 2:]}
+        return dataclasses.replace(samples, x=x)
+
+    names = ("train", "meta", "validation", "test")
+    return dataclasses.replace(split(), **{name: parts(getattr(split(), name)) for name in names})
 
 
 PROBLEM = Problem(split().train.y, TRANSITION, split().test.x, lambda seed: Network(seed=seed))
@@ -217,7 +237,7 @@ def refusals(rank):
 
     class Unusual(nn.Linear):
         def forward(self, x):
-            return {"logits": super().forward(x)}
+            return {"hidden": super().forward(x)}
 
     def unusual():
         with seeded(0, "weights"):
@@ -321,6 +341,7 @@ def all_that_two_processes_do(folder, rank, ports):
     started_again(ports[0], 60)
     found = {"rank": (distributed.rank(), distributed.world_size())}
     found["runs"] = {line.name: outcome_of(line) for line in JOINT}
+    found["several inputs"] = outcome(run(mlc(), InTwoParts(seed=1), split=in_two_parts()))
     found["whole meta set"] = outcome(run(mlc(), meta_batch_size=None))
     found["own weights"] = outcome(run(CrossEntropy(), Network(seed=1 + rank)))
     found["without in steps"] = without(base, "sum_over_processes")
@@ -411,6 +432,13 @@ def test_two_processes_equal_one_with_the_joint_batch(both, line):
     method = line.build(PROBLEM, model).double()
     start = {"model": dict(model.double().state_dict()), "method": tensors(method)}
     properties.two_processes_equal_one(start, one, two, learns=line.learns)
+
+
+def test_several_inputs_and_logits_in_a_dict_equal_one_tensor_bit_for_bit(both):
+    _, *two = both
+    for found in two:
+        for part in ("model", "method", "history"):
+            assert identical(found["several inputs"][part], found["runs"]["MLC"][part]), part
 
 
 def test_both_processes_end_with_the_same_bits(both):

@@ -72,7 +72,7 @@ assert fit is nlmeta.fit
 
 def test_type_checkers_are_told_the_names_there_are(root):
     """What stands under TYPE_CHECKING, where it says they come from, and nothing else."""
-    tree = ast.parse((root / "nlmeta/__init__.py").read_text())
+    tree = ast.parse((root / "nlmeta/__init__.py").read_text("utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     assert ast.unparse(block.test) == "TYPE_CHECKING"
     told = {alias.name: statement.module for statement in block.body for alias in statement.names}

@@ -58,6 +58,12 @@ return [...document.querySelectorAll('main *')]
     .filter(part => part.getBoundingClientRect().right > room + 1).slice(0, 5)
     .map(part => part.tagName + '.' + part.className + ' ' + part.textContent.slice(0, 40));
 """
+# Tables that a reader of the page would have to push sideways.
+WIDE_TABLES = f"""
+return [...document.querySelectorAll('{ARTICLE} table.table')]
+    .filter(table => table.scrollWidth > table.clientWidth + 1)
+    .map(table => table.textContent.trim().slice(0, 40));
+"""
 SHOWN_FRAMES = """
 return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
     .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
@@ -75,10 +81,10 @@ def book(root, tmp_path_factory):
     place = tmp_path_factory.mktemp("book")
     shutil.copytree(root / "book", place / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "_toc.yml", place)
-    config = (root / "_config.yml").read_text()
+    config = (root / "_config.yml").read_text("utf-8")
     stored = re.sub(r"(execute_notebooks:) \w+", r"\1 'off'", config)
     assert stored != config
-    (place / "_config.yml").write_text(stored)
+    (place / "_config.yml").write_text(stored, "utf-8")
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place)]
     done = subprocess.run(
         [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, text=True, check=False
@@ -168,7 +174,7 @@ def test_page_reads_with_the_network_off(page, width, theme, book, browser):
     assert page_errors(browser) == []
     assert browser.execute_script("return document.documentElement.dataset.theme") == theme
     source = chapters.page_path(page)
-    has_maths = "$" in re.sub(r"```.*?```", "", source.read_text(), flags=re.DOTALL)
+    has_maths = "$" in re.sub(r"```.*?```", "", source.read_text("utf-8"), flags=re.DOTALL)
     if has_maths and source.suffix == ".md":
         assert browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} mjx-container")
     assert browser.execute_script(RAW_MATHS) == []
@@ -178,6 +184,8 @@ def test_page_reads_with_the_network_off(page, width, theme, book, browser):
     if source.suffix == ".ipynb":
         assert images  # at least the badge
     assert browser.execute_script(WIDER_THAN_PAGE) == []
+    if source.suffix == ".md":
+        assert browser.execute_script(WIDE_TABLES) == []
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)

@@ -32,6 +32,7 @@ METHODS = [
     "forward",
     "GLC",
     "learning to reweight",
+    "L2B",
     "mean teacher",
     "Meta-Weight-Net",
     "MLNT",

@@ -12,7 +12,7 @@ from nlmeta import CrossEntropy, data, fit, models
 
 def example(root, mark="example"):
     """The code between the two marks."""
-    text = (root / "README.md").read_text()
+    text = (root / "README.md").read_text("utf-8")
     block = re.search(rf"{mark}: begin -->\s*```python\n(.*?)```", text, re.DOTALL)
     assert block, f"README.md has no marked {mark}"
     return block.group(1)
@@ -67,3 +67,14 @@ def test_early_stopping_is_where_the_readme_says(seed):
     split = data.load("digits", noise="symmetric", rate=0.5, meta_size=100, seed=seed)
     result = fit(CrossEntropy(), models.MLP(64, 10, seed=seed), split, epochs=10, seed=seed)
     assert result.accuracy == pytest.approx(0.9, abs=0.05)
+
+
+def test_commands_for_windows_are_those_of_the_makefile(root):
+    """Without `make`: the same set-up, the same strict build, the same tests."""
+    makefile = (root / "Makefile").read_text("utf-8")
+    readme = (root / "README.md").read_text("utf-8")
+    block = re.search(r"On Windows.*?```\n(.*?)```", readme, re.DOTALL)[1].split("\n")[:3]
+    prepare, build, tests = (line.replace("\\", "/") for line in block)
+    assert prepare == "py book/_tools/prepare.py book test"
+    assert f"$(BIN){build.removeprefix('.venv/Scripts')}\n" in makefile
+    assert f"$(BIN){tests.removeprefix('.venv/Scripts')} --durations" in makefile

@@ -1,12 +1,14 @@
 """Tests of nlmeta.experiments.report: frames, tables and differences, numbers first."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from small_experiments import COUNTING
 
 from nlmeta import experiments
-from nlmeta.experiments import Record, report
+from nlmeta.experiments import Record, overview, report
 from nlmeta.experiments.task import Task
 from nlmeta.procedures import SELECTORS
 
@@ -64,6 +66,23 @@ def test_a_table_of_several_problems_is_refused():
     both = pd.concat([runs("p"), runs("q")])
     with pytest.raises(ValueError, match="`runs` are of 2 problems"):
         experiments.table(both, against=[])
+
+
+def test_runs_of_several_scales_are_never_one_table():
+    """A tenth of a schedule beside a whole one."""
+    mixed = pd.concat([runs().assign(scale="cores"), runs().assign(scale="paper", seed=7)])
+    text = "`runs` are of the scales cores, paper; take those of one"
+    with pytest.raises(ValueError, match=text):
+        experiments.table(mixed, against=[])
+    with pytest.raises(ValueError, match=text):
+        experiments.differences(mixed, [("ours", "early stopping")])
+
+
+def test_differences_on_problems_of_several_scales_carry_the_scale():
+    first, second = runs("p").assign(scale="cores"), runs("q").assign(scale="paper")
+    got = experiments.differences(pd.concat([first, second]), [("ours", "early stopping")])
+    assert dict(zip(got["problem"], got["scale"], strict=True)) == {"p": "cores", "q": "paper"}
+    assert "scale" not in experiments.differences(first, [("ours", "early stopping")])
 
 
 def test_differences_have_the_interval_of_students_t():
@@ -184,6 +203,29 @@ def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_score
     assert by_rule.loc["entropy", "epoch"] == 3
 
 
+def test_the_page_shows_mean_regrets_by_problem(record, monkeypatch):
+    """Of two runs of cross-entropy and one of a method, in points."""
+    load = {"name": "digits"}
+    plan = {"experiment": "e", "stage": "table", "problem": "p", "load": load}
+    for seed, (entry, last) in enumerate(
+        (("cross-entropy", 0.6), ("cross-entropy", 0.8), ("c", 0.9))
+    ):
+        history = {"epoch": [1, 2], "test_accuracy": [0.9, last], "changed": [1.0, 0.2]}
+        history |= {name: [2.0, 1.0] for name in ("entropy", "divergence", "one_hot_divergence")}
+        history["noisy_validation"] = [0.4, 0.3]
+        outcome = {"rows": [], "history": {"training": history}}
+        record.add(Task({**plan, "entry": entry}, seed, None), outcome, {"commit": "abc"})
+    monkeypatch.setattr(overview, "RECORDS", record.path.parent)
+    shown = overview.rules_for_epochs([COUNTING, replace(COUNTING, name=record.path.stem)])
+    titles, _, plain, every = (line.strip("| ").split(" | ") for line in shown.splitlines()[-4:])
+    column = titles.index("last epoch")
+    assert plain[:3] == ["digits", "p", "cross-entropy: 2"]
+    assert (plain[column], plain[titles.index("noisy validation")]) == ("20.0", "0.0")
+    assert every[:3] == ["digits", "p", "all entries: 3"]
+    assert every[column] == "13.3"
+    assert overview.rules_for_epochs([COUNTING]) == ""
+
+
 def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):
     with pytest.raises(
         ValueError, match=r"`stage` is 'steps'; r.jsonl holds runs of choice, table"
@@ -192,5 +234,7 @@ def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):
 
 
 def test_a_record_that_is_not_there_is_refused_with_those_that_come_with_the_package():
-    with pytest.raises(FileNotFoundError, match="records of cost, digits, human_noise, twitter"):
+    with pytest.raises(
+        FileNotFoundError, match="records of cost, digits, human_noise, paper_steps, twitter"
+    ):
         experiments.read("imagenet")

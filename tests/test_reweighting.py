@@ -211,6 +211,102 @@ def test_a_method_that_keeps_nothing_has_no_step_between_meta_steps():
         EveryKth(LearningToReweight(), 2)
 
 
+# L2B
+
+
+def literal_l2b(model, optimizer, train, meta, *, lr):
+    """A step as the released code takes it: weights of two rows, double backward, one sum."""
+    theta = dict(model.named_parameters())
+
+    def costs():
+        logits = model(train.x)
+        rows = [F.cross_entropy(logits, y, reduction="none") for y in (train.y, logits.argmax(1))]
+        return torch.stack(rows)  # (2, n)
+
+    eps = torch.zeros(2, len(train.y), dtype=torch.float64, requires_grad=True)
+    slopes = torch.autograd.grad((eps * costs()).sum(), list(theta.values()), create_graph=True)
+    moved = {name: p - lr * g for (name, p), g in zip(theta.items(), slopes, strict=True)}
+    outer = F.cross_entropy(torch.func.functional_call(model, moved, (meta.x,)), meta.y)
+    (slope,) = torch.autograd.grad(outer, eps)
+    weights = (-slope).clamp_min(0)
+    weights = weights / (weights.sum() + 1e-10)
+    optimizer.zero_grad()
+    (weights * costs()).sum().backward()
+    optimizer.step()
+    return weights
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_step_of_l2b_is_that_of_the_released_code(mode):
+    """But for the 1e-10 that it adds to the sum of the weights, here about 0.5."""
+    train, meta = batch(), batch(4, seed=9)
+    got, want = smooth(), smooth()
+    options = {"momentum": 0.9, "weight_decay": 1e-2}
+    weights = literal_l2b(want, sgd(want, **options), train, meta, lr=0.5)
+    method = LearningToReweight(bootstrap=True, mode=mode)
+    seen = method.step(got, sgd(got, **options), train, meta)
+    atol = 1e-5 if method.mode.mode == "fd" else 1e-9
+    assert ((weights[0] > 0) != (weights[1] > 0)).any()
+    assert (want[1].weight - smooth()[1].weight).abs().max() > 1e-3
+    for a, b in zip(got.parameters(), want.parameters(), strict=True):
+        assert_close(a.detach(), b.detach(), rtol=0, atol=atol)
+    assert seen["bootstrapped"].item() == pytest.approx(weights[1].sum().item(), abs=10 * atol)
+    assert 0.1 < seen["bootstrapped"] < 0.9
+
+
+class Forced(LearningToReweight):
+    """L2B whose predicted classes are forced to have no weight."""
+
+    def weight_gradient(self, *args):
+        hyper = super().weight_gradient(*args)
+        given, predicted = hyper.gradients
+        assert predicted.abs().max() > 1e-3
+        return hyper._replace(gradients=(given, torch.zeros_like(predicted)))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_l2b_without_weights_of_predictions_is_learning_to_reweight_bit_for_bit(mode):
+    ends = []
+    for method in (Forced(bootstrap=True, mode=mode), LearningToReweight(mode=mode)):
+        model = smooth()
+        optimizer = sgd(model, momentum=0.9)
+        for step in range(3):
+            seen = method.step(model, optimizer, batch(seed=step), batch(4, seed=100 + step))
+        ends.append([*model.parameters()])
+        assert seen.get("bootstrapped", 0) == 0
+    assert (ends[0][0] - smooth()[1].weight).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_where_all_given_labels_are_predicted_l2b_is_learning_to_reweight():
+    """Both weights of a sample are then equal, and half of its weight without the second."""
+    model, meta = smooth(), batch(4, seed=9)
+    train = batch()._replace(y=model(batch().x).argmax(1))
+    one, two = copy.deepcopy(model), copy.deepcopy(model)
+    LearningToReweight().step(one, sgd(one), train, meta)
+    seen = LearningToReweight(bootstrap=True).step(two, sgd(two), train, meta)
+    assert seen["bootstrapped"].item() == pytest.approx(0.5, abs=1e-12)
+    assert (one[1].weight - model[1].weight).abs().max() > 1e-4
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert_close(a.detach(), b.detach(), rtol=0, atol=1e-14)
+
+
+def test_a_wrong_label_can_teach_its_predicted_class():
+    """Where no given label helps, the network of L2R does not move, and that of L2B does."""
+    model, train, meta = contrary()
+    with torch.no_grad():
+        model.bias.copy_(torch.tensor([0.5, 0.0]))  # so that the clean class is predicted
+    seen = LearningToReweight(bootstrap=True).step(model, sgd(model), train, meta)
+    assert seen["used"] == 0
+    assert seen["bootstrapped"] == 1
+    assert model(meta.x).softmax(1)[0, 0] > torch.tensor([0.5, 0.0]).double().softmax(0)[0] + 0.01
+
+
+def test_l2b_says_so_in_its_settings():
+    assert LearningToReweight(bootstrap=True).settings["bootstrap"] is True
+    assert LearningToReweight().settings["bootstrap"] is False
+
+
 # Meta-Weight-Net
 
 

@@ -4,7 +4,6 @@ The tests write those folders themselves. Checksums and published counts are tho
 files: a test puts them where a reader looks them up, so that the check itself stays on.
 """
 
-import hashlib
 import math
 import pickle
 import re
@@ -15,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import refused
+from helpers import cifar_batch, dump, md5, refused, register_cifar
 from PIL import Image
 from torch.testing import assert_close
 from torchvision import datasets
 
 from nlmeta.data import DATASETS, ImageFiles, Part, Source, at_hand, sources
 from nlmeta.data.sources import (
-    _cifar,
     _cifar_n,
     _mnist,
     animal10n,
@@ -41,10 +39,6 @@ from nlmeta.data.sources import (
 )
 
 ON_DISK = [name for name in DATASETS if name != "digits"]
-
-
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def write(path, text):
@@ -311,38 +305,17 @@ def test_a_download_mends_a_damaged_file_and_is_not_repeated(monkeypatch, tmp_pa
 # CIFAR
 
 
-def dump(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content, protocol=2))
-
-
-def batch(n, seed, **labels):
-    pixels = np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
-    return {"data": pixels, "filenames": [f"{seed}_{i}.png" for i in range(n)], **labels}
-
-
-def register(monkeypatch, folder, kind, module):
-    """Put the md5 of the tiny files where torchvision keeps those of the published ones."""
-    base = folder / kind.base_folder
-    for attribute in ("train_list", "test_list"):
-        files = [[name, md5(base / name)] for name, _ in getattr(kind, attribute)]
-        monkeypatch.setattr(kind, attribute, files)
-    meta = {**kind.meta, "md5": md5(base / kind.meta["filename"])}
-    monkeypatch.setattr(kind, "meta", meta)
-    monkeypatch.setattr(module, "_FILES", _cifar.files_of(kind))
-
-
 def tiny_cifar10(monkeypatch, folder):
     base = folder / "cifar-10-batches-py"
     names = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"]
     batches = {
-        name: batch(4, seed, labels=[(seed + 3 * i) % 10 for i in range(4)])
+        name: cifar_batch(4, seed, labels=[(seed + 3 * i) % 10 for i in range(4)])
         for seed, name in enumerate([*names, "test_batch"])
     }
     for name, content in batches.items():
         dump(base / name, content)
     dump(base / "batches.meta", {"label_names": [f"class {c}" for c in range(10)]})
-    register(monkeypatch, folder, datasets.CIFAR10, cifar10)
+    register_cifar(monkeypatch, folder, datasets.CIFAR10, cifar10)
     return batches
 
 
@@ -352,14 +325,14 @@ def tiny_cifar100(monkeypatch, folder, superclass=lambda fine: fine // 5):
     for seed, (name, n) in enumerate((("train", 110), ("test", 7))):
         fine = [(7 * i + seed) % 100 for i in range(n)]
         coarse = [superclass(c) for c in fine]
-        batches[name] = batch(n, seed, fine_labels=fine, coarse_labels=coarse)
+        batches[name] = cifar_batch(n, seed, fine_labels=fine, coarse_labels=coarse)
         dump(base / name, batches[name])
     meta = {
         "fine_label_names": [f"fine {c}" for c in range(100)],
         "coarse_label_names": [f"coarse {c}" for c in range(20)],
     }
     dump(base / "meta", meta)
-    register(monkeypatch, folder, datasets.CIFAR100, cifar100)
+    register_cifar(monkeypatch, folder, datasets.CIFAR100, cifar100)
     return batches
 
 
@@ -395,7 +368,7 @@ def test_a_class_in_two_superclasses_is_refused(monkeypatch, tmp_path):
     content = pickle.loads(path.read_bytes())
     content["coarse_labels"][0] += 1
     dump(path, content)
-    register(monkeypatch, tmp_path, datasets.CIFAR100, cifar100)
+    register_cifar(monkeypatch, tmp_path, datasets.CIFAR100, cifar100)
     refused("two superclasses", lambda: read("cifar100", folder=tmp_path))
 
 

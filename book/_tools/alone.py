@@ -18,6 +18,8 @@ from pathlib import Path
 from chapters import ROOT, choose
 
 TOOLS = Path(__file__).parent
+# As the Makefile has them, for systems without `make`: the same digits, and no progress bars.
+DEFAULTS = {"OMP_NUM_THREADS": "1", "NLMETA_PROGRESS": "0"}
 CELL_SECONDS = 900  # on a busy machine the longest takes four minutes
 RUN_SECONDS = 3600  # of all chapters together; what takes longer hangs
 
@@ -54,7 +56,7 @@ def run(chapters: list[Path], root: Path = ROOT) -> int:
             cwd=place,
             check=False,
             timeout=RUN_SECONDS,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**DEFAULTS, **os.environ, "PYTHONPATH": paths},
         ).returncode
         cells = passed_cells(report) if report.exists() else {}
     missing = [chapter.stem for chapter in chapters if not cells.get(chapter.stem)]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def entries(root: Path = ROOT) -> list[tuple[str, str]]:
     """Every page of the table of contents as (part, file without suffix), the root first."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
     pages = [("", toc["root"])]
     for part in toc["parts"]:
         pages += [(part["caption"], chapter["file"]) for chapter in part["chapters"]]

@@ -219,10 +219,10 @@ def words_of(source: str) -> str:
     return "\n".join(t.string for t in tokens if t.type in (tokenize.COMMENT, tokenize.STRING))
 
 
-def setup_cell(notebook: NotebookNode, url: str) -> list[str]:
+def setup_cell(notebook: NotebookNode, setup: str) -> list[str]:
     """The first code cell is the set-up cell, word for word, with its tags."""
     code = code_cells(notebook)
-    if not code or code[0].source != address.setup_source(url):
+    if not code or code[0].source != setup:
         return ["the first code cell is not the set-up cell (`make address` writes it)"]
     missing = set(address.SETUP_TAGS) - tags(code[0])
     return [f"the set-up cell lacks the tags {sorted(missing)}"] if missing else []

@@ -97,7 +97,7 @@ def execute(path: Path) -> tuple[list[str], float]:
         complaints.append(f"it would have {size} bytes, more than {checks.MOST_BYTES}")
     if not complaints:
         fresh = path.with_suffix(".tmp")
-        fresh.write_text(text)
+        fresh.write_text(text, "utf-8", newline="\n")
         fresh.replace(path)
     return complaints, seconds
 

@@ -1,9 +1,10 @@
 """For nbval: kernels that talk through files and not through ports.
 
 Each of two workers asks for free ports, lets them go and starts its kernel. Where both get the same
-one, a kernel never comes up, and nbval waits for it without an end.
+one, a kernel never comes up, and nbval waits for it without an end. Windows has ports only.
 """
 
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,4 +20,5 @@ def ipc_manager(**options: Any) -> KernelManager:
     return manager
 
 
-kernel.KernelManager = ipc_manager
+if sys.platform != "win32":
+    kernel.KernelManager = ipc_manager

@@ -30,7 +30,7 @@ def environment_python(environment: Path) -> Path:
 def finished(environment: Path) -> dict | None:
     """What the finished set-up was made from; None if there is none that still works."""
     try:
-        mark = json.loads((environment / MARK).read_text())
+        mark = json.loads((environment / MARK).read_text("utf-8"))
         subprocess.run(
             [environment_python(environment), "-c", "import pip"], check=True, capture_output=True
         )
@@ -50,7 +50,7 @@ def create(environment: Path) -> None:
             )
         shutil.rmtree(environment)
     environment.mkdir()
-    (environment / MARK).write_text(json.dumps({"finished": False}))
+    (environment / MARK).write_text(json.dumps({"finished": False}), "utf-8")
     venv.EnvBuilder(with_pip=True).create(environment)
 
 
@@ -65,7 +65,7 @@ def main(extras: list[str], environment: Path, constraints: list[str]) -> None:
         return
     if mark:
         wanted |= set(mark["extras"])
-        (environment / MARK).write_text(json.dumps({"finished": False}))
+        (environment / MARK).write_text(json.dumps({"finished": False}), "utf-8")
     else:
         version = ".".join(map(str, sys.version_info[:3]))
         print(
@@ -78,7 +78,7 @@ def main(extras: list[str], environment: Path, constraints: list[str]) -> None:
     command = [environment_python(environment), "-m", "pip", "install", "-e", f".[{names}]"]
     if constraints:
         listed = environment / "constraints.txt"
-        listed.write_text("\n".join(constraints) + "\n")
+        listed.write_text("\n".join(constraints) + "\n", "utf-8")
         command += ["--constraint", listed]
     result = subprocess.run([*command, "--disable-pip-version-check"], cwd=ROOT, check=False)
     if result.returncode:
@@ -90,7 +90,7 @@ def main(extras: list[str], environment: Path, constraints: list[str]) -> None:
         "extras": sorted(wanted),
         "constraints": constraints,
     }
-    (environment / MARK).write_text(json.dumps(done, indent=1))
+    (environment / MARK).write_text(json.dumps(done, indent=1), "utf-8")
     print("Set-up: done.", flush=True)
 
 

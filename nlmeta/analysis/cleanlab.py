@@ -73,12 +73,14 @@ def from_cleanlab(noise_matrix: Array) -> Tensor:
 def pred_probs(run: Result | nn.Module, split: Split) -> np.ndarray:
     """The predicted probabilities of the training samples, in cleanlab's `pred_probs` format.
 
-    cleanlab needs predictions of networks that were not trained on the sample; these come from a
-    network that was. Its probabilities may be close to one, and then one of cleanlab's scores
-    misleads: in version 2.9.0 the order of ``confidence_weighted_entropy`` is reversed if the
-    entropy falls below a millionth of its maximum, for which a gap of 18 between logits is enough.
-    Labels that the network predicts then have scores near 0, the worst. The other two scores,
-    ``self_confidence`` (the default) and ``normalized_margin``, keep their order.
+    cleanlab needs predictions of networks that were not trained on the sample: those are
+    ``cross_predictions(make, split, ...).numpy()``, see `nlmeta.procedures.cross_predictions`.
+    These here come from a network that was trained on the sample. Its probabilities may be close to
+    one, and then one of cleanlab's scores misleads: in version 2.9.0 the order of
+    ``confidence_weighted_entropy`` is reversed if the entropy falls below a millionth of its
+    maximum, for which a gap of 18 between logits is enough. Labels that the network predicts then
+    have scores near 0, the worst. The other two scores, ``self_confidence`` (the default) and
+    ``normalized_margin``, keep their order.
 
     Parameters
     ----------

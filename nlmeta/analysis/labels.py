@@ -45,7 +45,8 @@ def suspects(
 
     The predictions are those of a network on samples that it was trained on. If the network has
     memorised its labels, no label looks suspect: use an early or a robust network, or pass
-    probabilities of networks that were not trained on the sample.
+    probabilities of networks that were not trained on the sample, see
+    `nlmeta.procedures.cross_predictions`.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def suspects(
         The score to rank by. Equal scores stay in the order of the training part. Default
         ``"self_confidence"`` (ours, and that of cleanlab).
     probabilities : array, shape (N, C), optional
-        Predictions that replace those of the network, for example from a cross-validation: a
+        Predictions that replace those of the network, for example those of
+        `nlmeta.procedures.cross_predictions`, whose networks were not trained on the sample: a
         tensor, a NumPy array or a frame, in the order of the training part. Rows sum to one. A
         frame with the ids or the class names in another order is refused; an unnamed index that
         counts from 0 is ignored.

@@ -6,10 +6,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nlmeta._torch import full_float32, is_compiled
 
-__all__ = ["no_casts_kept", "plain_arithmetic", "second_derivatives"]
+__all__ = [
+    "autocast_to",
+    "kernels_with_forward_rules",
+    "no_casts_kept",
+    "plain_arithmetic",
+    "second_derivatives",
+]
+
+
+def autocast_to(dtype: str | None, device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to a type by name; None leaves everything as the caller has it."""
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, dtype))
 
 
 @contextmanager
@@ -47,6 +61,26 @@ def no_casts_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(kept)
+
+
+@contextmanager
+def kernels_with_forward_rules() -> Iterator[None]:
+    """Compute attention and recurrent layers by kernels that forward mode can differentiate.
+
+    PyTorch has several kernels for these layers and chooses the fastest: fused ones for attention,
+    and oneDNN's for an LSTM in float32 on a CPU. They have no rule for dual numbers.
+    """
+    fast_path = torch.backends.mha.get_fastpath_enabled()  # of attention in evaluation mode
+    onednn: Any = torch.backends.mkldnn  # its `flags` would change precisions as well
+    before = onednn.enabled
+    torch.backends.mha.set_fastpath_enabled(False)
+    onednn.enabled = False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        onednn.enabled = before
 
 
 @contextmanager

@@ -13,7 +13,9 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
 from nlmeta._checks import check_positive
+from nlmeta._interface import Inputs, device_of, each, rows_of
 from nlmeta._torch import move
+from nlmeta.bilevel._arithmetic import kernels_with_forward_rules
 from nlmeta.bilevel.passes import (
     ForwardPass,
     Parameters,
@@ -33,7 +35,36 @@ HELD_FIXED = 1e-3  # of a tangent, at both lengths of the step
 _compared: WeakSet[nn.Module] = WeakSet()  # networks of which a difference was compared
 
 
-def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) -> Tensor:
+def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
+    """The tangent by dual numbers, with other kernels if the usual ones have no rule for them."""
+    device = device_of(x)
+    state = random_state(device)
+    try:
+        return _dual_pass(model, theta, v, x)
+    except NotImplementedError:
+        set_random_state(state, device)
+    try:
+        with kernels_with_forward_rules():
+            z_dot = _dual_pass(model, theta, v, x)
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
+            f"work; use mode='fd'. PyTorch says: {error}"
+        ) from error
+    # On a GPU the fused kernels have a dropout of their own, which others need not repeat. On a CPU
+    # they have none, and attention with dropout is computed without them in every pass.
+    pairs = zip(state, random_state(device), strict=True)
+    if device.type != "cpu" and not all(torch.equal(before, after) for before, after in pairs):
+        raise NotImplementedError(
+            "`model` draws random numbers, as dropout does, and its attention or recurrent layers "
+            "run on kernels without a forward-mode derivative; other kernels may draw other "
+            "numbers. Take all passes on those that have one, `with torch.nn.attention.sdpa_kernel("
+            "torch.nn.attention.SDPBackend.MATH)` around the step; or use mode='fd'"
+        )
+    return z_dot
+
+
+def _dual_pass(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
     # Dual numbers rather than `torch.func.jvp`: only they hold under autocast with norm layers.
     with warnings.catch_warnings(), forward_ad.dual_level():
         # PyTorch's first use of forward mode warns of a deprecated function that PyTorch itself
@@ -44,17 +75,7 @@ def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Tensor) 
             name: forward_ad.make_dual(theta[name], g.to(theta[name].dtype))
             for name, g in v.items()
         }
-        try:
-            logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                "`model` uses an operation without a forward-mode derivative, so mode='jvp' cannot "
-                "work; use mode='fd'. For attention you can also use the math backend of "
-                "`torch.nn.attention.sdpa_kernel`, in evaluation mode after "
-                "`torch.backends.mha.set_fastpath_enabled(False)`; for recurrent layers on a CPU "
-                "also float64, or `torch.backends.mkldnn.flags(enabled=False)`. PyTorch says: "
-                f"{error}"
-            ) from error
+        logits, z_dot = forward_ad.unpack_dual(logits_of(with_parameters(model, duals), x))
     return torch.zeros_like(logits) if z_dot is None else z_dot
 
 
@@ -62,13 +83,14 @@ def difference_tangent(
     model: nn.Module,
     theta: Parameters,
     v: Parameters,
-    x: Tensor,
+    x: Inputs,
     here: Tensor | None,
     fd_step: float,
 ) -> Tensor:
     """A difference to the logits `here`, at theta; without them a central difference."""
     check_positive("fd_step", fd_step)
-    if torch.is_autocast_enabled(x.device.type):
+    device = device_of(x)
+    if torch.is_autocast_enabled(device.type):
         raise RuntimeError(
             "mode='fd' under autocast would return rounding errors: the difference of two "
             "half-precision forwards; use mode='jvp', or leave autocast"
@@ -78,11 +100,11 @@ def difference_tangent(
     # Where v is zero the tangent is zero, whatever epsilon is; the clamp only avoids 0/0.
     epsilon = fd_step / length.clamp_min(torch.finfo(length.dtype).tiny)
     epsilon = torch.where(length > 0, epsilon, torch.ones_like(epsilon))
-    state = random_state(x.device)
+    state = random_state(device)
     ahead = logits_of(with_parameters(model, theta | _moved(theta, v, epsilon)), x)
     if here is not None:
         return (ahead - here) / epsilon
-    set_random_state(state, x.device)
+    set_random_state(state, device)
     behind = logits_of(with_parameters(model, theta | _moved(theta, v, -epsilon)), x)
     return (ahead - behind) / (2 * epsilon)
 
@@ -97,7 +119,7 @@ def warn_of_what_is_held_fixed(model: nn.Module, forward: ForwardPass, v: Parame
     A part that is held fixed makes a gap that does not depend on the length of the step. A ReLU
     that changes sides makes a gap at the longer step, and a part in float32 at the shorter one.
     """
-    if model in _compared or world_size() > 1 or forward.x.device.type == "mps":
+    if model in _compared or world_size() > 1 or forward.logits.device.type == "mps":
         return
     _compared.add(model)
     try:
@@ -122,13 +144,13 @@ def _gaps(
     J_fd v is the difference of a step. Each gap is divided by the lengths of u and J_fd v.
     """
     twin = copy_of(model)
-    move(twin, forward.x.device, torch.float64)
+    move(twin, forward.logits.device, torch.float64)
     theta = parameters(twin)
     with torch.no_grad():
         for k, p in enumerate(theta.values()):  # away from ReLUs that are exactly at their kink
             p += 1e-2 * torch.arange(p.numel(), device=p.device).add(k).sin().view(p.shape)
-    x = forward.x[:16]
-    x = x.double() if x.is_floating_point() else x
+    few = rows_of(forward.x, slice(16))
+    x = each(lambda part: part.double() if part.is_floating_point() else part, few)
     wide = {name: g.to(theta[name].dtype) for name, g in v.items()}
     with same_random_numbers(forward), torch.enable_grad():
         z = logits_of(with_parameters(twin, theta), x)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nlmeta._interface import Inputs, arguments_of, check_inputs, device_of, each, parts_of
 from nlmeta._torch import is_compiled
 from nlmeta.bilevel._arithmetic import no_casts_kept
 from nlmeta.models.copies import check_initialised
-from nlmeta.models.outputs import check_inputs, logits_of, with_features
+from nlmeta.models.outputs import logits_of, with_features
 from nlmeta.seeding import random_state, set_random_state
 
 __all__ = [
@@ -41,7 +42,7 @@ class ForwardPass(NamedTuple):
 
     Attributes
     ----------
-    x : Tensor, shape (n, ...)
+    x : Tensor of shape (n, ...), or a tuple or dict of such tensors
         The batch.
     logits : Tensor, shape (n, C)
         The network's output, attached to its parameters.
@@ -57,7 +58,7 @@ class ForwardPass(NamedTuple):
         pass has moved.
     """
 
-    x: Tensor
+    x: Inputs
     logits: Tensor
     random_state: tuple[Tensor, ...]
     features: Tensor | None = None
@@ -120,7 +121,9 @@ def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     Returns
     -------
     callable
-        A function ``f(x, **options)`` with the output of ``model(x, **options)``.
+        A function ``f(x, **options)`` of one batch, with the output of ``model(x, **options)``. If
+        the batch is a tuple or a dict, it is that of ``model(*x, **options)`` or
+        ``model(**x, **options)``.
 
     Notes
     -----
@@ -141,17 +144,19 @@ def with_parameters(model: nn.Module, theta: Parameters) -> Callable[..., Any]:
     # parameters for good (pytorch issue 164759). So each place is named once, and ties are ours.
     places = _places(model)
 
-    def network(x: Tensor, **options: Any) -> Any:
+    def network(x: Inputs, **options: Any) -> Any:
+        check_inputs(x)
         buffers = {name: theta.get(name, b).detach().clone() for name, b in model.named_buffers()}
         state = {**theta, **buffers}
         given = {place: state[name] for place, name in places.items() if name in state}
-        with no_casts_kept(model, x.device), _attributes_put_back(model):
-            return functional_call(model, given, (x.clone(),), options, tie_weights=False)
+        positional, named = arguments_of(each(Tensor.clone, x))
+        with no_casts_kept(model, device_of(x)), _attributes_put_back(model):
+            return functional_call(model, given, positional, named | options, tie_weights=False)
 
     return network
 
 
-def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> ForwardPass:
+def forward_pass(model: nn.Module, x: Inputs, *, features: bool = False) -> ForwardPass:
     """The forward pass that the virtual step and the ordinary step share.
 
     It runs on the network itself, so running statistics move here and nowhere else.
@@ -160,8 +165,8 @@ def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> Forw
     ----------
     model : nn.Module
         Any network that returns logits.
-    x : Tensor, shape (n, ...)
-        Training batch.
+    x : Tensor of shape (n, ...), or a tuple or dict of such tensors
+        Training batch, as in `models.logits_of`.
     features : bool
         If True, the features are kept as well, as `models.with_features` returns them.
         Default False.
@@ -190,11 +195,12 @@ def forward_pass(model: nn.Module, x: Tensor, *, features: bool = False) -> Forw
     """
     check_inputs(x)
     place = next(iter(parameters(model).values())).device
-    if x.device != place:
-        raise ValueError(
-            f"`x` lies on {x.device} and `model` on {place}; move one of them with `.to`"
-        )
-    state, buffers = random_state(x.device), _entering_buffers(model)
+    for part in parts_of(x).values():
+        if part.device != place:
+            raise ValueError(
+                f"`x` lies on {part.device} and `model` on {place}; move one of them with `.to`"
+            )
+    state, buffers = random_state(place), _entering_buffers(model)
     if features:
         logits, seen = with_features(model, x)
         return ForwardPass(x, logits, state, seen.detach(), buffers)
@@ -223,13 +229,20 @@ def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
     >>> torch.equal(again, forward.logits)
     True
     """
-    device = forward.x.device
+    device = forward.logits.device
     now = random_state(device)
     set_random_state(forward.random_state, device)
     try:
         yield
     finally:
         set_random_state(now, device)
+
+
+def repeated(model: nn.Module, forward: ForwardPass) -> ForwardPass:
+    """The same pass once more, with a graph of its own; running statistics stay."""
+    with same_random_numbers(forward):
+        network = with_parameters(model, parameters(model) | forward.buffers)
+        return forward._replace(logits=logits_of(network, forward.x))
 
 
 def gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Tensor]:

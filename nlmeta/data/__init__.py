@@ -1,7 +1,8 @@
 """Datasets as splits that are ready to train on: noisy training labels, clean meta set, test set.
 
-``load(name, ...)`` returns a split of a known dataset; ``from_arrays``, ``from_folder`` and
-``from_dataset`` return a split of a reader's own data. No file here depends on a method.
+``load(name, ...)`` returns a split of a known dataset; ``from_arrays``, ``from_folder``,
+``from_dataset`` and ``from_rows`` return a split of a reader's own data. No file here depends on a
+method.
 """
 
 from nlmeta.data.augmentation import (
@@ -18,6 +19,7 @@ from nlmeta.data.fixed_features import BACKBONES, Backbone, backbone, features, 
 from nlmeta.data.images import ImageFiles, Images
 from nlmeta.data.loading import load, make_split
 from nlmeta.data.own import from_arrays, from_dataset, from_folder
+from nlmeta.data.rows import from_rows
 from nlmeta.data.source import Part, Source
 from nlmeta.data.sources import DATASETS, Dataset, at_hand
 from nlmeta.data.split import Samples, Split
@@ -52,6 +54,7 @@ __all__ = [
     "from_arrays",
     "from_dataset",
     "from_folder",
+    "from_rows",
     "load",
     "make_split",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nlmeta._interface import Inputs, parts_of
 from nlmeta._torch import bytes_of
 from nlmeta.data._notes import counted
 from nlmeta.data.source import Part
@@ -54,9 +55,18 @@ def pixel_keys(x: Tensor) -> list[Hashable]:
     return [hashlib.sha256(bytes_of(row)).digest() for row in x]
 
 
-def keys_of_rows(x: Tensor) -> list[Hashable]:
-    """A key for each picture. Rows of numbers have none: equal measurements need not be copies."""
-    return pixel_keys(x) if x.ndim > 2 else []
+def keys_of_rows(x: Inputs) -> list[Hashable]:
+    """A key for each picture. Rows of numbers have none: equal measurements need not be copies.
+
+    Inputs in a tuple or dict have a key of all together if one is a picture or the words of a text.
+    One tensor of words has none, since short windows are equal by chance.
+    """
+    if isinstance(x, Tensor):
+        return pixel_keys(x) if x.ndim > 2 else []
+    parts = list(parts_of(x).values())
+    if not any(part.ndim > 2 or (part.ndim == 2 and part.dtype == torch.int64) for part in parts):
+        return []
+    return [*zip(*map(pixel_keys, parts), strict=True)]
 
 
 def keys_of_files(folders: Mapping[str, tuple[Path, list[str]]]) -> dict[str, list[Hashable]]:

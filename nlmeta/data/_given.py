@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nlmeta import noise
 from nlmeta._checks import check_choice, check_labels
+from nlmeta._interface import Inputs
 from nlmeta.data.images import Images
 from nlmeta.data.source import Source
 from nlmeta.data.split import Samples
@@ -58,7 +59,7 @@ def noisy_labels(
     truth: Tensor | None,
     given: Tensor | None,
     rows: Tensor,
-    x: Tensor | Images,
+    x: Inputs | Images,
     options: SplitOptions,
 ) -> tuple[Tensor, Tensor | None, Mapping[str, object]]:
     """The labels that are trained on.
@@ -71,8 +72,8 @@ def noisy_labels(
         The results of `given_labels`.
     rows : Tensor of int64, shape (N,)
         Rows of the training part of the split.
-    x : Tensor or Images, N rows
-        Inputs of that part, which instance-dependent noise uses.
+    x : Tensor, tuple or dict of Tensor, or Images, N rows
+        Inputs of that part. Instance-dependent noise uses them, and needs a tensor or images.
 
     Returns
     -------
@@ -166,7 +167,12 @@ def _truth_and_given(
     return truth, y if source.noisy else None
 
 
-def _all_floats(x: Tensor | Images) -> Tensor:
+def _all_floats(x: Inputs | Images) -> Tensor:
+    if not isinstance(x, Tensor | Images):
+        raise ValueError(
+            "`noise` is 'instance-dependent'; it is computed from one tensor of inputs, and these "
+            "are several. Choose another noise"
+        )
     if isinstance(x, Images) and x.on_disk:
         raise ValueError(
             "`noise` is 'instance-dependent'; it needs all images in memory, and these stay on "

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nlmeta._interface import Inputs, check_inputs, parts_of
 from nlmeta.data._notes import few
 from nlmeta.data.pictures import as_seen
 
@@ -76,14 +77,41 @@ def check_ids(ids: Sequence[str | int], n: int) -> None:
         raise ValueError(f"`ids` has {twice!r} twice; results could not be told apart")
 
 
-def inputs_of(argument: str, x: Any, words: bool) -> Tensor:
-    """Inputs on the CPU: images (n, channels, height, width), floats, or indices of words."""
+def inputs_of(argument: str, x: Any, words: bool) -> Inputs:
+    """Inputs on the CPU: images (n, channels, height, width), floats, or indices of words.
+
+    Of several inputs, whole numbers are indices and truth values are masks.
+    """
+    if isinstance(x, tuple | Mapping):
+        places = {
+            name: _one_of_several(f"{argument}[{name!r}]", part)
+            for name, part in parts_of(x).items()
+        }
+        several: Any = tuple(places.values()) if isinstance(x, tuple) else places
+        check_inputs(several)
+        return several
+    return _one_input(argument, x, words)
+
+
+def _one_of_several(argument: str, x: Any) -> Tensor:
+    found = _numbers(argument, x)
+    if found.dtype == torch.bool:
+        return found
+    return _one_input(argument, found, words=not found.is_floating_point())
+
+
+def _numbers(argument: str, x: Any) -> Tensor:
+    """An array as a tensor on the CPU."""
     if not isinstance(x, Tensor):
         array = np.ascontiguousarray(x)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"`{argument}` holds {array.dtype}; it must hold numbers")
         x = torch.from_numpy(array)
-    x = x.detach().cpu()
+    return x.detach().cpu()
+
+
+def _one_input(argument: str, x: Any, words: bool) -> Tensor:
+    x = _numbers(argument, x)
     if words:
         return _places(argument, x)
     if x.dtype == torch.uint8:
@@ -125,25 +153,34 @@ def _places(argument: str, x: Tensor) -> Tensor:
     return x
 
 
-def check_same_kind(argument: str, x: Tensor, inputs: Tensor) -> None:
-    """Require inputs of the same shape and type as those of `x`."""
-    if (x.shape[1:], x.dtype) != (inputs.shape[1:], inputs.dtype):
+def check_same_kind(argument: str, x: Inputs, inputs: Inputs) -> None:
+    """Require inputs of the same names, shapes and types as those of `x`."""
+    there, here = parts_of(x), parts_of(inputs)
+    if [*there] != [*here]:
         raise ValueError(
-            f"`{argument}` holds inputs of shape {tuple(x.shape[1:])}, {x.dtype}; they must be "
-            f"like those of `x`, of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
+            f"`{argument}` holds the inputs {[*there]}; they must be those of `x`, {[*here]}"
         )
+    for name, part in there.items():
+        wanted = here[name]
+        if (part.shape[1:], part.dtype) != (wanted.shape[1:], wanted.dtype):
+            raise ValueError(
+                f"`{argument}` holds inputs of shape {tuple(part.shape[1:])}, {part.dtype}; they "
+                f"must be like those of `x`, of shape {tuple(wanted.shape[1:])}, {wanted.dtype}"
+            )
 
 
-def indices_of(dataset: Any) -> range:
+def indices_of(dataset: Any, argument: str = "dataset") -> range:
     """The indices of a dataset's samples."""
     if isinstance(dataset, Mapping):
-        raise TypeError(f"`dataset` is a dict of {few(list(map(str, dataset)))}; pass one of them")
+        raise TypeError(
+            f"`{argument}` is a dict of {few(list(map(str, dataset)))}; pass one of them"
+        )
     try:
         return range(len(dataset))
     except TypeError as error:
         raise TypeError(
-            f"`dataset` is a {type(dataset).__name__} without a length; it must have a length, and "
-            "return a sample for each index below it"
+            f"`{argument}` is a {type(dataset).__name__} without a length; it must have a length, "
+            "and return a sample for each index below it"
         ) from error
 
 

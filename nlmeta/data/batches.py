@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlmeta._checks import check_count
 from nlmeta._host import to_device
+from nlmeta._interface import Inputs, device_of, rows_of
 from nlmeta.data.images import Images
 from nlmeta.data.split import Samples
 from nlmeta.distributed import check_divisible, share, world_size
@@ -21,9 +22,10 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x : Tensor, shape (n, ...)
-        Inputs. With W processes only the process's own rows, (n / W, ...), see
-        `nlmeta.distributed`; labels and ids are those of the joint batch.
+    x : Tensor of shape (n, ...), or a tuple or dict of such tensors
+        Inputs. The network gets a tuple as positional arguments and a dict as keyword arguments:
+        ``{"input_ids": ..., "attention_mask": ...}``. With W processes only the process's own rows,
+        (n / W, ...), see `nlmeta.distributed`; labels and ids are those of the joint batch.
     y : Tensor of int64, shape (n,)
         Given labels.
     ids : Tensor of int64, shape (n,), optional
@@ -31,7 +33,7 @@ class Batch(NamedTuple):
         keeps for each sample; other methods do not need them.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     ids: Tensor | None = None
 
@@ -134,7 +136,7 @@ def draw_batches(
     if isinstance(samples.x, Images):
         return _take(samples, repeat(torch.arange(n, device="cpu"), count), generator)
     ids = torch.arange(n, device=samples.y.device)
-    return repeat(Batch(samples.x[share(n)], samples.y[:n], ids), count)
+    return repeat(Batch(rows_of(samples.x, share(n)), samples.y[:n], ids), count)
 
 
 def _shuffled(n: int, generator: torch.Generator) -> Tensor:
@@ -152,14 +154,14 @@ def _take(
 
 
 def _inputs(
-    x: Tensor | Images, joint: Iterable[Tensor], generator: torch.Generator
-) -> Iterator[Tensor]:
+    x: Inputs | Images, joint: Iterable[Tensor], generator: torch.Generator
+) -> Iterator[Inputs]:
     """The inputs of each joint batch that belong to this process."""
-    if isinstance(x, Tensor):
-        for ids in joint:
-            yield x[to_device(ids[share(len(ids))], x.device)]
-    else:
+    if isinstance(x, Images):
         yield from x.batches(_own_rows_and_numbers(joint, x.num_random, generator))
+    else:
+        for ids in joint:
+            yield rows_of(x, to_device(ids[share(len(ids))], device_of(x)))
 
 
 def _own_rows_and_numbers(

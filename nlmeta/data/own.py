@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nlmeta._checks import check_count, check_same_length
+from nlmeta._interface import Inputs, length
 from nlmeta.data._arguments import check_options, keywords
 from nlmeta.data._copies import (
     describe,
@@ -60,7 +61,7 @@ COLUMNS = ("path", "label", "id", "true_label", "clean")  # of a table; others a
 
 
 def from_arrays(
-    x: Tensor | ArrayLike,
+    x: Tensor | ArrayLike | tuple[Any, ...] | Mapping[str, Any],
     labels: Sequence[Any] | Tensor | ArrayLike,
     *,
     seed: int,
@@ -82,7 +83,9 @@ def from_arrays(
         channels, height, width), with 1 or 3 channels. Floating-point numbers, (n, ...), are used
         as they are unless `standardise` is given. Other whole numbers are indices of a vocabulary,
         with `words`; convert counts and measurements to floats. Equal rows of at least two
-        dimensions, such as pictures, are copies.
+        dimensions, such as pictures, are copies. A tuple or dict of arrays holds the positional or
+        keyword arguments of a network; in it, all whole numbers are indices, and bools are masks.
+        Samples with equal inputs are then copies if one input is a picture or indices (n, words).
     labels : sequence, n entries
         Given labels: class numbers from 0, or names of classes. Spaces around names and their
         Unicode form do not count; a note lists names that become equal by this.
@@ -150,17 +153,17 @@ def from_arrays(
         columns["true"] = numbers["true_labels"]
     if clean is not None:
         columns[VERIFIED] = mask_of("clean", clean)
-    own = list(range(len(inputs))) if ids is None else ids_of(ids)
-    check_ids(own, len(inputs))
+    own = list(range(length(inputs))) if ids is None else ids_of(ids)
+    check_ids(own, length(inputs))
     for column, values in columns.items():
         shown = {"y": "labels", "true": "true_labels", VERIFIED: "clean"}[column]
-        check_same_length("x", inputs, shown, values)
+        check_same_length("x", range(length(inputs)), shown, values)
     keys = keys_of_rows(inputs)
     test_part = None
     if test is not None:
         x_test = inputs_of("test", test[0], words)
         check_same_kind("test", x_test, inputs)
-        check_same_length("test[0]", x_test, "test[1]", numbers["test"])
+        check_same_length("test[0]", range(length(x_test)), "test[1]", numbers["test"])
         test_keys = keys_of_rows(x_test)
         test_part = Part(x_test, numbers["test"], groups=equal(test_keys))
         notes += describe("test", test_part, names)
@@ -395,7 +398,7 @@ def from_dataset(
 def _split(
     name: str,
     class_names: tuple[str, ...],
-    x: Tensor | ImageFiles,
+    x: Inputs | ImageFiles,
     columns: Mapping[str, Tensor],
     ids: Sequence[str | int],
     seed: int,

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
+from nlmeta._interface import Inputs, rows_of
 from nlmeta.data.images import ImageFiles, Images, channel_statistics
 
 __all__ = ["Scale"]
@@ -32,7 +34,7 @@ class Scale:
     @classmethod
     def of(
         cls,
-        x: Tensor | ImageFiles,
+        x: Inputs | ImageFiles,
         rows: Tensor,
         given: tuple[Sequence[float], Sequence[float]] | None,
         standardise: bool,
@@ -41,8 +43,8 @@ class Scale:
 
         Parameters
         ----------
-        x : Tensor or ImageFiles, n rows
-            Inputs of the training part as published.
+        x : Tensor, tuple or dict of Tensor, or ImageFiles, n rows
+            Inputs of the training part as published. Several tensors stay as they are.
         rows : Tensor of int64
             Rows that are trained on.
         given : pair of sequences of float, optional
@@ -51,11 +53,14 @@ class Scale:
         standardise : bool
             Whether inputs that are already floats are standardised.
         """
-        images = isinstance(x, ImageFiles) or x.dtype == torch.uint8
-        if given is not None and not images:
-            raise ValueError(
-                f"`scale` is {given}; it is for images of 8 bits only, so leave it out here"
-            )
+        if not _are_images(x):
+            if given is not None:
+                raise ValueError(
+                    f"`scale` is {given}; it is for images of 8 bits only, so leave it out here"
+                )
+            if isinstance(x, Tensor) and x.is_floating_point() and standardise:
+                return cls(x[rows].mean(), x[rows].std())
+            return cls()
         if given is not None and any(len(values) != x.shape[1] for values in given):
             raise ValueError(
                 f"`scale` is {given}; it must hold a mean and a deviation for each of the "
@@ -64,17 +69,16 @@ class Scale:
         if given is not None or isinstance(x, ImageFiles):
             mean, deviation = IMAGENET if given is None else given
             return cls(255 * torch.tensor(mean), 255 * torch.tensor(deviation))
-        if images:
-            return cls(*channel_statistics(x, rows))
-        if x.is_floating_point() and standardise:
-            return cls(x[rows].mean(), x[rows].std())
-        return cls()
+        return cls(*channel_statistics(x, rows))
 
-    def bring(self, x: Tensor | ImageFiles, rows: Tensor) -> Tensor | Images:
+    def bring(self, x: Inputs | ImageFiles, rows: Tensor) -> Inputs | Images:
         """Some rows of any part, standardised by this scale; images stay bytes."""
         if self.mean is None or self.deviation is None:
-            assert isinstance(x, Tensor)
-            return x[rows]
-        if isinstance(x, ImageFiles) or x.dtype == torch.uint8:
+            return rows_of(x, rows)
+        if _are_images(x):
             return Images(x, mean=self.mean, deviation=self.deviation).subset(rows)
-        return (x[rows] - self.mean) / self.deviation
+        return (rows_of(x, rows) - self.mean) / self.deviation
+
+
+def _are_images(x: Inputs | ImageFiles) -> TypeGuard[Tensor | ImageFiles]:
+    return isinstance(x, ImageFiles) or (isinstance(x, Tensor) and x.dtype == torch.uint8)

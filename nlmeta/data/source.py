@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from nlmeta._checks import check_choice, check_labels
+from nlmeta._interface import Inputs, length
 from nlmeta.data.images import ImageFiles
 
 __all__ = ["COARSE", "VERIFIED", "Part", "Source", "data_folder"]
@@ -47,9 +48,9 @@ class Part:
 
     Attributes
     ----------
-    x : Tensor or ImageFiles, n rows
+    x : Tensor, tuple or dict of Tensor, or ImageFiles, n rows
         Inputs. Images are uint8 of shape (n, channels, height, width), from 0 to 255. Windows of
-        words are int64 of shape (n, words).
+        words are int64 of shape (n, words). Several tensors are the arguments of a network.
     y : Tensor of int64, shape (n,)
         The main label. The source's `noisy` says whether it can be trusted.
     annotations : mapping of str to Tensor of int64, shape (n,)
@@ -63,7 +64,7 @@ class Part:
         one part. Default: there are no copies.
     """
 
-    x: Tensor | ImageFiles
+    x: Inputs | ImageFiles
     y: Tensor
     annotations: Mapping[str, Tensor] = field(default_factory=dict)
     ids: Sequence[str | int] | None = None
@@ -72,9 +73,9 @@ class Part:
     def __post_init__(self) -> None:
         columns = {"y": self.y, **self.annotations, "ids": self.ids, "groups": self.groups}
         for name, column in columns.items():
-            if column is not None and len(column) != len(self.x):
+            if column is not None and len(column) != length(self.x):
                 raise ValueError(
-                    f"`{name}` has {len(column)} entries for {len(self.x)} samples; "
+                    f"`{name}` has {len(column)} entries for {length(self.x)} samples; "
                     "it must have one for each"
                 )
 

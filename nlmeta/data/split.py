@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlmeta._arrays import Array, as_tensor
 from nlmeta._checks import check_class_indices, check_count
+from nlmeta._interface import Inputs, check_inputs, each, length, rows_of
 from nlmeta.data._copies import among, take, together
 from nlmeta.data._notes import counted
 from nlmeta.data.images import Augmentation, Images
@@ -23,9 +24,10 @@ class Samples:
 
     Attributes
     ----------
-    x : Tensor or Images, n rows
-        Inputs: floats of shape (n, ...) for a network, int64 indices of a vocabulary, or `Images`,
-        which are bytes until rows are taken. In all cases ``x[rows]`` is an input of a network.
+    x : Tensor, tuple or dict of Tensor, or Images, n rows
+        Inputs: floats of shape (n, ...) for a network, int64 indices of a vocabulary, a tuple or a
+        dict of such tensors for a network with several arguments, or `Images`, which are bytes
+        until rows are taken.
     y : Tensor of int64, shape (n,)
         The labels that may be used: noisy ones in a training part, clean ones elsewhere.
     sample_ids : sequence of str or int, optional
@@ -35,16 +37,19 @@ class Samples:
         there are no copies.
     """
 
-    x: Tensor | Images
+    x: Inputs | Images
     y: Tensor
     sample_ids: Sequence[str | int] | None = None
     groups: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_class_indices("y", self.y)
-        if len(self.x) != len(self.y):
+        if not isinstance(self.x, Images):
+            check_inputs(self.x)
+        if length(self.x) != len(self.y):
             raise ValueError(
-                f"`y` has {len(self.y)} labels for {len(self.x)} inputs; it must have one for each"
+                f"`y` has {len(self.y)} labels for {length(self.x)} inputs; it must have one for "
+                "each"
             )
         if self.sample_ids is not None and len(self.sample_ids) != len(self.y):
             raise ValueError(
@@ -63,10 +68,14 @@ class Samples:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Samples":
         """The same samples on a device, the inputs in a floating-point type.
 
-        Inputs of int64 are indices of a vocabulary and keep their type.
+        Inputs of int64 are indices of a vocabulary, and those of bool masks. They keep their type.
         """
-        kind = None if self.x.dtype == torch.int64 else dtype
-        return replace(self, x=self.x.to(device=device, dtype=kind), y=self.y.to(device))
+
+        def moved(part: Tensor | Images) -> Tensor | Images:
+            kind = None if part.dtype in (torch.int64, torch.bool) else dtype
+            return part.to(device=device, dtype=kind)
+
+        return replace(self, x=each(moved, self.x), y=self.y.to(device))
 
     def subset(self, rows: Array) -> "Samples":
         """Some of the samples.
@@ -85,7 +94,7 @@ class Samples:
         if rows.dtype == torch.bool:
             rows = rows.nonzero().flatten()
         there = rows.to(self.y.device)
-        x = self.x.subset(rows) if isinstance(self.x, Images) else self.x[there]
+        x = self.x.subset(rows) if isinstance(self.x, Images) else rows_of(self.x, there)
         ids = None if self.sample_ids is None else [self.sample_ids[row] for row in rows.tolist()]
         groups = None if self.groups is None else self.groups[rows.cpu()]
         return Samples(x, self.y[there], ids, groups)
@@ -218,9 +227,10 @@ class Split:
         for name, draws in drawn.items():
             samples = getattr(self, name)
             if not isinstance(samples.x, Images):
+                kind = samples.x.dtype if isinstance(samples.x, Tensor) else "several tensors"
                 raise ValueError(
-                    f"`augmentation` is given, and the {name} part of {self.name!r} holds "
-                    f"{samples.x.dtype}; only images kept as bytes can be augmented"
+                    f"`augmentation` is given, and the {name} part of {self.name!r} holds {kind}; "
+                    "only images kept as bytes can be augmented"
                 )
             parts[name] = replace(samples, x=samples.x.augmented(augmentation, augment=draws))
         return replace(self, **parts)

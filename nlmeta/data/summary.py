@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nlmeta._interface import parts_of
 from nlmeta.data.images import ImageFiles
 from nlmeta.data.source import COARSE, Part, Source
 
@@ -39,11 +40,17 @@ def summary(source: Source) -> str:
 
 
 def _inputs(part: Part) -> str:
-    shape = " x ".join(map(str, part.x.shape[1:]))
     if isinstance(part.x, ImageFiles):
-        return f"image files, decoded to {shape}"
+        return f"image files, decoded to {_shape(part.x)}"
+    if not isinstance(part.x, Tensor):
+        each = [f"{name} of {_shape(x)}" for name, x in parts_of(part.x).items()]
+        return f"inputs {', '.join(each)}"
     kind = {torch.uint8: "images", torch.int64: "words"}.get(part.x.dtype, "numbers")
-    return f"{kind} of {shape}"
+    return f"{kind} of {_shape(part.x)}"
+
+
+def _shape(x: Tensor | ImageFiles) -> str:
+    return " x ".join(map(str, x.shape[1:])) or "one number"
 
 
 def _annotation(source: Source, part: Part, name: str) -> str:

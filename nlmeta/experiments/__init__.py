@@ -19,12 +19,16 @@ from nlmeta.experiments.cost import COST
 from nlmeta.experiments.digits import DIGITS
 from nlmeta.experiments.fashion_mnist import FASHION_MNIST
 from nlmeta.experiments.human_noise import HUMAN_NOISE
+from nlmeta.experiments.literature import published
 from nlmeta.experiments.measured import Measurement, Measurements
 from nlmeta.experiments.mnist import MNIST
+from nlmeta.experiments.paper_steps import PAPER_STEPS
+from nlmeta.experiments.papers import PAPERS, STUDIES
 from nlmeta.experiments.pixels import PIXELS
 from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.report import differences, frame, read, regrets, rows, table, text
 from nlmeta.experiments.runner import Wanted, run, status
+from nlmeta.experiments.study import Study
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
 from nlmeta.experiments.training_runs import TrainingTable
 from nlmeta.experiments.twitter import TWITTER
@@ -32,17 +36,20 @@ from nlmeta.experiments.twitter import TWITTER
 __all__ = [
     "EXPERIMENTS",
     "RECORDS",
+    "STUDIES",
     "Entry",
     "Experiment",
     "Measurement",
     "Measurements",
     "Problem",
     "Record",
+    "Study",
     "TrainingTable",
     "Wanted",
     "differences",
     "frame",
     "over",
+    "published",
     "read",
     "regrets",
     "rows",
@@ -57,6 +64,6 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
-        *(COST, HUMAN_NOISE),
+        *(COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
     )
 }

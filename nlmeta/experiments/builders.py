@@ -10,10 +10,11 @@ from torch import nn
 
 from nlmeta import methods, models
 from nlmeta.data import Augmentation, Split
-from nlmeta.data.augmentation import Compose, RandomCrop, RandomFlip
+from nlmeta.data.augmentation import Compose, Cutout, RandAugmentMC, RandomCrop, RandomFlip
 from nlmeta.methods.objectives import Objective
 from nlmeta.procedures import (
     divergence_score,
+    purified_labels,
     ridge,
     transition_from_anchors,
     transition_from_clean,
@@ -101,7 +102,7 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "forward": _forward,
     "forward_estimated": _forward_estimated,
     "gold": _gold,
-    "reweight": lambda given: methods.LearningToReweight(),
+    "reweight": lambda given, **o: methods.LearningToReweight(**o),
     "co_teaching": _co_teaching,
     "elr": lambda given, **o: methods.ELR(len(given.split.train), given.split.num_classes, **o),
     "mlc": lambda given, **o: methods.MLC(given.split.num_classes, **o),
@@ -116,6 +117,7 @@ CLOSED_FORMS: Mapping[str, Callable[..., nn.Module]] = {
         nn.Flatten(),
         ridge(split.train.x[:].flatten(1), split.train.y, split.num_classes, **o),
     ),
+    "purified_labels": lambda split, **o: purified_labels(split, **o).network,
 }
 
 #: Builders whose network is a row of its own beside the average that predicts.
@@ -142,6 +144,11 @@ OBJECTIVES: Mapping[str, Objective] = {
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": lambda split, **o: models.MLP(split.train.x[:1].numel(), split.num_classes, **o),
     "cnn8": lambda split, **o: models.CNN8(split.num_classes, **o),
+    "vgg19bn": lambda split, **o: models.VGG19BN(split.num_classes, **o),
+    "cifar_resnet": lambda split, **o: models.CIFARResNet(num_classes=split.num_classes, **o),
+    "preact_resnet": lambda split, **o: models.PreActResNet(num_classes=split.num_classes, **o),
+    "wide_resnet": lambda split, **o: models.WideResNet(num_classes=split.num_classes, **o),
+    "resnet50": lambda split, **o: models.resnet50(split.num_classes, **o),
     "resnet9": lambda split, **o: models.ResNet9(split.num_classes, **o),
     "text_mlp": lambda split, **o: models.TextMLP(len(split.vocabulary), split.num_classes, **o),
 }
@@ -149,6 +156,12 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
 #: Of training images; meta images are not augmented.
 AUGMENTATIONS: Mapping[str, Augmentation] = {
     "crop and flip": Compose([RandomCrop(padding=4), RandomFlip()]),
+    "crop and both flips": Compose(
+        [RandomFlip(), RandomFlip(vertical=True), RandomCrop(padding=4)]
+    ),
+    "flip, crop, RandAugmentMC": Compose(
+        [RandomFlip(), RandomCrop(padding=4, mode="reflect"), RandAugmentMC(), Cutout(16)]
+    ),
 }
 
 #: ``score(network, x=x, seed=seed)`` says how good an epoch is, without labels. Low is good.

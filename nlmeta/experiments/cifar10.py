@@ -28,7 +28,17 @@ from nlmeta import presets
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import TrainingTable
 
-__all__ = ["CIFAR10", "shortened"]
+__all__ = [
+    "CIFAR10",
+    "CLID_MU",
+    "MEAN",
+    "MLC",
+    "MLC_START",
+    "MLNT_START",
+    "MSLG",
+    "PLAIN",
+    "shortened",
+]
 
 SHORTEN = 10.0  # ours, so that a seed takes about a quarter of an hour on one GPU
 EVALUATIONS = 3  # in a run; each takes about as long as a third of an epoch

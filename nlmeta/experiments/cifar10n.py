@@ -54,6 +54,7 @@ META: dict[str, Any] = {"meta": "clean", "effort": 4.0}
 META_TRAINING = {"warmup_epochs": 3, "meta_batch_size": 128}
 CLID_MU = {"head": "weights", "head_optimizer": "adam", "max_norm": 1.0}
 MLNT = presets.MLNT_DIGITS.method
+PENALTIES = over("penalty", 0.1, 1.0, 10.0)
 
 ENTRIES = (
     Entry("cross-entropy", "cross_entropy"),
@@ -63,7 +64,7 @@ ENTRIES = (
         grid=over("early_epochs", 1, 3, 6),
         where={"early_epochs": "training.epochs"},
     ),
-    Entry("ridge", "ridge", grid=over("penalty", 0.1, 1.0, 10.0), faithful="paper"),
+    Entry("ridge", "ridge", grid=PENALTIES, faithful="paper"),
     Entry("EMA", "ema", grid=over("decay", 0.99, 0.999, 0.9995)),
     Entry("GCE", "gce", grid=over("q", 0.5, 0.7, 0.9), faithful="paper"),
     Entry("ELR", "elr", {"beta": 0.7}, grid=over("weight", 1.0, 3.0, 7.0), faithful="paper"),
@@ -169,6 +170,39 @@ ENTRIES = (
         grid=over("head_lr", 3e-5, 3e-4, 3e-3),
         faithful="paper",
         **META,
+    ),
+    Entry(
+        "learning to reweight",
+        "reweight",
+        training=META_TRAINING,
+        grid=over("lr", 0.005, 0.01, 0.02),
+        faithful="paper",
+        **META,
+    ),
+    Entry(
+        "L2B",
+        "reweight",
+        {"bootstrap": True},
+        training=META_TRAINING,
+        grid=over("lr", 0.005, 0.01, 0.02),
+        faithful="paper",
+        **META,
+    ),
+    Entry("ridge, meta set alone", "ridge", meta="alone", grid=PENALTIES),
+    Entry("purified labels", "purified_labels", meta="clean", grid=PENALTIES),
+    Entry(
+        "purified labels, cross-entropy",
+        "purified_labels",
+        {"objective": "cross-entropy"},
+        meta="clean",
+        grid=PENALTIES,
+    ),
+    Entry(
+        "purified labels, one inner step",
+        "purified_labels",
+        {"inner_steps": 1},
+        meta="clean",
+        grid=PENALTIES,
     ),
 )
 

@@ -12,9 +12,18 @@ import pandas as pd
 
 from nlmeta._checks import check_choice
 from nlmeta.data.sources import at_hand
-from nlmeta.experiments import EXPERIMENTS, RECORDS, Experiment, Record, Wanted, report, runner
+from nlmeta.experiments import (
+    EXPERIMENTS,
+    RECORDS,
+    STUDIES,
+    Experiment,
+    Record,
+    Wanted,
+    report,
+    runner,
+)
 from nlmeta.experiments.forecast import forecast
-from nlmeta.experiments.overview import overview, page
+from nlmeta.experiments.overview import overview, page, section
 
 __all__ = ["add_experiments"]
 
@@ -32,6 +41,7 @@ def add_experiments(commands: Any) -> None:
     """
     listed = commands.add_parser("list", help="say which experiments there are and what is done")
     listed.add_argument("name", nargs="?", choices=EXPERIMENTS, help="show the entries of one")
+    listed.add_argument("--published", action="store_true", help="show figures of others")
     listed.add_argument("--page", action="store_true", help="print the page of the book")
     listed.set_defaults(run=_list)
 
@@ -116,7 +126,10 @@ def _missing(datasets: Iterable[str]) -> list[str]:
 
 def _list(given: argparse.Namespace) -> int:
     if given.page:
-        print(page(EXPERIMENTS.values()), end="")
+        print(page(EXPERIMENTS.values(), STUDIES), end="")
+        return 0
+    if given.published:
+        print(section(list(EXPERIMENTS.values()), STUDIES), end="")
         return 0
     if given.name is not None:
         print(overview(EXPERIMENTS[given.name]).to_string(index=False))
@@ -125,6 +138,7 @@ def _list(given: argparse.Namespace) -> int:
         record = Record(RECORDS / f"{name}.jsonl")
         said = [f"{name}: {experiment.about}", str(runner.status(experiment, record))]
         print("\n  ".join([*said, *_missing(experiment.datasets)]))
+    print(f"{len(STUDIES)} published experiments, their figures and ours: `list --published`")
     return 0
 
 
@@ -180,8 +194,8 @@ def _report(given: argparse.Namespace) -> int:
         if given.problem is not None:
             check_choice("problem", given.problem, runs["problem"].unique())
             runs = runs[runs["problem"] == given.problem]
-        for problem, here in runs.groupby("problem", sort=False):
-            print(f"\n{problem}\n{_text(here)}")
+        for (problem, scale), here in runs.groupby(["problem", "scale"], sort=False):
+            print(f"\n{problem}\nscale {scale}, {_text(here)}")
     return 0
 
 

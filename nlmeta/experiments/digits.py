@@ -42,6 +42,7 @@ def _problem(noise: str, meta_size: int) -> Problem:
 
 RATES = over("lr", 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 SMALL_RATES = over("lr", 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+PENALTIES = over("penalty", 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 HEAD_RATES = over("head_lr", 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 TRIALS = tuple(
     {"trial_lr": trial_lr, "meta_weight": weight}
@@ -235,6 +236,15 @@ ENTRIES = (
         faithful="paper",
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),
+    Entry("ridge", "ridge", grid=PENALTIES, faithful="paper"),
+    Entry("purified labels", "purified_labels", meta="clean", grid=PENALTIES),
+    Entry(
+        "purified labels, one inner step",
+        "purified_labels",
+        {"inner_steps": 1},
+        meta="clean",
+        grid=PENALTIES,
+    ),
 )
 
 DIGITS = TrainingTable(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from nlmeta.experiments.task import Done, Experiment, Place, Plan, Task
 
@@ -23,10 +23,13 @@ class Measurement:
         ``work(seed=..., device=..., **options)`` returns rows.
     options : mapping
         Plain data that JSON can hold. Default: none.
+    scale : {"tiny", "cores", "paper"}
+        The scale, as for `Problem`. Default ``"cores"``.
     """
 
     work: Callable[..., Rows]
     options: Mapping[str, Any] = field(default_factory=dict)
+    scale: Literal["tiny", "cores", "paper"] = "cores"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Measurements(Experiment):
         """All of them."""
         for name, part in self.parts.items():
             for seed in self.seeds:
-                plan = {"experiment": self.name, "stage": name, "entry": name, "scale": "cores"}
+                plan = {"experiment": self.name, "stage": name, "entry": name, "scale": part.scale}
                 yield Task({**plan, "options": dict(part.options)}, seed, partial(_work, part.work))
 
 

@@ -11,17 +11,29 @@ all.
 `python -m nlmeta list --page` writes this page.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from nlmeta.experiments import literature
 from nlmeta.experiments.builders import BUILDERS, CLOSED_FORMS
+from nlmeta.experiments.measured import Measurements
 from nlmeta.experiments.record import RECORDS, Record
+from nlmeta.experiments.report import frame, regrets
+from nlmeta.experiments.study import Study, hours
 from nlmeta.experiments.task import Experiment, Task
 
-__all__ = ["overview", "page"]
+__all__ = ["figures", "overview", "page", "rules_for_epochs", "section", "studies_of"]
 
 COLUMNS = ("experiment", "entry", "implemented", "form", "recorded")
+FIGURES = ["table", "dataset", "noise", "method", "setting", "published", "rule"]
+FIGURES += ["certainty", "ours"]
+RULES = """## Rules that choose an epoch
+
+Each rule of `nlmeta.procedures.SELECTORS` names an epoch of a run without looking at a clean label.
+Its regret is the clean test accuracy of the best epoch minus that of the named one: here in points,
+as the mean over runs. "All entries" are those whose epochs were all scored, each as its own run.
+"""
 FORMS = {
     "paper": "as in the paper",
     "code": "as the released code",
@@ -63,27 +75,208 @@ def overview(experiment: Experiment) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def page(experiments: Iterable[Experiment]) -> str:
+def studies_of(
+    paper: str, studies: Iterable[Study], experiments: Iterable[Experiment]
+) -> pd.DataFrame:
+    """A row for each experiment that a paper or its released code names.
+
+    Parameters
+    ----------
+    paper : str
+        The paper, as for `literature.published`.
+    studies : iterable of Study
+        The studies of all papers.
+    experiments : iterable of Experiment
+        The experiments whose records come with the package; some have timed steps.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``experiment``, ``settings`` (their origin), ``scales`` (at which there is a plan), ``one
+        run at full size`` (estimated from seconds of a step, or that no step was timed) and
+        ``differs`` (what our code does otherwise, or lacks).
+    """
+    experiments, found = list(experiments), []
+    for study in studies:
+        if study.paper == paper:
+            cores = ", ".join(f"`{name}`" for name in study.cores)
+            scales = [f"cores ({cores})" if s == "cores" else s for s in study.scales]
+            row = (study.name, study.settings, ", ".join(scales) or "none")
+            found.append((*row, _length(study, experiments), study.differs))
+    return pd.DataFrame(
+        found, columns=["experiment", "settings", "scales", "one run at full size", "differs"]
+    )
+
+
+def _length(study: Study, experiments: Sequence[Experiment]) -> str:
+    """Hours of one run of each entry, and the timed steps by which they are judged."""
+    stage, said = study.steps_as or study.name, []
+    for one in (one for one in experiments if isinstance(one, Measurements)):
+        if stage not in one.parts or (rows := _frame(one, stage)) is None:
+            continue
+        plans = {plan["entry"]: plan for plan in one.parts[stage].options["plans"]}
+        seconds = dict(zip(rows["method"], rows["seconds"], strict=True))
+        for row in rows.to_dict("records"):
+            taken = hours(study, plans[row["method"]], seconds)
+            known = "an unknown number of" if taken is None else f"{taken:,.0f}"
+            where = "core" if row["device"] == "cpu" else "card"
+            steps = _counted(row["steps"], "step") if row["warmed_up"] else "the first step"
+            judged = f"{steps} of {row['seconds']:.2g} s"
+            said.append(f"{row['method']}: {known} {where}-hours ({judged})")
+    return "; ".join(said) or ("no step was timed" if study.problems else "no plan")
+
+
+def _frame(experiment: Experiment, stage: str) -> pd.DataFrame | None:
+    """What is recorded of a stage; None if that is nothing."""
+    record = Record(RECORDS / f"{experiment.name}.jsonl")
+    recorded = {record.plans[plan]["stage"] for plan, _ in record.runs}
+    return frame(record, stage=stage) if stage in recorded else None
+
+
+def figures(paper: str, experiments: Iterable[Experiment]) -> pd.DataFrame:
+    """What a paper has published for its own method, and what is recorded here.
+
+    Parameters
+    ----------
+    paper : str
+        The paper, as for `literature.published`.
+    experiments : iterable of Experiment
+        The experiments whose records come with the package.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``table``, ``dataset``, ``noise`` (and its rate), ``method``, ``setting``, ``published``
+        (accuracy in per cent; rows that differ in the setting alone are one, unless people gave the
+        labels), ``rule`` (the epoch that it is of), ``certainty`` and ``ours`` (with its scale; the
+        last epoch, and not what was published).
+    """
+    own = literature.published(paper)
+    own = own[own["method"].str.startswith(literature.TITLES[paper])]
+    tables = {one.name: _frame(one, "table") for one in experiments}
+    ours = pd.concat([t.assign(experiment=n) for n, t in tables.items() if t is not None])
+    keys = ["table", "dataset", "noise", "rate", "method", "rule", "certainty"]
+    of_people = own["setting"].where(own["noise"] == "human", "")
+    found = []
+    for _, rows in own.groupby([*keys, of_people], sort=False, dropna=False):
+        row, settings = rows.iloc[0], list(rows["setting"])
+        rate = "" if pd.isna(row["rate"]) else f" {100 * row['rate']:.0f} %"
+        setting = settings[0] if len(settings) == 1 else f"{len(settings)} settings"
+        said = {**row, "noise": row["noise"] + rate, "setting": setting, "ours": _ours(row, ours)}
+        said["published"] = _range(rows["value"], rows["spread"])
+        found.append({name: said[name] for name in FIGURES})
+    return pd.DataFrame(found)
+
+
+def _ours(row: pd.Series, runs: pd.DataFrame) -> str:
+    """Means over the runs of the same method, dataset, noise and rate, by experiment and scale."""
+    asked = {"dataset": row["dataset"], "method": row["method"]}
+    if row["noise"] == "human":
+        asked["labels"] = row["setting"]
+    elif row["noise"] != "unknown":
+        asked |= {"noise": row["noise"], "rate": row["rate"]}
+    for column, value in asked.items():
+        runs = runs[runs[column] == value] if column in runs else runs[:0]
+    said = []
+    for (name, scale), here in runs.groupby(["experiment", "scale"], sort=False):
+        means = (100 * here.groupby("problem")["accuracy"].mean()).round(1)
+        problems = f" on {len(means)} problems" if len(means) > 1 else ""
+        said.append(f"{_range(means)}{problems} (`{name}`, {scale})")
+    return "; ".join(said) or "no"
+
+
+def _range(values: pd.Series, spreads: pd.Series | None = None) -> str:
+    """One number with its spread, or the lowest and the highest."""
+    low, high = values.min(), values.max()
+    if pd.isna(low):
+        return "unknown"
+    if low < high:
+        return f"{low:g} to {high:g}"
+    spread = float("nan") if spreads is None else spreads.iloc[0]
+    return f"{low:g}" if pd.isna(spread) else f"{low:g} ± {spread:g}"
+
+
+def page(experiments: Iterable[Experiment], studies: Sequence[Study] = ()) -> str:
     """The overview of several experiments as a page in Markdown.
 
     Parameters
     ----------
     experiments : iterable of Experiment
         The experiments, in the order of the page.
+    studies : sequence of Study
+        The experiments that papers name. Default: none, and no section on them.
 
     Returns
     -------
     str
     """
+    experiments = list(experiments)
     parts = [f"# {__doc__}"]  # this module's text is that of the page
     for experiment in experiments:
         shown = overview(experiment).drop(columns="experiment")
         shown = shown.rename(columns={"form": "faithful to"})
-        rows = [[*map(str, shown)], ["---"] * shown.shape[1], *shown.values.tolist()]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         data = ", ".join(f"`{name}`" for name in experiment.datasets) or "none"
-        parts.append(f"## `{experiment.name}`\n\n{experiment.about} Data: {data}.\n\n{lines}\n")
+        said = f"{experiment.about} Data: {data}."
+        parts.append(f"## `{experiment.name}`\n\n{said}\n\n{_lines(shown)}\n")
+    parts += [text for text in (rules_for_epochs(experiments),) if text]
+    return "\n".join([*parts, section(experiments, studies)] if studies else parts)
+
+
+def rules_for_epochs(experiments: Iterable[Experiment]) -> str:
+    """How much the rules that choose an epoch lose, as a section in Markdown.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+        The experiments whose records are looked at.
+
+    Returns
+    -------
+    str
+        The section; empty if no record holds runs whose epochs were all scored.
+    """
+    records = [RECORDS / f"{experiment.name}.jsonl" for experiment in experiments]
+    found = [regrets(path) for path in records if path.exists()]
+    found = [runs for runs in found if len(runs)]
+    if not found:
+        return ""
+    rows = []
+    for (problem, dataset), runs in pd.concat(found).groupby(["problem", "dataset"], sort=False):
+        plain = runs[runs["method"] == "cross-entropy"]
+        for who, part in (("cross-entropy", plain), ("all entries", runs)):
+            means = 100 * part.groupby("selector", sort=False)["regret"].mean()
+            count = len(part) // max(1, len(means))
+            texts = {rule: f"{mean:.1f}" for rule, mean in means.items()}
+            rows.append(
+                {"dataset": dataset, "problem": problem, "runs of": f"{who}: {count}"} | texts
+            )
+    return f"{RULES}\n{_lines(pd.DataFrame(rows))}\n"
+
+
+def section(experiments: Sequence[Experiment], studies: Sequence[Study]) -> str:
+    """What the papers published and what their experiments take, as a section in Markdown.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+        The experiments whose records come with the package.
+    studies : sequence of Study
+        The experiments that papers name.
+
+    Returns
+    -------
+    str
+    """
+    parts = [f"## {literature.__doc__}"]
+    for paper, title in literature.TITLES.items():
+        tables = [studies_of(paper, studies, experiments), figures(paper, experiments)]
+        parts.append("\n\n".join([f"### {title}", *map(_lines, tables)]) + "\n")
     return "\n".join(parts)
+
+
+def _lines(shown: pd.DataFrame) -> str:
+    rows = [[*map(str, shown)], ["---"] * shown.shape[1], *shown.values.tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _recorded(runs: list[Task], wanted: int) -> str:

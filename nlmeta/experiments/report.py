@@ -136,8 +136,8 @@ def table(
     Raises
     ------
     ValueError
-        The runs are of several problems, a method or column is not among them, or a method has
-        two runs of one seed.
+        The runs are of several problems or scales, a method or column is not among them, or a
+        method has two runs of one seed.
     """
     if len(problems := runs["problem"].unique()) > 1:
         raise ValueError(f"`runs` are of {len(problems)} problems; take those of one, {problems}")
@@ -202,19 +202,21 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     pandas.DataFrame
         A row for each pair and each problem on which both were run: ``problem``, ``method``,
         ``reference``, ``mean``, ``sd``, ``n``, and ``low`` and ``high``, the 95 % interval of the
-        mean by Student's t (it takes the differences for draws from a normal distribution).
+        mean by Student's t (it takes the differences for draws from a normal distribution). Where
+        the problems are of several scales, ``scale`` says which.
 
     Raises
     ------
     ValueError
-        A method is not among the runs, or has two runs of one seed.
+        A method is not among the runs, or has two runs of one seed, or the runs of a problem are of
+        several scales.
     """
     from scipy import stats  # slow to import, and for nothing else
 
     pairs, known = list(pairs), list(runs["method"].unique())
     for name in chain.from_iterable(pairs):
         check_choice("pairs", name, known)
-    found = []
+    found, several = [], "scale" in runs and runs["scale"].nunique() > 1
     for problem, here in runs.groupby("problem", sort=False):
         accuracy = _by_seed(here, "accuracy")
         for method, reference in pairs:
@@ -224,6 +226,7 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
             mean, n = summary["mean"], int(summary["n"])
             half = stats.t.ppf(0.975, n - 1) * summary["sd"] / math.sqrt(n) if n > 1 else math.nan
             names: dict[str, Any] = {"problem": problem, "method": method, "reference": reference}
+            names |= {"scale": here["scale"].iloc[0]} if several else {}
             found.append({**names, **summary, "n": n, "low": mean - half, "high": mean + half})
     return pd.DataFrame(found)
 
@@ -259,6 +262,9 @@ def regrets(name: str | Path) -> pd.DataFrame:
 
 def _by_seed(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """A quantity with a row for each seed and a column for each method."""
+    scales = sorted(runs["scale"].dropna().unique()) if "scale" in runs else []
+    if len(scales) > 1:
+        raise ValueError(f"`runs` are of the scales {', '.join(scales)}; take those of one")
     twice = runs[runs.duplicated(["method", "seed"])]
     if len(twice):
         method, seed = twice.iloc[0][["method", "seed"]]

@@ -24,7 +24,7 @@ from nlmeta.procedures import EpochScores, KeepEpochs
 from nlmeta.seeding import generator
 from nlmeta.training import Result, choose_device, fit, measure
 
-__all__ = ["ALL", "TrainingTable", "train"]
+__all__ = ["ALL", "TrainingRun", "TrainingTable", "train"]
 
 #: Arguments of `nlmeta.fit` that stand in every plan, by default with the values of `fit`. A new
 #: one joins a plan where an entry names it, so that plans of old records stay what they are.
@@ -37,6 +37,7 @@ ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
 Tried = list[tuple[Setting, list[Task]]]  # settings of a choice, each with its runs
+Load = Callable[..., Split]  # as `nlmeta.data.load`
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class TrainingTable(Experiment):
 
     def pace(self, task: Task, device: str) -> float:
         """Seconds of an epoch of cross-entropy in a task, judged by a few steps."""
-        run = _Run(task.plan, task.seed, Place(device))
+        run = TrainingRun(task.plan, task.seed, Place(device))
         training, size = task.plan["training"], run.batch_size("training")
         n = len(run.split.train)
         few = run.split.keep(torch.arange(n) < 3 * size)
@@ -289,14 +290,18 @@ def _planned(given: Mapping[str, Any]) -> Row:
     return planned | {name: value for name, value in given.items() if name not in planned}
 
 
+def _load(name: str, *, predictions: str | None = None, **options: Any) -> Split:
+    """`nlmeta.data.load`; ``"shipped"`` predictions are the table of MSLG's authors."""
+    check_choice("predictions", predictions, (None, "shipped"))
+    table = None if predictions is None else read_prediction_table(name).values
+    return load(name, predictions=table, **options)
+
+
 @lru_cache(maxsize=2)  # tasks of one seed come one after the other
-def _loaded(text: str, seed: int) -> tuple[Split, Samples | None]:
+def _loaded(text: str, seed: int, load: Load = _load) -> tuple[Split, Samples | None]:
     """The split of a plan, and noisy samples that are set apart from its training part."""
     asked = json.loads(text)
-    given, held_out = asked["load"], None
-    if given.get("predictions") == "shipped":
-        given |= {"predictions": read_prediction_table(given["name"]).values}
-    split = load(**given, seed=seed)
+    split, held_out = load(**asked["load"], seed=seed), None
     if "features" in asked:
         split = data.features(split, _backbone(asked["features"]), progress=False)
     place = torch.randperm(len(split.train), generator=generator(seed, "train size")).argsort()
@@ -314,7 +319,7 @@ def _backbone(name: str) -> data.Backbone:
     return data.backbone(name)
 
 
-def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
+def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: Load = _load) -> Row:
     """Train and measure the networks of a plan.
 
     Parameters
@@ -327,6 +332,9 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
         The device and the checkpoints.
     history : bool
         Whether the outcome holds the history of each stage. Default False.
+    load : callable
+        The function that makes the split. Default: `nlmeta.data.load`, where ``predictions`` may be
+        ``"shipped"``.
 
     Returns
     -------
@@ -344,7 +352,7 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     KeyboardInterrupt
         Ctrl-C, or the place's time is up; a checkpoint holds the last whole epoch.
     """
-    run = _Run(plan, seed, place)
+    run = TrainingRun(plan, seed, place, load)
     parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
     rows, failed = [], None
     try:
@@ -364,17 +372,17 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False) -> Row:
     }
 
 
-class _Run:
-    """A plan at work on its data."""
+class TrainingRun:
+    """A plan at work on its data; the arguments are those of `train`."""
 
-    def __init__(self, plan: Plan, seed: int, place: Place) -> None:
+    def __init__(self, plan: Plan, seed: int, place: Place, load: Load = _load) -> None:
         self.plan, self.seed, self.place = plan, seed, place
         self.history: dict[str, Row] = {}  # by the stage
         self.learned: dict[str, dict[str, float]] = {}  # further numbers, by a network's name
         self.seconds = 0.0  # of training, in earlier processes too
         self.began = time.monotonic()
         asked = {name: plan[name] for name in DATA if name in plan}
-        loaded, self.held_out = _loaded(json.dumps(asked), seed)
+        loaded, self.held_out = _loaded(json.dumps(asked), seed, load)
         if "augmentation" in plan:
             loaded = loaded.augmented(builders.AUGMENTATIONS[plan["augmentation"]])
         self.loaded = self.split = loaded
@@ -385,6 +393,7 @@ class _Run:
         self.splits = {"start": loaded, "training": self.split}
 
     def new_network(self, seed: int) -> nn.Module:
+        """A network with new weights."""
         options = dict(self.plan["network"])
         build = builders.NETWORKS[options.pop("name")]
         return build(self.loaded, seed=seed, **options)
@@ -404,10 +413,7 @@ class _Run:
             found = {plan["entry"]: build(self.split, **plan.get("options", {}))}
             self.seconds += time.perf_counter() - begun
             return found
-        steps = math.ceil(len(self.split.train) / self.batch_size("training"))
-        given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
-        check_choice("build", plan["build"], builders.BUILDERS)
-        method = builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
+        method = self.method(model, before)
         kept = self._keep() if "keep" in plan else None
         result = self._fit("training", method, model, on_epoch=kept or self._scores())
         label = plan.get("label", plan["entry"])
@@ -420,16 +426,24 @@ class _Run:
         student = {f"{label}, student": result.model} if plan["build"] in builders.STUDENTS else {}
         return {label: result.predictor, **student}
 
+    def method(self, model: nn.Module, before: nn.Module | None) -> Method:
+        """The method of the plan, for a network and that of the stage before."""
+        plan = self.plan
+        steps = math.ceil(len(self.split.train) / self.batch_size("training"))
+        given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
+        check_choice("build", plan["build"], builders.BUILDERS)
+        return builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
+
     def _scores(self) -> EpochScores | None:
         """The scores of each epoch, for the history, where noisy samples are set apart."""
         if self.held_out is None:
             return None
         n = len(self.loaded.train)
         rows = torch.arange(min(n, SCORED)) * n // min(n, SCORED)
-        x = self.loaded.train.subset(rows).x
         device = choose_device(self.place.device)
+        x = self.loaded.train.subset(rows).to(device).x
         held_out = self.held_out.to(device)
-        return EpochScores(x.to(device), held_out=held_out, seed=self.seed)
+        return EpochScores(x, held_out=held_out, seed=self.seed)
 
     def _keep(self) -> KeepEpochs:
         names, seed = self.plan["keep"], self.seed
@@ -454,6 +468,7 @@ class _Run:
         return found
 
     def batch_size(self, stage: str) -> int:
+        """Samples in a batch of a stage."""
         size, split = self.plan[stage]["batch_size"], self.splits[stage]
         return len(split.train) if size == ALL else size
 

@@ -1,6 +1,9 @@
 """The shape that all methods share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import is_dataclass
 from functools import cache
 from inspect import Parameter, signature
@@ -40,6 +43,11 @@ class Method(HookedModule, ABC):
     the optimiser's step once, at its end.
     """
 
+    scalable: bool = False
+    """Whether `step` takes gradients only of losses that it hands to `descend`. These can be
+    multiplied by a large number, without which float16 rounds small gradients to zero.
+    """
+
     networks: tuple[nn.Module, ...] = ()
     """Further networks that run on the batches; `distributed.joint` prepares them too."""
 
@@ -56,15 +64,16 @@ class Method(HookedModule, ABC):
         Parameters
         ----------
         model : nn.Module
-            The network, in training mode; it returns logits of shape (n, C). It draws random
-            numbers only from PyTorch's global generators and uses no activation checkpointing, see
+            The network, in training mode; `models.logits_of` runs it. It draws random numbers only
+            from PyTorch's global generators and uses no activation checkpointing, see
             `bilevel.with_parameters`. If you compile it by ``torch.compile`` in a loop of your own,
             set ``torch._functorch.config.donated_buffer = False`` before its first call, since
             passes are shared; `fit` does this itself.
         optimizer : torch.optim.Optimizer
             An optimiser of the network's parameters. Freeze parameters that it leaves out by
             ``requires_grad_``: all parameters that require a gradient take part in virtual and
-            trial steps. ``optimizer.register_step_pre_hook`` can clip the ordinary step's gradient.
+            trial steps. ``optimizer.register_step_pre_hook`` can clip the ordinary step's gradient,
+            unless the method acts first (`bilevel.act`).
         train : Batch
             Inputs, given labels and sample ids.
         meta : Batch, optional
@@ -180,17 +189,22 @@ class Method(HookedModule, ABC):
 def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """The gradient of a loss by the network's parameters, in their `grad`, over all processes."""
     check_joint()
+    check_one_gradient(optimizer)
+    optimizer.zero_grad()
+    loss.backward()
+    reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
+        p.grad = gradient
+
+
+def check_one_gradient(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse optimisers that evaluate the loss themselves."""
     kind: Any = type(optimizer)
     if _needs_closure(kind):
         raise TypeError(
             f"`optimizer` is {kind.__name__}, whose step evaluates the loss several times by "
             "itself; a method computes one gradient a step: use SGD, Adam or a similar optimiser"
         )
-    optimizer.zero_grad()
-    loss.backward()
-    reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
-        p.grad = gradient
 
 
 @cache
@@ -202,12 +216,32 @@ def _needs_closure(optimizer: type[Any]) -> bool:
 
 def require_meta(method: Method, meta: Batch | None) -> Batch:
     """The meta batch; it is refused if it is empty or missing."""
-    if meta is None or len(meta.x) == 0:
+    if meta is None or len(meta.y) == 0:
         raise ValueError(f"`meta` is empty; {type(method).__name__} needs at least one meta sample")
     return meta
 
 
+_scaler: ContextVar[torch.amp.GradScaler | None] = ContextVar("scaler", default=None)
+
+
+@contextmanager
+def scaled_by(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
+    """Scale the losses of `descend` inside the block; with None, leave them as they are."""
+    token = _scaler.set(scaler)
+    try:
+        yield
+    finally:
+        _scaler.reset(token)
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One ordinary step of the network."""
-    backward(optimizer, loss)
-    optimizer.step()
+    """One ordinary step of the network; none where a scaled gradient is infinite."""
+    scaler = _scaler.get()
+    if scaler is None:
+        backward(optimizer, loss)
+        optimizer.step()
+        return
+    backward(optimizer, scaler.scale(loss))
+    scaler.unscale_(optimizer)  # here, so that hooks of the optimiser see the gradient itself
+    scaler.step(optimizer)
+    scaler.update()

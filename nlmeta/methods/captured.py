@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel
+from nlmeta._interface import parts_of
 from nlmeta._torch import no_capture_warning
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
@@ -54,13 +55,16 @@ class Captured(Wrapper):
     were in the recorded step.
     """
 
+    scalable = False  # a scaler decides from the gradient whether there is a step
+
     def __init__(self, method: Method) -> None:
         super().__init__(method)
         if not method.capturable:
             raise ValueError(
                 f"`method` is {type(method).__name__}, whose step cannot be recorded: it depends "
-                "on counts or random numbers of Python, or also computes on the CPU. Captured "
-                "needs a method whose `capturable` is True; wrappers go around it: "
+                "on counts or random numbers of Python, also computes on the CPU, or moves the "
+                "network before its end, as sequence='act-first' does. Captured needs a method "
+                "whose `capturable` is True; wrappers go around it: "
                 "EMA(Captured(method), model, decay=...)"
             )
         self._recordings: dict[Any, Recording] = {}
@@ -108,7 +112,8 @@ class Captured(Wrapper):
         if seen != self._surroundings or [*map(id, states)] != [*map(id, self._states)]:
             self._recordings, self._surroundings, self._states = {}, seen, states
         sizes = [(t.shape, t.dtype, t.stride()) for t in tensors_of(batches)]
-        kind = (name, *sizes)
+        names = [None if batch is None else (*parts_of(batch.x),) for batch in batches]
+        kind = (name, *names, *sizes)
         if kind not in self._recordings:
             self._recordings[kind] = Recording(device)
         try:

@@ -49,6 +49,8 @@ class CoTeaching(Method):
     that number once more, which hardly changes the steps of Adam, its optimiser.
     """
 
+    scalable = True
+
     def __init__(self, peer: nn.Module, *, forget_rate: float, ramp_steps: int) -> None:
         super().__init__()
         check_rate("forget_rate", forget_rate)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from nlmeta import distributed, losses
 from nlmeta._arrays import described
 from nlmeta._checks import check_transition
+from nlmeta._interface import check_inputs, joined
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.models.outputs import check_inputs, logits_of
+from nlmeta.models import logits_of
 
 __all__ = ["ForwardCorrection", "GoldLossCorrection"]
 
@@ -40,6 +41,7 @@ class ForwardCorrection(Method):
     transition: Tensor
 
     capturable = True
+    scalable = True
 
     def __init__(self, transition: Tensor) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class GoldLossCorrection(ForwardCorrection):
         """One step on the noisy and the trusted samples together. See `Method.step`."""
         meta = require_meta(self, meta)
         check_inputs(train.x)
-        logits = logits_of(model, torch.cat([train.x, meta.x]))  # (n + m, C)
+        logits = logits_of(model, joined([train.x, meta.x]))  # (n + m, C)
         noisy, trusted = distributed.split(logits, [len(train.y), len(meta.y)])
         corrected = losses.transition_cross_entropy(
             noisy, train.y, self.transition, reduction="sum"

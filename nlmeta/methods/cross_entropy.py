@@ -22,6 +22,7 @@ class CrossEntropy(Method):
     """
 
     capturable = True
+    scalable = True
 
     def step(
         self,
@@ -46,6 +47,7 @@ class GeneralisedCrossEntropy(Method):
     """
 
     capturable = True
+    scalable = True
 
     def __init__(self, *, q: float = 0.7) -> None:
         super().__init__()

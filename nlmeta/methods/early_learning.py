@@ -47,6 +47,8 @@ class ELR(Method):
         The targets t, zero at the start.
     """
 
+    scalable = True
+
     def __init__(
         self,
         num_samples: int,

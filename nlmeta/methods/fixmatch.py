@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_count, check_not_negative, check_rate
 from nlmeta._host import to_device
+from nlmeta._interface import Inputs
 from nlmeta.data import images
 from nlmeta.data.batches import Batch
 from nlmeta.distributed import world_size
@@ -57,6 +58,7 @@ class FixMatch(Method):
         A method whose head learns from the labelled samples and decides how they count. Default:
         plain cross-entropy, published. The released code of CLID-MU divides by n here, which is
         ``WeightNet(normalise=False)``; its virtual step contains the momentum, this one does not.
+        A correction with ``sequence="act-first"`` is refused.
     seed : int
         Seed of the unlabelled batches and of the views.
 
@@ -98,6 +100,11 @@ class FixMatch(Method):
             raise ValueError(
                 f"`batch_size` is {batch_size}; it must be at most {len(unlabelled)}, the number "
                 "of samples in `unlabelled`, since a batch has each at most once"
+            )
+        if correction is not None and correction.mode.acts_first:
+            raise ValueError(
+                "`correction` has sequence='act-first'; FixMatch takes the head's step first, so "
+                "it must be 'look-first'"
             )
         check_rate("cutoff", cutoff)
         check_not_negative("unlabelled_weight", unlabelled_weight)
@@ -218,8 +225,13 @@ class FixMatch(Method):
         u = torch.rand(len(x), augment.num_random, generator=self._random, device="cpu")
         return self.unlabelled.standardised(augment(x, to_device(u, x.device)))
 
-    def _labelled(self, x: Tensor) -> Tensor:
+    def _labelled(self, x: Inputs) -> Tensor:
         """Weak views of labelled and meta samples; images were augmented by their split before."""
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"`train.x` is a {type(x).__name__}; FixMatch changes one tensor at random. Join "
+                "several into one and split it in the network, or use another method"
+            )
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> None:

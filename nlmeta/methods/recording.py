@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta._host import Tape
+from nlmeta._interface import each, parts_of
 from nlmeta._torch import version
 from nlmeta.data.batches import Batch
 from nlmeta.seeding import random_state
@@ -172,9 +173,11 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
 
 def _copied(batch: Batch) -> Batch:
     ids = None if batch.ids is None else batch.ids.clone()
-    return Batch(batch.x.clone(), batch.y.clone(), ids)
+    return Batch(each(Tensor.clone, batch.x), batch.y.clone(), ids)
 
 
 def tensors_of(batches: tuple[Batch | None, ...]) -> list[Tensor]:
     """Inputs, labels and ids of all batches that are not None, in order."""
-    return [t for batch in batches if batch is not None for t in batch if t is not None]
+    given = [batch for batch in batches if batch is not None]
+    found = ((*parts_of(batch.x).values(), batch.y, batch.ids) for batch in given)
+    return [tensor for tensors in found for tensor in tensors if tensor is not None]

@@ -1,12 +1,14 @@
-"""Sample weights from a clean meta set: two methods that came before CLID-MU (chapter 8).
+"""Sample weights from a clean meta set: what came before CLID-MU (chapter 8), and L2B.
 
 M. Ren, W. Zeng, B. Yang, R. Urtasun, "Learning to Reweight Examples for Robust Deep Learning",
 ICML 2018: each sample of the batch has a weight of its own, which is forgotten after the step.
+Y. Zhou et al., "L2B: Learning to Bootstrap Robust Models for Combating Label Noise", CVPR 2024: a
+second weight for the class that the network predicts.
 J. Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019: a
 small network computes the weight, and is kept. Both use the same virtual step as all methods here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,18 +36,36 @@ class LearningToReweight(Method):
     If no weight is positive, all stay zero, and the network moves by momentum and weight decay
     alone.
 
+    With `bootstrap` this is L2B: each sample has two weights, of its given label and of the class
+    that the network predicts. The same tangent gives both, and all are divided by one sum. So a
+    sample with a wrong label can teach its predicted class instead of nothing. The weights are
+    those of the released code (commit 98afdf8) with plain SGD; there the virtual step takes over
+    momentum and weight decay of the optimiser, here it never has them.
+
     Parameters
     ----------
+    bootstrap : bool
+        If True, the predicted classes have weights too, as in L2B. Default False: learning to
+        reweight.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient; ``sequence="act-first"`` is refused. Default ``"jvp"``.
     """
 
     needs_meta = True
     capturable = True
 
-    def __init__(self, *, mode: bilevel.Mode | bilevel.Lookahead = "jvp") -> None:
+    def __init__(
+        self, *, bootstrap: bool = False, mode: bilevel.Mode | bilevel.Lookahead = "jvp"
+    ) -> None:
         super().__init__()
+        self.bootstrap = bootstrap
         self.mode = bilevel.Lookahead.of(mode)
+        if self.mode.acts_first:
+            raise ValueError(
+                "`mode` has sequence='act-first', in which weights move after the network's step; "
+                "LearningToReweight forgets its weights after each step, so none would ever be "
+                "used: choose sequence='look-first', or MetaWeightNet, which keeps a weight net"
+            )
 
     def step(
         self,
@@ -58,17 +78,20 @@ class LearningToReweight(Method):
         meta = require_meta(self, meta)
         forward = bilevel.forward_pass(model, train.x)
         hyper = self.weight_gradient(model, forward, train.y, meta)
-        weights = (-hyper.gradients[0]).clamp_min(0)
-        total = weights.sum()
-        weights = weights / torch.where(total > 0, total, torch.ones_like(total))
+        helpful = [(-gradient).clamp_min(0) for gradient in hyper.gradients]
+        total = torch.stack([w.sum() for w in helpful]).sum()
+        total = torch.where(total > 0, total, torch.ones_like(total))
+        weights = [w / total for w in helpful]
         logits = bilevel.recomputed(model, forward, self.mode).logits
-        loss = _weighted(logits, train.y, weights)
+        loss = _weighted(logits, self._targets(forward, train.y), weights)
         descend(optimizer, loss)
+        further = {"bootstrapped": weights[1].sum()} if self.bootstrap else {}
         return {
             "loss": loss.detach(),
             "meta_loss": hyper.outer_loss,
             "hypergradient": hyper.norm,
-            "used": (weights > 0).float().mean(),
+            "used": (weights[0] > 0).float().mean(),
+            **further,
         }
 
     def weight_gradient(
@@ -90,13 +113,18 @@ class LearningToReweight(Method):
         Returns
         -------
         bilevel.Hypergradient
-            A hypergradient with one gradient, of shape (n,).
+            A hypergradient with one gradient, of shape (n,), for the given labels; with `bootstrap`
+            a second one for the predicted classes.
         """
         kind = torch.promote_types(forward.logits.dtype, torch.float32)
-        weights = torch.zeros(len(labels), dtype=kind, device=labels.device, requires_grad=True)
+        targets = self._targets(forward, labels)
+        weights = [
+            torch.zeros(len(row), dtype=kind, device=row.device, requires_grad=True)
+            for row in targets
+        ]
 
         def inner_loss(logits: Tensor) -> Tensor:
-            return _weighted(logits, labels, weights)
+            return _weighted(logits, targets, weights)
 
         def outer_loss(network: Callable[..., Any]) -> Tensor:
             return LabelCrossEntropy()(network, meta)
@@ -108,11 +136,15 @@ class LearningToReweight(Method):
             forward,
             inner_loss,
             outer_loss,
-            [weights],
+            weights,
             lr=1.0,
             mode=self.mode,
             theta_hat=None if taken else bilevel.parameters(model, self.mode.only),
         )
+
+    def _targets(self, forward: bilevel.ForwardPass, labels: Tensor) -> list[Tensor]:
+        """The classes that have a weight: the given labels, and those that are predicted."""
+        return [labels, forward.logits.detach().argmax(1)] if self.bootstrap else [labels]
 
 
 class MetaWeightNet(CLIDMU):
@@ -157,6 +189,10 @@ class MetaWeightNet(CLIDMU):
         )
 
 
-def _weighted(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Sum of the samples' cross-entropies times their weights."""
-    return (weights * losses.cross_entropy(logits, labels, reduction="none")).sum()
+def _weighted(logits: Tensor, targets: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """Sum of the samples' cross-entropies times their weights, one row (n,) for each target."""
+    rows = [
+        (w * losses.cross_entropy(logits, labels, reduction="none")).sum()
+        for labels, w in zip(targets, weights, strict=True)
+    ]
+    return torch.stack(rows).sum()

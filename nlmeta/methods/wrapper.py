@@ -33,6 +33,11 @@ class Wrapper(Method):
         return self.method.warmup_step(model, optimizer, train)
 
     @property
+    def scalable(self) -> bool:  # type: ignore[override]
+        """Whether the losses of the wrapped method can be scaled."""
+        return self.method.scalable
+
+    @property
     def needs_meta_labels(self) -> bool:
         """Whether the wrapped method uses the labels of the meta batch."""
         return self.method.needs_meta_labels

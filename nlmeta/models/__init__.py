@@ -8,7 +8,7 @@ generator. The papers' networks have He's normal weights in their convolutions
 from nlmeta.models.base import Network
 from nlmeta.models.convolutional import CNN8, VGG19BN
 from nlmeta.models.copies import copy_of
-from nlmeta.models.outputs import logits_of, with_features
+from nlmeta.models.outputs import FeaturesOf, logits_of, with_features
 from nlmeta.models.resnet import CIFARResNet, PreActResNet, ResNet9, resnet50
 from nlmeta.models.small import MLP, SmallCNN
 from nlmeta.models.text import TextMLP
@@ -18,6 +18,7 @@ __all__ = [
     "CNN8",
     "MLP",
     "CIFARResNet",
+    "FeaturesOf",
     "Network",
     "PreActResNet",
     "ResNet9",

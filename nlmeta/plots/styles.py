@@ -24,6 +24,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "forward": {"color": "#56B4E9", "linestyle": "-", "marker": "<"},
     "GLC": {"color": "#56B4E9", "linestyle": "--", "marker": ">"},
     "learning to reweight": {"color": "#CC79A7", "linestyle": "-.", "marker": (4, 1, 0)},
+    "L2B": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": (8, 1, 0)},
     "mean teacher": {"color": "#D55E00", "linestyle": "--", "marker": "H"},
     "Meta-Weight-Net": {"color": "#CC79A7", "linestyle": "--", "marker": "8"},
     "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},

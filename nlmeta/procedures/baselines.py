@@ -46,7 +46,7 @@ def fine_tune(
     split: Split,
     *,
     epochs: int = 100,
-    lr: float = 0.01,
+    lr: float | None = None,
     seed: int,
     **options: Any,
 ) -> Result:
@@ -63,8 +63,8 @@ def fine_tune(
         The data: the network is trained on the meta set and evaluated on the test part.
     epochs : int
         Passes over the meta set, each one step with all of it. Default 100, ours.
-    lr : float
-        Learning rate. Default 0.01, ours.
+    lr : float, optional
+        Learning rate of SGD. Default 0.01, ours, unless an `optimizer` is given.
     seed : int
         Seed of the run, as in `nlmeta.fit`.
     **options
@@ -75,4 +75,7 @@ def fine_tune(
     Result
         The result of the run.
     """
-    return train_on_meta_set(model, split, epochs=epochs, lr=lr, seed=seed, **options)
+    if lr is None and "optimizer" not in options:
+        lr = 0.01
+    rate = {} if lr is None else {"lr": lr}
+    return train_on_meta_set(model, split, epochs=epochs, seed=seed, **rate, **options)

@@ -163,6 +163,8 @@ class _Distillation(Method):
 
     logits: Tensor
 
+    scalable = True
+
     def __init__(self, logits: Tensor, *, temperature: float, label_weight: float) -> None:
         super().__init__()
         self.num_samples = len(logits)

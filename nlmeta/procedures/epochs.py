@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nlmeta import losses, metrics
 from nlmeta._checks import check_choice, check_count
+from nlmeta._interface import Inputs, device_of, inputs_in, length, rows_of
 from nlmeta.data import Images, Samples
 from nlmeta.methods import Method
 from nlmeta.models import with_features
@@ -33,7 +34,7 @@ class PredictionChanges:
 
     Parameters
     ----------
-    x : Tensor or Images, shape (N, ...)
+    x : Tensor, tuple or dict of Tensor, or Images, N rows
         Training inputs without augmentation, in a fixed order; all predictions of an epoch are made
         with the same weights.
     window : int
@@ -49,7 +50,7 @@ class PredictionChanges:
     0.5
     """
 
-    def __init__(self, x: Tensor | Images, *, window: int = WINDOW) -> None:
+    def __init__(self, x: Inputs | Images, *, window: int = WINDOW) -> None:
         check_count("window", window)
         self.x, self.window = x, window
         self._last: Tensor | None = None
@@ -86,7 +87,7 @@ class EpochScores:
 
     Parameters
     ----------
-    x : Tensor or Images, shape (N, ...)
+    x : Tensor, tuple or dict of Tensor, or Images, N rows
         Training inputs. A smaller last batch is dropped.
     held_out : Samples, optional
         Samples with noisy labels that are not trained on: the meta set of
@@ -99,19 +100,20 @@ class EpochScores:
 
     def __init__(
         self,
-        x: Tensor | Images,
+        x: Inputs | Images,
         *,
         held_out: Samples | None = None,
         batch_size: int = 100,
         seed: int,
     ) -> None:
         check_count("batch_size", batch_size)
-        if len(x) < batch_size:
+        n = length(x)
+        if n < batch_size:
             raise ValueError(
-                f"`x` holds {len(x)} samples; it must hold at least one batch of {batch_size}"
+                f"`x` holds {n} samples; it must hold at least one batch of {batch_size}"
             )
-        order = torch.randperm(len(x), generator=generator(seed, "epoch scores"), device="cpu")
-        self.x = x[order[: len(x) // batch_size * batch_size].to(x.device)]
+        order = torch.randperm(n, generator=generator(seed, "epoch scores"), device="cpu")
+        self.x = rows_of(x, order[: n // batch_size * batch_size].to(device_of(x)))
         self.held_out, self.batch_size = held_out, batch_size
         self._last: Tensor | None = None
 
@@ -150,13 +152,13 @@ class _Judge(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits, features = with_features(self.network, x)
+    def forward(self, *positional: Tensor, **named: Tensor) -> Tensor:
+        logits, features = with_features(self.network, inputs_in(positional, named))
         values = [
             losses.cross_layer_divergence(features, logits, one_hot=one_hot)
             for one_hot in (False, True)
         ]
-        return torch.cat([logits, torch.stack(values).to(logits).expand(len(x), 2)], dim=1)
+        return torch.cat([logits, torch.stack(values).to(logits).expand(len(logits), 2)], dim=1)
 
 
 def _share_changed(before: Tensor | None, now: Tensor) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nlmeta import losses, metrics
 from nlmeta._checks import check_count
+from nlmeta._interface import Inputs, device_of, inputs_in, length, rows_of
 from nlmeta.data.images import Images
 from nlmeta.methods import Method
 from nlmeta.models import copy_of, logits_of, with_features
@@ -27,7 +28,7 @@ Score = Callable[[nn.Module], float]
 
 def divergence_score(
     network: nn.Module,
-    x: Tensor | Images,
+    x: Inputs | Images,
     *,
     batch_size: int = 100,
     temperature: float = 0.5,
@@ -44,7 +45,7 @@ def divergence_score(
     ----------
     network : nn.Module
         A network that returns its features, see `models.with_features`.
-    x : Tensor or Images, shape (N, ...)
+    x : Tensor, tuple or dict of Tensor, or Images, N rows
         Inputs, at least one batch of them.
     batch_size : int
         Batch size B. Default 100, released.
@@ -59,15 +60,16 @@ def divergence_score(
         The mean divergence.
     """
     check_count("batch_size", batch_size)
-    if len(x) < batch_size:
+    n = length(x)
+    if n < batch_size:
         raise ValueError(
-            f"`x` holds {len(x)} samples; it must hold at least `batch_size` {batch_size}, since "
+            f"`x` holds {n} samples; it must hold at least `batch_size` {batch_size}, since "
             "values for another batch size cannot be compared"
         )
-    order = torch.randperm(len(x), generator=generator(seed, "divergence"), device="cpu")
-    whole = order[: len(x) // batch_size * batch_size].to(x.device)
+    order = torch.randperm(n, generator=generator(seed, "divergence"), device="cpu")
+    whole = order[: n // batch_size * batch_size].to(device_of(x))
     judge = _Divergence(network, temperature=temperature, one_hot=one_hot)
-    values = metrics.predict(judge, x[whole], batch_size=batch_size)
+    values = metrics.predict(judge, rows_of(x, whole), batch_size=batch_size)
     return values.double().mean().item()
 
 
@@ -78,8 +80,8 @@ class _Divergence(nn.Module):
         super().__init__()
         self.network, self.options = network, options
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits, features = with_features(self.network, x)
+    def forward(self, *positional: Tensor, **named: Tensor) -> Tensor:
+        logits, features = with_features(self.network, inputs_in(positional, named))
         return losses.cross_layer_divergence(features, logits, **self.options).view(1, 1)
 
 
@@ -98,8 +100,9 @@ class Ensemble(nn.Module):
         if not self.members:
             raise ValueError("`members` is empty; an ensemble needs at least one network")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum of the members' logits, (n, C)."""
+    def forward(self, *positional: Tensor, **named: Tensor) -> Tensor:
+        """The sum of the members' logits, (n, C). Each member gets the same arguments."""
+        x = inputs_in(positional, named)
         return torch.stack([logits_of(member, x) for member in self.members]).sum(0)
 
 

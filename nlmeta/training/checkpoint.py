@@ -10,13 +10,14 @@ from torch import Tensor
 
 from nlmeta import distributed, metrics
 from nlmeta._files import write_whole
+from nlmeta._interface import rows_of
 from nlmeta.seeding import seeded
 from nlmeta.training.run import Run
 from nlmeta.training.settings import differences
 
 __all__ = ["load", "save"]
 
-CHECKPOINT_FORMAT = 6
+CHECKPOINT_FORMAT = 7
 ANSWERS = 8  # samples whose logits stand in a checkpoint
 CHANGED = 0.01  # of the largest such logit: far above what another machine rounds
 
@@ -54,6 +55,8 @@ def load(run: Run, path: Path) -> None:
             f"here {here!r}. Continue it with the arguments of that run, or name another file"
         )
     _load_modules(run, state, path)
+    if run.scaler is not None:
+        run.scaler.load_state_dict(state["scaler"])
     keeper: Any = run.on_epoch
     if hasattr(keeper, "load_state_dict"):
         if "on_epoch" not in state:
@@ -83,6 +86,8 @@ def _state(run: Run) -> dict[str, Any]:
         "random_state": random_state,
         "answers": _answers(run),
     }
+    if run.scaler is not None:
+        state["scaler"] = run.scaler.state_dict()
     keeper: Any = run.on_epoch
     if hasattr(keeper, "state_dict"):
         state["on_epoch"] = keeper.state_dict()
@@ -159,7 +164,7 @@ def _load_modules(run: Run, state: Mapping[str, Any], path: Path) -> None:
 def _answers(run: Run) -> Tensor:
     """Logits of the first training samples: what a network with these weights computes."""
     with seeded(0, "answers", run.device):  # nothing is drawn from the run's own stream
-        first = run.split.train.x[slice(ANSWERS)]
+        first = rows_of(run.split.train.x, slice(ANSWERS))
         return metrics.predict(run.model, first).to("cpu", torch.float64)
 
 

@@ -12,9 +12,10 @@ from nlmeta._torch import move
 from nlmeta.data import Split
 from nlmeta.methods import Method
 
-__all__ = ["autocast", "choose_device", "move_all", "resolve_precision"]
+__all__ = ["autocast", "choose_device", "loss_scaler", "move_all", "resolve_precision"]
 
-PRECISIONS = ("float32", "float64", "bfloat16", "auto")
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = ("float32", "float64", *HALVES, "auto")
 
 
 def choose_device(device: torch.device | str | None = None) -> torch.device:
@@ -60,20 +61,21 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
 
 
 def resolve_precision(
-    precision: Literal["float32", "float64", "bfloat16", "auto"], device: torch.device | str
-) -> Literal["float32", "float64", "bfloat16"]:
+    precision: Literal["float32", "float64", "bfloat16", "float16", "auto"],
+    device: torch.device | str,
+) -> Literal["float32", "float64", "bfloat16", "float16"]:
     """The precision in which `nlmeta.fit` computes on a device, with ``"auto"`` resolved.
 
     Parameters
     ----------
-    precision : {"float32", "float64", "bfloat16", "auto"}
+    precision : {"float32", "float64", "bfloat16", "float16", "auto"}
         The same as in `nlmeta.fit`.
     device : torch.device or str
         The device of the run, for example from `choose_device`.
 
     Returns
     -------
-    {"float32", "float64", "bfloat16"}
+    {"float32", "float64", "bfloat16", "float16"}
         `precision` itself unless it is ``"auto"``. Then it is ``"bfloat16"`` on a GPU that computes
         in it natively, of compute capability 8 (Ampere) or more, and ``"float32"`` elsewhere.
 
@@ -112,7 +114,12 @@ def move_all(
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """PyTorch's autocast for ``"bfloat16"``; an empty context for the other precisions."""
-    if precision != "bfloat16":
+    """PyTorch's autocast for a half precision; an empty context for the others."""
+    if precision not in HALVES:
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=HALVES[precision])
+
+
+def loss_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:
+    """The scaler of losses that ``"float16"`` needs; None for the other precisions."""
+    return torch.amp.GradScaler(device.type) if precision == "float16" else None

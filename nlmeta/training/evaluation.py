@@ -22,7 +22,7 @@ def measure(
     *,
     parts: Collection[str] = ("train", "test"),
     batch_size: int | None = None,
-    precision: Literal["float32", "float64", "bfloat16"] = "float32",
+    precision: Literal["float32", "float64", "bfloat16", "float16"] = "float32",
     train_share: float = 1.0,
 ) -> dict[str, float]:
     """Measure the predictions of a network on some parts of a split.
@@ -40,8 +40,8 @@ def measure(
         training and the test part.
     batch_size : int, optional
         Samples per forward pass. Default: 1,024, or fewer if they are large, see `metrics.predict`.
-    precision : {"float32", "float64", "bfloat16"}
-        Precision of the predictions. ``"bfloat16"`` predicts under autocast. Otherwise, and by
+    precision : {"float32", "float64", "bfloat16", "float16"}
+        Precision of the predictions. The last two predict under autocast. Otherwise, and by
         default, the predictor computes in its own type.
     train_share : float
         Share of the training samples that are measured, at even distances. Default 1, all of them.
@@ -74,7 +74,7 @@ def measure(
             known = ", ".join(repr(name) for name in PARTS)
             raise ValueError(f"`parts` holds {part!r}; the parts to measure are {known}")
     check_rate("train_share", train_share)
-    check_choice("precision", precision, ("float32", "float64", "bfloat16"))
+    check_choice("precision", precision, ("float32", "float64", "bfloat16", "float16"))
 
     def logits_of_part(samples: Samples) -> Tensor:
         with autocast(precision, samples.y.device):

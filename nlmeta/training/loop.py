@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from nlmeta.models.copies import check_initialised
 from nlmeta.seeding import seeded
 from nlmeta.training.checkpoint import load, save
 from nlmeta.training.devices import choose_device, move_all, resolve_precision
+from nlmeta.training.optimisers import MakeOptimizer, described, optimizer_of
 from nlmeta.training.options import check_options, check_split
 from nlmeta.training.progress import epoch_bar
 from nlmeta.training.result import Result
@@ -42,8 +44,10 @@ def fit(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     schedule: Literal["cosine", "constant"] | Sequence[int] = "cosine",
+    lr_warmup_epochs: float = 0.0,
+    optimizer: MakeOptimizer | None = None,
     device: torch.device | str | None = None,
-    precision: Literal["float32", "float64", "bfloat16", "auto"] = "float32",
+    precision: Literal["float32", "float64", "bfloat16", "float16", "auto"] = "float32",
     channels_last: bool = False,
     compile: bool | str = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -61,9 +65,9 @@ def fit(
     method : Method
         The method that takes the steps.
     model : nn.Module
-        A network that returns logits of shape (n, C). It is trained in place, in training mode. If
-        it is already in training mode, parts that are in evaluation mode, such as frozen norm
-        layers, stay so.
+        A network that returns logits, see `models.logits_of`. It is trained in place, in training
+        mode. If it is already in training mode, parts that are in evaluation mode, such as frozen
+        norm layers, stay so.
     split : Split
         The data. Data in memory are moved to the device as a whole; images on disk are decoded
         ahead of each batch. Training images are augmented as set by `Split.augmented`.
@@ -82,17 +86,29 @@ def fit(
         several processes it must be a multiple of their number; the whole set is cut to such a
         multiple. If meta images stay on disk, the number must be given.
     lr, momentum, weight_decay : float
-        Options of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`).
+        Options of SGD. Defaults 0.05, 0.9, 5e-4 (ours, `nlmeta.presets.DIGITS`). They are refused
+        beside `optimizer`.
     schedule : {"cosine", "constant"} or sequence of int
         Course of the learning rate. ``"cosine"`` (default) takes it from `lr` to zero over all
         steps. A sequence holds epochs, counted from 1; from each of them on, the rate is a tenth
         of the rate before.
+    lr_warmup_epochs : float
+        Number of first epochs, or a part of one, over whose steps the learning rate rises in equal
+        parts to its full value; the cosine begins after them. Default 0. It has nothing to do with
+        `warmup_epochs`.
+    optimizer : callable, optional
+        A function of the list of the network's parameters that returns their optimiser, for example
+        ``lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)``. The schedule multiplies the
+        learning rate of each of its groups. Optimisers that evaluate the loss themselves, such as
+        LBFGS, are refused. Virtual and trial steps remain plain gradient steps. Default: SGD.
     device : torch.device or str, optional
         The device of the run. Default: CUDA if there is one, then Apple's MPS, then the CPU.
-    precision : {"float32", "float64", "bfloat16", "auto"}
+    precision : {"float32", "float64", "bfloat16", "float16", "auto"}
         Precision of the run. ``"bfloat16"`` means autocast, with weights in float32. ``"auto"`` is
         ``"bfloat16"`` on a GPU that computes in it natively (since Ampere), and ``"float32"``
-        elsewhere, for example on a T4. Default ``"float32"``.
+        elsewhere, for example on a T4. ``"float16"`` is for such a GPU: autocast with losses that
+        `torch.amp.GradScaler` scales; steps with an infinite gradient are left out. It needs a
+        method with `Method.scalable`, which those that look ahead are not. Default ``"float32"``.
     channels_last : bool
         If True, images and the weights of convolutions are stored with the channels last, which is
         faster on many devices. Numbers change by rounding. Default False.
@@ -160,6 +176,7 @@ def fit(
             "momentum": momentum,
             "weight_decay": weight_decay,
             "schedule": schedule if isinstance(schedule, str) else list(schedule),
+            "lr_warmup_epochs": lr_warmup_epochs,
             "precision": precision,
             "channels_last": channels_last,
             "compile": compile,
@@ -172,18 +189,20 @@ def fit(
         check_positive("stop_after", stop_after)
     if resume and checkpoint is None:
         raise ValueError("`resume` is True and `checkpoint` is None; name the file of the run")
-    check_split(split, method, meta_batch_size)
+    check_split(split, method, meta_batch_size, precision)
     check_initialised("model", model)
     device = choose_device(device)
     options["precision"] = resolve_precision(precision, device)
     split = move_all(method, model, split, options, device)
+    chosen = optimizer_of(optimizer, model, options, _DEFAULTS)
+    options["optimizer"] = None if optimizer is None else described(chosen)
     if not model.training:
         model.train()
 
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     settings = settings_of(method, model, split, options, whole=path is not None)
-    run = Run(method, model, split, settings, device, on_epoch, evaluate_train)
+    run = Run(method, model, split, settings, device, chosen, on_epoch, evaluate_train)
     check_alike({**settings, "checkpoint given": path is not None, "checkpoint exists": there})
     if there and not resume:
         raise ValueError(
@@ -215,6 +234,9 @@ def fit(
                 finished = False
                 _say_stopped(run, path)
     return Result(model, method, pd.DataFrame(run.rows), finished)
+
+
+_DEFAULTS = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
 
 
 def _late(begun: float, stop_after: float | None) -> bool:

@@ -1,6 +1,5 @@
 """A run in progress: its state, its steps, and the measurements after an epoch."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any
@@ -9,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta import distributed
+from nlmeta._interface import each
 from nlmeta._torch import compiled
 from nlmeta.data import Batch, Batches, Split
 from nlmeta.data.batches import draw_batches
 from nlmeta.methods import Method
+from nlmeta.methods.base import scaled_by
 from nlmeta.seeding import generator, seeded
-from nlmeta.training.devices import autocast
+from nlmeta.training.devices import autocast, loss_scaler
 from nlmeta.training.evaluation import measure
+from nlmeta.training.optimisers import rate_factor
 
 __all__ = ["OnEpoch", "Run"]
 
@@ -40,6 +42,8 @@ class Run:
         The settings of the run, from `settings_of`.
     device : torch.device
         The device of the run.
+    optimizer : torch.optim.Optimizer
+        The optimiser of the network's parameters, before its first step.
     on_epoch : callable, optional
         The function that `fit` calls after each epoch.
     train_share : float
@@ -47,8 +51,10 @@ class Run:
 
     Attributes
     ----------
-    optimizer : torch.optim.SGD
-        The optimiser of the network's parameters.
+    rates : list of float
+        The learning rate of each group of parameters, which the schedule multiplies.
+    scaler : torch.amp.GradScaler or None
+        The scaler of losses in float16.
     rows : list of dict
         The history: one row for each epoch that has ended.
     saved : int
@@ -64,14 +70,16 @@ class Run:
         split: Split,
         settings: Mapping[str, Any],
         device: torch.device,
+        optimizer: torch.optim.Optimizer,
         on_epoch: OnEpoch | None = None,
         train_share: float = 1.0,
     ) -> None:
         self.method, self.model, self.split = method, model, split
         self.train_share = train_share
         self.settings, self.device, self.on_epoch = settings, device, on_epoch
-        rates = {name: settings[name] for name in ("lr", "momentum", "weight_decay")}
-        self.optimizer = torch.optim.SGD(model.parameters(), **rates)
+        self.optimizer = optimizer
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.scaler = loss_scaler(settings["precision"], device)
         self.rows: list[dict[str, float]] = []
         self.saved = 0
         self.modes = [(part, part.training) for part in model.modules()]
@@ -116,14 +124,13 @@ class Run:
         steps, diagnostics = len(self.batches), []
         pairs = zip(self.batches, self._meta_batches(epoch, steps), strict=True)
         for i, (train, meta) in enumerate(pairs):
-            share_done = ((epoch - 1) * steps + i) / (self.settings["epochs"] * steps)
-            lr = self.settings["lr"] * _factor(self.settings["schedule"], epoch, share_done)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            with autocast(self.settings["precision"], self.device):
+            factor = rate_factor(self.settings, epoch, i, steps)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            with autocast(self.settings["precision"], self.device), scaled_by(self.scaler):
                 diagnostics.append(self._step(epoch, train, meta))
         means = _means(diagnostics, type(self.method).__name__, epoch)
-        return {"epoch": epoch, "lr": lr, **means}
+        return {"epoch": epoch, "lr": self.rates[0] * factor, **means}
 
     def _meta_batches(self, epoch: int, steps: int) -> Iterator[Batch | None]:
         """A meta batch for each step, or None for steps that do not use one."""
@@ -140,22 +147,19 @@ class Run:
         return self.method.step(self.model, self.optimizer, train, meta)
 
     def _laid_out(self, batch: Batch) -> Batch:
-        if not self.settings["channels_last"] or batch.x.ndim != 4:
+        if not self.settings["channels_last"]:
             return batch
-        return batch._replace(x=batch.x.contiguous(memory_format=torch.channels_last))
+        return batch._replace(x=each(_channels_last, batch.x))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def own_stream(purpose: str) -> str:
     """The name of this process's stream of random numbers; process 0 has the plain name."""
     number = distributed.rank()
     return f"{purpose} {number}" if number else purpose
-
-
-def _factor(schedule: str | list[int], epoch: int, position: float) -> float:
-    """The factor of the learning rate; `position` runs from 0 to 1 over the run."""
-    if isinstance(schedule, list):
-        return 0.1 ** sum(epoch >= drop for drop in schedule)
-    return 0.5 * (1 + math.cos(math.pi * position)) if schedule == "cosine" else 1.0
 
 
 def _means(diagnostics: list[dict[str, Tensor]], method: str, epoch: int) -> dict[str, float]:

@@ -12,9 +12,10 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from nlmeta import distributed
+from nlmeta._interface import parts_of
 from nlmeta._torch import bytes_of
 from nlmeta.data import ImageFiles, Images, Samples, Split
 from nlmeta.methods import Method
@@ -97,7 +98,11 @@ def _inputs(samples: Samples, *, whole: bool) -> str:
 
     With `whole` also a digest of the numbers or, for images on disk, of the names of their files.
     """
-    x = samples.x
+    parts = {name: _input(part, whole=whole) for name, part in parts_of(samples.x).items()}
+    return "; ".join(said if name == "x" else f"{name}: {said}" for name, said in parts.items())
+
+
+def _input(x: Tensor | Images, *, whole: bool) -> str:
     said = x.description if isinstance(x, Images) else str(tuple(x.shape))
     if not whole:
         return said
