@@ -213,6 +213,8 @@ def test_arrays_may_be_several_as_well():
         from_arrays(x, y, seed=0, test=(test, y))
     with pytest.raises(ValueError, match="numbers of rows {'ids': 12, 'mask': 11}"):
         from_arrays({**x, "mask": x["mask"][1:]}, y, seed=0)
+    with pytest.raises(ValueError, match=r"`x\['ids'\]` is torch.complex64; it must hold floats"):
+        from_arrays({**x, "ids": torch.ones(12, dtype=torch.complex64)}, y, seed=0)
     with pytest.raises(ValueError, match="it is computed from one tensor of inputs"):
         from_arrays(x, y, true_labels=y, seed=0, noise="instance-dependent", rate=0.2)
     with pytest.raises(ValueError, match="`scale` is .*; it is for images of 8 bits only"):

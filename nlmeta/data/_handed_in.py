@@ -97,6 +97,10 @@ def _one_of_several(argument: str, x: Any) -> Tensor:
     found = _numbers(argument, x)
     if found.dtype == torch.bool:
         return found
+    if found.is_complex():
+        raise ValueError(
+            f"`{argument}` is {found.dtype}; it must hold floats, whole numbers or bools"
+        )
     return _one_input(argument, found, words=not found.is_floating_point())
 
 
