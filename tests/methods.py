@@ -116,6 +116,9 @@ class Line:
         return type(self.build(SMALL, SMALL.network(1)))
 
 
+ACT_FIRST = bilevel.Lookahead(sequence="act-first")
+HALF = bilevel.Lookahead(dtype="bfloat16", tangent_dtype="bfloat16")
+
 # Methods with the settings that the lines share; the problem comes first, options last.
 
 
@@ -207,14 +210,15 @@ class ReverseCrossEntropy(Method):
 class Fixed(Method):
     """A head of CLID-MU as it was drawn, never moved."""
 
-    def __init__(self, head):
+    def __init__(self, head, *, calls=2):
         super().__init__()
         self.head = head
+        self.calls = calls
 
     def step(self, model, optimizer, train, meta=None):
         forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
-        self.head(forward, train.y)  # the virtual step's call; multipliers draw their noise there
-        factors = self.head(forward, train.y).detach()
+        for _ in range(self.calls):  # the virtual step has a call; multipliers draw noise there
+            factors = self.head(forward, train.y).detach()
         loss = self.head.loss(forward.logits, train.y, factors)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
@@ -266,6 +270,13 @@ LINES = (
         known=lambda p, m: Fixed(meta_weight_net(p).head),
     ),
     Line(
+        "Meta-Weight-Net, act first",
+        lambda p, m: meta_weight_net(p, mode=ACT_FIRST),
+        zero=lambda p, m: meta_weight_net(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(meta_weight_net(p).head),
+        recorded=False,
+    ),
+    Line(
         "Co-teaching",
         lambda p, m: co_teaching(p),
         zero=lambda p, m: co_teaching(p, forget_rate=0.0),
@@ -305,6 +316,28 @@ LINES = (
         lambda p, m: mlc(p, mode=bilevel.Lookahead("fd", recompute=True)),
     ),
     Line("MLC, exact", lambda p, m: mlc(p, mode="exact")),
+    Line(
+        "MLC, act first",
+        lambda p, m: mlc(p, virtual_lr=None, mode=ACT_FIRST),
+        zero=lambda p, m: mlc(p, virtual_lr=None, mode=ACT_FIRST, transition_lr=0.0),
+        known=cross_entropy,
+        recorded=False,
+    ),
+    Line(
+        "MLC, act first, one-sided differences",
+        lambda p, m: mlc(
+            p,
+            virtual_lr=None,
+            mode=bilevel.Lookahead("fd", one_sided=True, sequence="act-first"),
+        ),
+        recorded=False,
+    ),
+    Line(
+        "MLC, outer gradient and tangent in bfloat16",
+        lambda p, m: mlc(p, mode=HALF),
+        zero=lambda p, m: mlc(p, mode=HALF, transition_lr=0.0),
+        known=cross_entropy,
+    ),
     Line("MLC, last layer", lambda p, m: mlc(p, mode=bilevel.Lookahead(only=("classifier",)))),
     Line(
         "MSLG",
@@ -313,6 +346,13 @@ LINES = (
         known=lambda p, m: ReverseCrossEntropy(p.labels, p.num_classes, 4.0),
     ),
     Line("MSLG, last layer", lambda p, m: mslg(p, mode=bilevel.Lookahead(only=("classifier",)))),
+    Line(
+        "MSLG, act first",
+        lambda p, m: mslg(p, virtual_lr=None, mode=ACT_FIRST),
+        zero=lambda p, m: mslg(p, virtual_lr=None, mode=ACT_FIRST, label_lr=0.0),
+        known=lambda p, m: ReverseCrossEntropy(p.labels, p.num_classes, 4.0),
+        recorded=False,
+    ),
     Line("MSLG, labels on the CPU", lambda p, m: mslg(p, memory_device="cpu"), recorded=False),
     Line(
         "CLID-MU, weights",
@@ -340,6 +380,21 @@ LINES = (
         known=lambda p, m: Fixed(multiplier(p)),
         by_place=True,
     ),
+    Line(
+        "CLID-MU, weights, act first",
+        lambda p, m: clid_mu(p, mode=ACT_FIRST),
+        zero=lambda p, m: clid_mu(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(weight_net(p)),
+        recorded=False,
+    ),
+    Line(
+        "CLID-MU, multipliers, act first",
+        lambda p, m: by_adam(p, multiplier, mode=ACT_FIRST),
+        zero=lambda p, m: by_adam(p, multiplier, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(multiplier(p), calls=1),
+        by_place=True,
+        recorded=False,
+    ),
     Line("CLID-MU, exact", lambda p, m: clid_mu(p, mode="exact")),
     Line(
         "MLNT",
@@ -357,6 +412,13 @@ LINES = (
     Line(
         "MLNT, rising weight, mentor",
         lambda p, m: mlnt(p, m, ramp_steps=8, decay=0.9, ramp_decay=0.5, teacher_share=0.4),
+        by_place=True,
+    ),
+    Line(
+        "MLNT, trials in bfloat16",
+        lambda p, m: mlnt(p, m, trial_dtype="bfloat16"),
+        zero=lambda p, m: mlnt(p, m, trial_dtype="bfloat16", meta_weight=0.0),
+        known=cross_entropy,
         by_place=True,
     ),
     Line("MLNT, two steps", lambda p, m: mlnt(p, m, update="two-step"), by_place=True),
@@ -414,6 +476,13 @@ LINES = (
         "MLC, every second step",
         lambda p, m: EveryKth(mlc(p), 2),
         zero=lambda p, m: EveryKth(mlc(p, transition_lr=0.0), 2),
+        known=cross_entropy,
+        recorded=False,
+    ),
+    Line(
+        "MLC, act first, every second step",
+        lambda p, m: EveryKth(mlc(p, virtual_lr=None, mode=ACT_FIRST), 2),
+        zero=lambda p, m: EveryKth(mlc(p, virtual_lr=None, mode=ACT_FIRST, transition_lr=0.0), 2),
         known=cross_entropy,
         recorded=False,
     ),

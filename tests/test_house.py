@@ -181,13 +181,13 @@ def test_a_file_with_work_in_it_is_no_data():
     assert 0 < len(settings(source)) < 0.1 * len(code(source))
 
 
-def test_the_experiments_take_at_most_2550_lines_of_code():
+def test_the_experiments_take_at_most_2650_lines_of_code():
     """But for their data. 2,000 for one mechanism, and what it has learned since: features, closed
-    forms, some of the samples, scores of every epoch, clocks for whole epochs, figures of others
-    and steps at full size.
+    forms, some of the samples, scores of every epoch, clocks for whole epochs, figures of others,
+    steps at full size, steps that act first or in half precision.
     """
     counted = set(EXPERIMENTS.rglob("*.py")) - DATA
-    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 2550
+    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 2650
 
 
 def test_no_file_of_the_mechanism_names_an_experiment():

@@ -27,6 +27,7 @@ from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
+from nlmeta.methods.sequence import both_steps, check_virtual_lr
 
 __all__ = ["CLIDMU"]
 
@@ -43,7 +44,8 @@ class CLIDMU(Method):
         0 the head stays as it was initialised.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
-        optimiser (of its first group of parameters), as released.
+        optimiser (of its first group of parameters), as released. It is refused if `mode` has
+        ``sequence="act-first"``.
     head_optimizer : {"sgd", "adam"}
         Optimiser of the head. Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
@@ -59,7 +61,6 @@ class CLIDMU(Method):
     """
 
     needs_meta = True
-    capturable = True
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class CLIDMU(Method):
     ) -> None:
         super().__init__()
         check_not_negative("head_lr", head_lr)
-        if virtual_lr is not None:
-            check_not_negative("virtual_lr", virtual_lr)
+        self.mode = bilevel.Lookahead.of(mode)
+        check_virtual_lr(virtual_lr, self.mode, needed=False)
         if max_norm is not None:
             check_positive("max_norm", max_norm)
         check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
@@ -88,9 +89,13 @@ class CLIDMU(Method):
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
-        self.mode = bilevel.Lookahead.of(mode)
         kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
+
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """Whether the network moves last. See `Method.capturable`."""
+        return not self.mode.acts_first
 
     def step(
         self,
@@ -102,12 +107,18 @@ class CLIDMU(Method):
         """Virtual step, step of the head, ordinary step: all from one forward pass. See
         `Method.step`.
         """
-        forward = self._forward_pass(model, train)
-        diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
-        forward = bilevel.recomputed(model, forward, self.mode)
-        loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
-        descend(optimizer, loss)
-        return {"loss": loss.detach(), **diagnostics}
+        meta = require_meta(self, meta)
+        forward, lr = self._forward_pass(model, train), optimizer.param_groups[0]["lr"]
+        correction = self.head(forward, train.y) if self.mode.acts_first else None  # (8.1-8.2)
+
+        def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
+            own = {"lr": lr, "correction": correction, "taken": taken}
+            return self.learn(model, forward, train.y, meta, **own)
+
+        def loss(forward: bilevel.ForwardPass) -> Tensor:
+            return self.ordinary_loss(forward, train.y, correction)  # (8.7): old weights, new head
+
+        return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
@@ -126,6 +137,8 @@ class CLIDMU(Method):
         meta: Batch | None,
         *,
         lr: float,
+        correction: Tensor | None = None,
+        taken: bilevel.TakenStep | None = None,
     ) -> dict[str, Tensor]:
         """One step of the head. The network does not move.
 
@@ -141,6 +154,11 @@ class CLIDMU(Method):
             Meta samples.
         lr : float
             alpha, used unless `virtual_lr` was given.
+        correction : Tensor, optional
+            The head's output for the pass, with its graph. Default: the head is called.
+        taken : bilevel.TakenStep, optional
+            The ordinary step, taken with `correction`, where it came first. Default: a virtual step
+            is taken.
 
         Returns
         -------
@@ -148,7 +166,8 @@ class CLIDMU(Method):
             Diagnostics, each of shape ().
         """
         meta = require_meta(self, meta)
-        hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
+        own: dict[str, Any] = {"lr": lr, "correction": correction, "taken": taken}
+        hyper = self.head_gradient(model, forward, labels, meta, **own)
         length = hyper.norm  # before the clipping below, which works in place
         parameters = list(self.head.parameters())
         for parameter, gradient in zip(parameters, hyper.gradients, strict=True):
@@ -170,27 +189,36 @@ class CLIDMU(Method):
         meta: Batch,
         *,
         lr: float,
+        correction: Tensor | None = None,
+        taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
         """Derivative by the head's parameters of the objective after a virtual step, (8.4-8.5).
 
         It has the parameters of `learn`, and returns one gradient for each parameter of the head.
         """
-        correction = self.head(forward, labels)
+        drawn = self.head(forward, labels) if correction is None else correction
         return bilevel.hypergradient(
             model,
             forward,
-            inner_loss=lambda logits: self.head.loss(logits, labels, correction),
+            inner_loss=lambda logits: self.head.loss(logits, labels, drawn),
             outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=list(self.head.parameters()),
             lr=lr if self.virtual_lr is None else self.virtual_lr,
             mode=self.mode,
+            taken=taken,
         )
 
-    def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """The loss of the ordinary step, (8.7): the head has moved, and is held fixed."""
-        with torch.no_grad():
-            correction = self.head(forward, labels)
-        return self.head.loss(forward.logits, labels, correction)
+    def ordinary_loss(
+        self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
+    ) -> Tensor:
+        """The loss of the ordinary step, (8.7), with the head's output held fixed.
+
+        It is that of the head as it is now, unless it is given.
+        """
+        if correction is None:
+            with torch.no_grad():
+                correction = self.head(forward, labels)
+        return self.head.loss(forward.logits, labels, correction.detach())
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
         """Weights of a `WeightNet`, in (0, 1); None for a `LogitMultiplier`, which has factors."""
