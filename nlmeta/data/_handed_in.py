@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nlmeta._interface import Inputs, check_inputs, parts_of
+from nlmeta._interface import Inputs, check_inputs, like, parts_of, several
 from nlmeta.data._notes import few
 from nlmeta.data.pictures import as_seen
 
@@ -82,14 +82,11 @@ def inputs_of(argument: str, x: Any, words: bool) -> Inputs:
 
     Of several inputs, whole numbers are indices and truth values are masks.
     """
-    if isinstance(x, tuple | Mapping):
-        places = {
-            name: _one_of_several(f"{argument}[{name!r}]", part)
-            for name, part in parts_of(x).items()
-        }
-        several: Any = tuple(places.values()) if isinstance(x, tuple) else places
-        check_inputs(several)
-        return several
+    if several(x):
+        read = {n: _one_of_several(f"{argument}[{n!r}]", part) for n, part in parts_of(x).items()}
+        inputs: Inputs = like(x, read)
+        check_inputs(inputs)
+        return inputs
     return _one_input(argument, x, words)
 
 

@@ -234,7 +234,8 @@ def _stacked(
 
 def _holds(kind: np.dtype, number: Any) -> bool:
     """Whether an array of a type can hold a number, apart from rounding of floats."""
-    if not isinstance(number, Real) or not math.isfinite(number):
+    finite = isinstance(number, Real) and -math.inf < number < math.inf  # type: ignore[operator]
+    if not finite:
         return False
     if kind.kind == "f":
         return True

@@ -306,7 +306,7 @@ class _Outer:
         m, n = len(self.target), len(self.inner.h)
         u = torch.arange(1, m + 1, device=self.forward.device).to(self.forward).sin()
         gram, largest = self.inner.gram.to(self.forward), 0.0
-        for _ in range(100):  # any number would do: a step below 2 / curvature descends
+        for _ in range(100):  # what is above half of the curvature would do: the step descends
             u = self.forward @ (gram @ (self.back.T @ u)) + u.sum() / n
             largest = u.norm().item()
             u = u / largest
