@@ -22,14 +22,21 @@ __all__ = [
     "each",
     "inputs_in",
     "joined",
+    "like",
     "length",
     "logits_in",
     "parts_of",
     "rows_of",
+    "several",
 ]
 
 #: Inputs of a batch, or of a whole part in memory. Each tensor has one row for each sample.
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
+
+
+def several(x: object) -> bool:
+    """Whether inputs are several tensors, or were meant to be."""
+    return isinstance(x, tuple | Mapping)
 
 
 def parts_of(x: Any) -> dict[str | int, Any]:
@@ -44,6 +51,11 @@ def each(change: Callable[[Any], Any], x: Any) -> Any:
     if isinstance(x, Mapping):
         return {name: change(part) for name, part in x.items()}
     return tuple(map(change, x)) if isinstance(x, tuple) else change(x)
+
+
+def like(x: Any, parts: Mapping[str | int, Any]) -> Any:
+    """Other tensors by the names or places of those of `x`, in a tuple or a dict as these are."""
+    return tuple(parts.values()) if isinstance(x, tuple) else dict(parts)
 
 
 def check_inputs(x: object) -> None:
@@ -92,7 +104,7 @@ def joined(batches: Sequence[Inputs]) -> Inputs:
         return torch.cat([part for part in batches if isinstance(part, Tensor)])
     found = [parts_of(x) for x in batches]
     both = {name: torch.cat([parts[name] for parts in found]) for name in found[0]}
-    return tuple(both.values()) if isinstance(first, tuple) else both  # type: ignore[return-value]
+    return like(first, both)
 
 
 def arguments_of(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

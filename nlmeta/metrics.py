@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nlmeta import _checks
 from nlmeta._arrays import Array, as_tensor
-from nlmeta._interface import device_of, each, length, parts_of, rows_of
+from nlmeta._interface import check_inputs, device_of, each, length, parts_of, rows_of, several
 from nlmeta.models.outputs import logits_of
 
 __all__ = [
@@ -99,6 +99,8 @@ def predict(model: nn.Module, x: Inputs, *, batch_size: int | None = None) -> Te
     """
     if isinstance(x, np.ndarray):
         x = as_tensor("x", x)
+    if several(x) or isinstance(x, list):
+        check_inputs(x)
     if batch_size is None:
         numbers = sum(math.prod(part.shape[1:]) for part in parts_of(x).values())
         most = NUMBERS_ON_CPU if _on_cpu(model) else NUMBERS_IN_A_PASS

@@ -123,6 +123,7 @@ SHAPE = "must look like https://github.com/OWNER/NAME"
         ("github.com/a/b", SHAPE),
         ("git@github.com:a/b", SHAPE),
         ("https://gitlab.com/a/b", SHAPE),
+        ("https://github.com/a/.git", SHAPE),
         ("https://github.com/a", SHAPE),
         ("https://github.com/a/..", SHAPE),
         ("https://github.com/a b/c", SHAPE),

@@ -9,6 +9,7 @@ import warnings
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ from nlmeta.methods import (
     MetaWeightNet,
     WeightNet,
 )
-from nlmeta.models import CIFARResNet, FeaturesOf, SmallCNN, copy_of
+from nlmeta.models import CIFARResNet, FeaturesOf, SmallCNN, copy_of, with_features
 from nlmeta.procedures.selection import Ensemble, divergence_score
 
 SMOOTHED = 0.7 * torch.eye(3) + 0.1
@@ -737,6 +738,14 @@ def test_inputs_of_another_form_are_refused(name, x, text):
         METHODS[name](net).step(net, sgd(net), train._replace(x=x), meta)
 
 
+@pytest.mark.parametrize(
+    ("x", "text"), [*BAD_INPUTS, ({"a": np.ones((64, 8))}, "`x` holds at 'a' a ndarray")]
+)
+def test_predicting_refuses_inputs_of_another_form(x, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        metrics.predict(Net(), x)
+
+
 class Foreign(Net):
     """A network that returns no features, and its logits in an object."""
 
@@ -752,12 +761,25 @@ def test_features_of_a_layer_of_any_network_are_those_that_it_could_return(name)
     assert not net.network.b._forward_pre_hooks
 
 
+class ByName(Net):
+    """A network that calls its last layer with a keyword argument."""
+
+    def forward(self, x):
+        return self.b(input=self.body(x))
+
+
+def test_the_input_of_a_layer_may_be_passed_by_name():
+    net, x = ByName(), features()
+    _, found = with_features(FeaturesOf(net, "b"), x)
+    assert torch.equal(found, net.body(x))
+
+
 def test_features_are_refused_where_no_layer_has_them():
     with pytest.raises(ValueError, match="`layer` is 'c'; the network's layers are a, b"):
         FeaturesOf(Net(), "c")
     idle = Net()
     idle.spare = nn.Linear(8, 3)
-    with pytest.raises(ValueError, match="`layer` is 'spare', whose input is not run"):
+    with pytest.raises(ValueError, match="`layer` is 'spare', which no pass runs"):
         FeaturesOf(idle, "spare")(features(), return_features=True)
     tokens = FeaturesOf(nn.Sequential(nn.Linear(8, 3), nn.Flatten()), "0")
     with pytest.raises(ValueError, match=r"whose input is of shape \(94, 2, 8\); it must be the"):

@@ -154,6 +154,37 @@ def test_a_run_that_is_stopped_has_no_predictions():
         cross_predictions(make, digits(), folds=2, stop_after=1e-9, **QUICK)
 
 
+@pytest.mark.parametrize("what", ["method", "network"])
+def test_what_an_earlier_fold_has_trained_is_refused(what):
+    """It would predict samples that it was trained on, and hide their wrong labels."""
+    method, network = make(None, 0)
+
+    def again(part, fold):
+        return (method, mlp(fold)) if what == "method" else (CrossEntropy(), network)
+
+    refused(
+        f"`make` returns the same {what} for fold 1 as for an earlier one",
+        lambda: cross_predictions(again, digits(), folds=2, **QUICK),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "kinds"),
+    [
+        (mlp(0), "MLP"),
+        (None, "NoneType"),
+        ((mlp(0), CrossEntropy()), "MLP, CrossEntropy"),
+        ((CrossEntropy(),), "CrossEntropy"),
+    ],
+)
+def test_what_is_no_method_with_a_network_is_refused(made, kinds):
+    refused(
+        f"`make` returns {kinds} for fold 0; it must return a method and a network, in this order",
+        lambda: cross_predictions(lambda part, fold: made, digits(), folds=2, **QUICK),
+        TypeError,
+    )
+
+
 def test_suspects_and_cleanlab_take_them():
     """Of the wrong labels, a network that has memorised them shows few, and cross-validation most.
 

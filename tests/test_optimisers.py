@@ -144,7 +144,7 @@ REFUSALS = {
     "an optimiser": (
         adamw([torch.nn.Parameter(torch.ones(1))]),
         TypeError,
-        "it must be a function of the parameters that returns their optimiser",
+        "`optimizer` is AdamW; it must be a function of the parameters that returns their optim",
     ),
     "no optimiser": (lambda p: p, TypeError, "`optimizer` returned a list; it must return a"),
     "LBFGS": (

@@ -136,6 +136,12 @@ def test_images_come_in_three_layouts(layout):
         ({"labels": words(9)}, "`x` holds 60 samples and `labels` 9"),
         ({"labels": [3] * N, "class_names": WORDS}, "`labels` holds 3 at position 0; classes are"),
         ({"labels": ["ant"] * N}, "`labels` has 1 classes; it must have at least two"),
+        ({"labels": [0] * N, "class_names": ["ant"]}, "`class_names` has 1 classes; it must have"),
+        (
+            {"labels": [0, 1, 0, -1, *[0] * (N - 4)]},
+            "`labels` holds -1 at position 3; class numbers",
+        ),
+        ({"labels": [-1] * N}, "`labels` holds -1 at position 0; class numbers count from 0"),
         ({"ids": [1] * N}, "`ids` has 1 twice; results could not be told apart"),
         ({"ids": [1]}, "`ids` has 1 entries for 60 samples"),
         ({"clean": [2] * N}, "`clean` holds 2 at position 0; it must hold True or False for"),

@@ -258,6 +258,12 @@ def test_curves_draw_the_columns_that_are_named_in_the_styles_that_are_given():
     assert (ax.get_title(), ax.get_xlabel(), ax.get_legend()) == ("Two of three", "epoch", None)
 
 
+def test_styles_of_curves_may_have_the_short_names_of_matplotlib():
+    ax = plots.curves(history(), {"memorised": {"lw": 3, "c": "red", "ls": ":"}})
+    line = ax.lines[0]
+    assert (line.get_linewidth(), line.get_color(), line.get_linestyle()) == (3, "red", ":")
+
+
 def test_epochs_without_a_measurement_are_left_out():
     frame = history()
     frame.loc[1, "test_accuracy"] = np.nan

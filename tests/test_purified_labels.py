@@ -248,6 +248,27 @@ def test_double_precision_reaches_labels_and_layer():
     assert found.labels.dtype == found.network[1].weight.dtype == torch.float64
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_features_of_half_precision_have_labels_and_a_layer_in_float32(kind):
+    """Their sums of labels would be wrong in the third digit, and `ridge` refused them."""
+    split = split_of()
+    parts = {p: getattr(split, p) for p in ("train", "meta")}
+    halves = {p: dataclasses.replace(s, x=s.x[:].to(kind)) for p, s in parts.items()}
+    wide = {p: dataclasses.replace(s, x=s.x.float()) for p, s in halves.items()}
+    found, want = (purified_labels(dataclasses.replace(split, **p)) for p in (halves, wide))
+    assert found.labels.dtype == found.network[1].weight.dtype == torch.float32
+    assert torch.equal(found.labels, want.labels)
+    assert torch.equal(found.network[1].weight, want.network[1].weight)
+
+
+def test_one_number_for_each_sample_is_a_feature():
+    split = split_of()
+    parts = {p: getattr(split, p) for p in ("train", "meta")}
+    single = {p: dataclasses.replace(s, x=s.x[:].flatten(1).mean(1)) for p, s in parts.items()}
+    found = purified_labels(dataclasses.replace(split, **single), steps=1)
+    assert found.network[1].weight.shape == (10, 1)
+
+
 def test_bad_input_is_refused():
     split = digits()
     refused("`penalty` is 0", lambda: purified_labels(split, penalty=0.0))
@@ -263,5 +284,15 @@ def test_bad_input_is_refused():
     refused(
         "it must be floats of shape (N, D)", lambda: ridge_label_gradient(x[:, 0], labels, clean)
     )
+    for wrong in (labels.argmax(1), labels.long()):
+        refused("`labels` is torch.int64 of", lambda w=wrong: ridge_label_gradient(x, w, clean))
+    beyond = dataclasses.replace(clean, y=clean.y + 3)
+    refused("`meta.y` holds", lambda: ridge_label_gradient(x, labels, beyond))
+    none = clean.subset(torch.arange(0))
+    refused("`meta` is empty", lambda: ridge_label_gradient(x, labels, none))
+    short = dataclasses.replace(clean, x=clean.x[:, 1:])
+    refused("the clean samples have", lambda: ridge_label_gradient(x, labels, short))
+    for wrong in (float("nan"), 1e200):
+        refused("`x` holds numbers that are not", lambda w=wrong: ridge(x * w, labels, 3))
     refused("`y` has shape (30, 3)", lambda: ridge(x, labels, 4))
     refused("`y` has row 0 summing to", lambda: ridge(x, 2 * labels, 3))

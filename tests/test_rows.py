@@ -1,6 +1,7 @@
 """Rows with named columns, with the classes that Hugging Face's datasets are stood in for here."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -153,8 +154,12 @@ REFUSALS = {
     "filling": (
         rows(),
         {"padding": 0.5},
-        "`padding` is 0.5 for column 'input_ids', which holds int",
+        "`padding` is 0.5 for column 'input_ids', which holds int64; it must be such a number",
     ),
+    "filling with a word": (rows(), {"padding": "0"}, "`padding` is '0' for column 'input_ids'"),
+    "filling with a list": (rows(), {"padding": [0]}, r"`padding` is \[0\] for column"),
+    "filling with NaN": (rows(), {"padding": np.nan}, "`padding` is nan for column"),
+    "filling too large": (rows(), {"padding": 2**70}, "`padding` is 1180591620717411303424 for"),
     "empty": ([], {}, "`rows` is empty; it must hold at least one sample"),
     "negative": (changed(1, input_ids=[-1] * 3), {}, r"`x\['input_ids'\]` holds -1; indices"),
 }
@@ -174,6 +179,26 @@ def test_splits_of_rows_and_unknown_options_are_refused():
         split_of(rows(), standardize=True)
 
 
+def test_tables_of_columns_are_refused_with_the_way_to_their_rows():
+    table = {name: [row[name] for row in rows(equal=True)] for name in (*COLUMNS, "label")}
+    with pytest.raises(TypeError, match="`rows` is a dict of columns; .* to `from_arrays`"):
+        split_of(table)
+    frame = pd.DataFrame(table)
+    with pytest.raises(TypeError, match="`rows` is a DataFrame; .*to_dict"):
+        split_of(frame)
+    with pytest.raises(TypeError, match="`test` is a DataFrame"):
+        split_of(rows(equal=True), test=frame)
+    assert len(split_of(frame.to_dict("records")).train) == 12
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_columns_may_hold_tensors_of_any_float_that_require_a_gradient(kind):
+    column = [torch.tensor([i, 0.5], dtype=kind, requires_grad=True) for i in range(12)]
+    x = split_of(rows(equal=True, measured=column), inputs=("measured",)).train.x["measured"]
+    assert sorted(x.tolist()) == [[i, 0.5] for i in range(12)]
+    assert not x.requires_grad
+
+
 def test_arrays_may_be_several_as_well():
     x = {"ids": np.arange(24, dtype=np.int32).reshape(12, 2), "mask": np.ones((12, 2), dtype=bool)}
     y = [i % 2 for i in range(12)]
@@ -188,6 +213,8 @@ def test_arrays_may_be_several_as_well():
         from_arrays(x, y, seed=0, test=(test, y))
     with pytest.raises(ValueError, match="numbers of rows {'ids': 12, 'mask': 11}"):
         from_arrays({**x, "mask": x["mask"][1:]}, y, seed=0)
+    with pytest.raises(ValueError, match=r"`x\['ids'\]` is torch.complex64; it must hold floats"):
+        from_arrays({**x, "ids": torch.ones(12, dtype=torch.complex64)}, y, seed=0)
     with pytest.raises(ValueError, match="it is computed from one tensor of inputs"):
         from_arrays(x, y, true_labels=y, seed=0, noise="instance-dependent", rate=0.2)
     with pytest.raises(ValueError, match="`scale` is .*; it is for images of 8 bits only"):

@@ -21,7 +21,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 UNDECIDED = "ADDRESS-NOT-DECIDED"  # the owner, until there is one
-REPOSITORY = re.compile(r"https://github\.com/([\w-]+)/([\w.-]*?[\w-])(?:\.git)?/?", re.ASCII)
+REPOSITORY = re.compile(
+    r"https://github\.com/([\w-]+)/((?!\.git/?$)[\w.-]*?[\w-])(?:\.git)?/?", re.ASCII
+)
 REF = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
 # Where each link to a repository ends, so that `nlmeta` is not found in `nlmeta-data`.
 END = r"(?![\w-]|\.(?!git\b)\w)"

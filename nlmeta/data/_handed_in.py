@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nlmeta._interface import Inputs, check_inputs, parts_of
+from nlmeta._interface import Inputs, check_inputs, like, parts_of, several
 from nlmeta.data._notes import few
 from nlmeta.data.pictures import as_seen
 
@@ -82,14 +82,11 @@ def inputs_of(argument: str, x: Any, words: bool) -> Inputs:
 
     Of several inputs, whole numbers are indices and truth values are masks.
     """
-    if isinstance(x, tuple | Mapping):
-        places = {
-            name: _one_of_several(f"{argument}[{name!r}]", part)
-            for name, part in parts_of(x).items()
-        }
-        several: Any = tuple(places.values()) if isinstance(x, tuple) else places
-        check_inputs(several)
-        return several
+    if several(x):
+        read = {n: _one_of_several(f"{argument}[{n!r}]", part) for n, part in parts_of(x).items()}
+        inputs: Inputs = like(x, read)
+        check_inputs(inputs)
+        return inputs
     return _one_input(argument, x, words)
 
 
@@ -97,6 +94,10 @@ def _one_of_several(argument: str, x: Any) -> Tensor:
     found = _numbers(argument, x)
     if found.dtype == torch.bool:
         return found
+    if found.is_complex():
+        raise ValueError(
+            f"`{argument}` is {found.dtype}; it must hold floats, whole numbers or bools"
+        )
     return _one_input(argument, found, words=not found.is_floating_point())
 
 

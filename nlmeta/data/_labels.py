@@ -76,7 +76,8 @@ def number_classes(
     first = next(iter(read))
     names = _found(first, read[first]) if names is None else names
     if len(names) < 2:
-        raise ValueError(f"`{first}` has {len(names)} classes; it must have at least two")
+        argument = first if class_names is None else "class_names"
+        raise ValueError(f"`{argument}` has {len(names)} classes; it must have at least two")
     numbers = {
         argument: _numbers(argument, found, names, (paths or {}).get(argument))
         for argument, found in read.items()
@@ -168,6 +169,11 @@ def _found(argument: str, labels: Sequence[Label]) -> tuple[str, ...]:
         if all(name.isdecimal() for name in names):
             return tuple(sorted(names, key=lambda name: (int(name), name)))
         return tuple(sorted(names))
+    if min(numbers) < 0:
+        raise ValueError(
+            f"`{argument}` holds {min(numbers)} at position {labels.index(min(numbers))}; class "
+            "numbers count from 0"
+        )
     count = max(numbers) + 1
     if count > max(MANY, SPARSE * len(numbers)):
         raise ValueError(

@@ -5,12 +5,14 @@ mask, a picture's numbers. Only a length, rows by number and, if they exist, ``c
 ``features`` are used, so the library that made the rows need not be installed here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -106,6 +108,7 @@ def from_rows(
             check_choice("padding", column, columns.values())
     parts = {"rows": rows} if test is None else {"rows": rows, "test": test}
     for argument, part in parts.items():
+        _check_rows(argument, part, label)
         if len(indices_of(part, argument)) == 0:
             raise ValueError(f"`{argument}` is empty; it must hold at least one sample")
     x: dict[str, dict[str, Tensor]] = {argument: {} for argument in parts}
@@ -129,6 +132,20 @@ def from_rows(
         name=name,
         **options,
     )
+
+
+def _check_rows(argument: str, rows: Any, label: str) -> None:
+    """Refuse tables that hold columns and no rows, with the way to their rows."""
+    if isinstance(rows, Mapping) and label in rows:
+        raise TypeError(
+            f"`{argument}` is a dict of columns; it must hold one dict for each sample, or pass "
+            "its columns to `from_arrays`"
+        )
+    if isinstance(rows, pd.DataFrame):
+        raise TypeError(
+            f"`{argument}` is a DataFrame; it must hold one dict for each sample, as "
+            "`frame.to_dict('records')` returns them"
+        )
 
 
 def _columns_of(inputs: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
@@ -166,7 +183,7 @@ def _arrays(argument: str, rows: Any, column: str) -> list[np.ndarray]:
     found = []
     for row, entry in enumerate(_column(argument, rows, column)):
         try:
-            array = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+            array = _numpy(entry) if isinstance(entry, Tensor) else np.asarray(entry)
         except ValueError:  # lists of unequal lengths in one another
             array = np.array(None)
         if array.dtype.kind not in "fiub":
@@ -177,6 +194,12 @@ def _arrays(argument: str, rows: Any, column: str) -> list[np.ndarray]:
             )
         found.append(array)
     return found
+
+
+def _numpy(entry: Tensor) -> np.ndarray:
+    """A tensor of any device and type; NumPy has no bfloat16."""
+    entry = entry.detach().cpu()
+    return (entry.float() if entry.dtype == torch.bfloat16 else entry).numpy()
 
 
 def _stacked(
@@ -194,8 +217,11 @@ def _stacked(
             "shape. Let the tokenizer pad them to one length, `padding='max_length'`, or pass "
             f"`padding={{{column!r}: 0}}` with the number that fills shorter lists"
         )
-    if np.asarray(fill).astype(kind) != fill:
-        raise ValueError(f"`padding` is {fill} for column {column!r}, which holds {kind}")
+    if not _holds(kind, fill):
+        raise ValueError(
+            f"`padding` is {fill!r} for column {column!r}, which holds {kind}; it must be such a "
+            "number"
+        )
     longest = max(len(array) for array in arrays)
     filled = {}
     for argument, part in read.items():
@@ -204,6 +230,18 @@ def _stacked(
             whole[row, : len(array)] = array
         filled[argument] = torch.from_numpy(whole)
     return filled
+
+
+def _holds(kind: np.dtype, number: Any) -> bool:
+    """Whether an array of a type can hold a number, apart from rounding of floats."""
+    finite = isinstance(number, Real) and -math.inf < number < math.inf  # type: ignore[operator]
+    if not finite:
+        return False
+    if kind.kind == "f":
+        return True
+    if kind.kind == "b":
+        return number in (0, 1)
+    return number == int(number) and np.iinfo(kind).min <= number <= np.iinfo(kind).max
 
 
 def _labels(argument: str, rows: Any, column: str) -> list[Any]:

@@ -137,16 +137,22 @@ class FeaturesOf(nn.Module):
             return self.network(*positional, **named)
         seen: list[Tensor] = []
         layer = self.network.get_submodule(self.layer)
-        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+        def note(_: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+            seen.append(inputs[0] if inputs else options["input"])
+
+        hook = layer.register_forward_pre_hook(note, with_kwargs=True)
         try:
             output = self.network(*positional, **named)
         finally:
             hook.remove()
         if not seen or seen[-1].ndim != 2:
-            found = f"of shape {tuple(seen[-1].shape)}" if seen else "not run"
+            found = "which no pass runs"
+            if seen:
+                found = f"whose input is of shape {tuple(seen[-1].shape)}"
             raise ValueError(
-                f"`layer` is {self.layer!r}, whose input is {found}; it must be the last linear "
-                "layer, with an input of shape (n, D)"
+                f"`layer` is {self.layer!r}, {found}; it must be the last linear layer, with an "
+                "input of shape (n, D)"
             )
         return logits_in(output), seen[-1]
 

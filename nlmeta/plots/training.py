@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
+from matplotlib.lines import Line2D
 
 from nlmeta import _checks
 from nlmeta._arrays import Array, as_tensor
@@ -110,7 +112,8 @@ def curves(
     for column, style in lines.items():
         curve = history.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "std"])
         epochs, mean, spread = curve.index.to_numpy(), curve["mean"], curve["std"]
-        (line,) = ax.plot(epochs, mean, **{"linewidth": 2, "label": column, **style})
+        options = {"linewidth": 2, "label": column, **normalize_kwargs(style, Line2D)}
+        (line,) = ax.plot(epochs, mean, **options)
         low, high = mean - spread, mean + spread
         ax.fill_between(epochs, low, high, color=line.get_color(), alpha=0.15, lw=0)
     ax.set(title=title, xlabel="epoch")

@@ -6,6 +6,7 @@ predictions out of sample: the training part is cut into K folds, and each fold 
 network that was trained on the others. The price is K training runs.
 """
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,12 @@ def cross_predictions(
 
     Raises
     ------
+    TypeError
+        `make` returns no method with a network.
     ValueError
-        A class has fewer samples than there are folds, or is in no sample outside of a fold, or a
-        network predicts another number of classes.
+        A class has fewer samples than there are folds, or is in no sample outside of a fold; `make`
+        returns a method or a network that an earlier fold has trained, or a network that predicts
+        another number of classes.
     KeyboardInterrupt
         A run was stopped; the rest would have no predictions.
 
@@ -96,10 +100,11 @@ def cross_predictions(
     shown = tqdm(
         range(folds), desc="folds", unit="fold", leave=False, disable=not progress_wanted(progress)
     )
+    trained: list[weakref.ref[nn.Module]] = []
     for fold in shown:
         left_out = fold_of == fold
         part = split.keep(~left_out.to(split.train.y.device))
-        method, model = make(part, fold)
+        method, model = _made(make, part, fold, trained)
         if checkpoint is not None:
             path = Path(checkpoint)
             options["checkpoint"] = path.with_name(f"{path.stem}-fold-{fold}{path.suffix}")
@@ -116,6 +121,31 @@ def cross_predictions(
             )
         found[left_out] = logits.cpu().double().softmax(1)
     return found
+
+
+def _made(
+    make: Callable[[Split, int], tuple[Method, nn.Module]],
+    part: Split,
+    fold: int,
+    trained: list[weakref.ref[nn.Module]],
+) -> tuple[Method, nn.Module]:
+    """The method and the network of a fold, which no earlier fold has trained."""
+    made = make(part, fold)
+    pair = made if isinstance(made, tuple | list) else (made,)
+    if [*map(isinstance, pair, (Method, nn.Module))] != [True, True]:
+        kinds = ", ".join(type(part).__name__ for part in pair)
+        raise TypeError(
+            f"`make` returns {kinds} for fold {fold}; it must return a method and a network, in "
+            "this order"
+        )
+    for what, module in zip(("method", "network"), made, strict=True):
+        if any(earlier() is module for earlier in trained):
+            raise ValueError(
+                f"`make` returns the same {what} for fold {fold} as for an earlier one, where it "
+                "was trained on samples that it would predict; make a new one for each fold"
+            )
+        trained.append(weakref.ref(module))
+    return made
 
 
 def _folds(split: Split, folds: int, seed: int) -> Tensor:

@@ -32,7 +32,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from nlmeta._checks import check_choice, check_count, check_positive, check_same_length
+from nlmeta._checks import (
+    check_choice,
+    check_count,
+    check_labels,
+    check_positive,
+    check_same_length,
+)
 from nlmeta.data import Images, Samples, Split
 from nlmeta.procedures.ridge import normal_equations, ridge
 
@@ -203,6 +209,14 @@ def ridge_label_gradient(
             [-1.,  1.]])
     """
     check_same_length("x", x, "labels", labels)
+    if labels.ndim != 2 or not labels.is_floating_point():
+        raise ValueError(
+            f"`labels` is {labels.dtype} of shape {tuple(labels.shape)}; it must be floats of "
+            "shape (N, C)"
+        )
+    if len(meta) == 0:
+        raise ValueError("`meta` is empty; the outer loss is a mean over clean samples")
+    check_labels("meta.y", meta.y, labels.shape[1])
     inner = _Inner(x, penalty, inner_steps)
     outer = _Outer(inner, meta, labels.shape[1], objective)
     votes = inner.votes(labels)
@@ -232,13 +246,14 @@ class _Inner:
 
 
 def _vectors(samples: Samples) -> Tensor:
-    """The inputs of each sample as a row of numbers, (n, D)."""
+    """The inputs of each sample as a row of numbers, (n, D), of at least 32 bits if floats."""
     if not isinstance(samples.x, Tensor | Images):
         raise ValueError(
             "`split` has several inputs for each sample, and a ridge regression needs one tensor; "
             "pass a split of fixed features"
         )
-    return samples.x[:].flatten(1)
+    x = samples.x[:].reshape(len(samples), -1)
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class _Outer:
@@ -250,7 +265,13 @@ class _Outer:
         check_choice("objective", objective, CURVATURE)
         self.inner, self.objective = inner, objective
         kind = inner.h.dtype
-        h = _vectors(clean).to(inner.mean) - inner.mean  # (M, D)
+        h = _vectors(clean).to(inner.mean)  # (M, D)
+        if h.shape[1] != len(inner.mean):
+            raise ValueError(
+                f"the clean samples have {h.shape[1]} features and the training samples "
+                f"{len(inner.mean)}; both must have the same ones"
+            )
+        h = h - inner.mean
         self.forward, self.back = (h @ inner.inverse).to(kind), (h @ inner.lookahead).to(kind)
         self.target = one_hot(clean.y, num_classes).to(kind)  # (M, C)
 
@@ -285,7 +306,7 @@ class _Outer:
         m, n = len(self.target), len(self.inner.h)
         u = torch.arange(1, m + 1, device=self.forward.device).to(self.forward).sin()
         gram, largest = self.inner.gram.to(self.forward), 0.0
-        for _ in range(100):  # any number would do: a step below 2 / curvature descends
+        for _ in range(100):  # what is above half of the curvature would do: the step descends
             u = self.forward @ (gram @ (self.back.T @ u)) + u.sum() / n
             largest = u.norm().item()
             u = u / largest

@@ -99,6 +99,8 @@ def normal_equations(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     h = h - mean
     gram = h.T @ h
     scale = gram.diagonal().mean()
+    if not scale.isfinite():
+        raise ValueError("`x` holds numbers that are not finite, or whose squares are not")
     if scale == 0:
         raise ValueError("`x` has the same features in every row; rows must differ to fit a layer")
     return mean, h, gram, scale

@@ -46,8 +46,9 @@ def optimizer_of(
     if make is None:
         return torch.optim.SGD(model.parameters(), **{name: options[name] for name in SGD_OPTIONS})
     if not callable(make):
+        what = type(make).__name__ if isinstance(make, torch.optim.Optimizer) else repr(make)
         raise TypeError(
-            f"`optimizer` is {make!r}; it must be a function of the parameters that returns their "
+            f"`optimizer` is {what}; it must be a function of the parameters that returns their "
             "optimiser, `lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)`"
         )
     for name in SGD_OPTIONS:
