@@ -57,8 +57,7 @@ class FixMatch(Method):
     correction : CLIDMU, optional
         A method whose head learns from the labelled samples and decides how they count. Default:
         plain cross-entropy, published. The released code of CLID-MU divides by n here, which is
-        ``WeightNet(normalise=False)``; its virtual step contains the momentum, this one does not.
-        A correction with ``sequence="act-first"`` is refused.
+        ``WeightNet(normalise=False)``; its virtual step contains the momentum. May not act first.
     seed : int
         Seed of the unlabelled batches and of the views.
 
@@ -102,10 +101,7 @@ class FixMatch(Method):
                 "of samples in `unlabelled`, since a batch has each at most once"
             )
         if correction is not None and correction.mode.acts_first:
-            raise ValueError(
-                "`correction` has sequence='act-first'; FixMatch takes the head's step first, so "
-                "it must be 'look-first'"
-            )
+            raise ValueError("`correction` has sequence='act-first'; it must be 'look-first'")
         check_rate("cutoff", cutoff)
         check_not_negative("unlabelled_weight", unlabelled_weight)
         if isinstance(unlabelled, Tensor):
@@ -229,8 +225,7 @@ class FixMatch(Method):
         """Weak views of labelled and meta samples; images were augmented by their split before."""
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"`train.x` is a {type(x).__name__}; FixMatch changes one tensor at random. Join "
-                "several into one and split it in the network, or use another method"
+                f"`train.x` is a {type(x).__name__}; FixMatch changes a single tensor: join them"
             )
         return self._view(self.weak, x) if isinstance(self.unlabelled, Tensor) else x
 

@@ -112,7 +112,7 @@ def curves(
     for column, style in lines.items():
         curve = history.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "std"])
         epochs, mean, spread = curve.index.to_numpy(), curve["mean"], curve["std"]
-        options = {"linewidth": 2, "label": column, **normalize_kwargs(style, Line2D)}
+        options = {"linewidth": 2, "label": column, **normalize_kwargs(dict(style), Line2D)}
         (line,) = ax.plot(epochs, mean, **options)
         low, high = mean - spread, mean + spread
         ax.fill_between(epochs, low, high, color=line.get_color(), alpha=0.15, lw=0)
