@@ -59,7 +59,7 @@ def seconds_in(budget: str | float) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget) if isinstance(budget, str) else None
     if isinstance(budget, str) and (found is None or not float(found[1])):
-        raise ValueError(f"`budget` is {budget!r}; it must be a time such as 90s, 30m or 2h")
+        raise ValueError(f"`budget` {budget!r} is no time; it must be as 90s, 30m or 2h")
     seconds = float(found[1]) * UNITS[found[2] or "s"] if found else float(budget)
     check_positive("budget", seconds)
     return seconds
@@ -102,7 +102,7 @@ class Audition:
         shown = self.frame.copy()
         for name in shown.columns[1:4]:
             shown[name] = [f"{100 * value:.1f}" if value == value else "" for value in shown[name]]
-        return f"{shown.round(3).fillna('').to_string(index=False)}\n\n{self.advice}"
+        return f"{shown.round(3).to_string(index=False, na_rep='')}\n\n{self.advice}"
 
     def network(self) -> nn.Module:
         """The winner's network, trained once more: the same plan and seed as when it was judged."""
@@ -373,17 +373,19 @@ def _verdict(
     ]
     told = frame[frame["p"] >= LEVEL]
     winner = told.sort_values("in_full", kind="stable")["method"].iloc[0]
-    advice = " ".join([_advice(told, winner, checked, n), *_left_out(frame), _sentence(roles)])
+    advice = " ".join([_advice(told, winner, len(rights), n, checked), *_left_out(frame), _sentence(roles)])
     if not checked:
         advice = f"{advice} {_evidence()}"
     return Audition(frame, advice, winner, split, dealt, tasks[winner], table, device)
 
 
-def _advice(told: pd.DataFrame, winner: str, checked: bool, n: int) -> str:
-    """What to take, from the methods that cannot be told from the first."""
+def _advice(told: pd.DataFrame, winner: str, judged: int, n: int, checked: bool) -> str:
+    """What to take, from the methods that cannot be told from the first of those judged."""
     best, labels = told["method"].iloc[0], f"{n:,} {'checked' if checked else 'noisy'} labels"
+    if judged == 1:
+        return f"Nothing but {best} was run within the budget, so there is nothing to choose from."
     if len(told) == 1:
-        return f"Take {best}: with {labels} every other method that was run is told from it."
+        return f"Take {best}: with {labels} each of the {judged - 1} others is told from it."
     others = told["method"].tolist()
     said = f"{', '.join(others[:-1])} and {others[-1]} cannot be told apart with {labels}"
     cost = told.set_index("method")["in_full"].clip(lower=0.01)

@@ -283,8 +283,8 @@ class TrainingTable(Experiment):
         training, start = plan["training"], plan.get("start", {"epochs": 0})
         warm_up = start["epochs"] + training["warmup_epochs"]
         epochs = warm_up + entry.effort * (training["epochs"] - training["warmup_epochs"])
-        meant = {"load": self.load, "networks": self.networks, "by_sample": self.by_sample}
-        return Task(plan, seed, partial(train, history=self.history, **meant), epochs)
+        meant = {name: getattr(self, name) for name in ("history", "load", "networks", "by_sample")}
+        return Task(plan, seed, partial(train, **meant), epochs)
 
 
 def _planned(given: Mapping[str, Any]) -> Row:
