@@ -148,7 +148,8 @@ def test_lines_of_code_are_counted_without_words():
 
 EXPERIMENTS = PACKAGE / "experiments"
 # A longer table is no more to read.
-NAMES = ("cifar10", "cifar10n", "digits", "fashion_mnist", "mnist", "papers", "pixels", "twitter")
+NAMES = ("cifar10", "cifar10n", "digits", "fashion_mnist", "mnist", "papers", "pixels")
+NAMES += ("shortlist", "twitter")
 DATA = {EXPERIMENTS / f"{name}.py" for name in NAMES}
 MADE = ("Entry", "Problem", "tuple[Entry, ...]", "tuple[Problem, ...]")
 
@@ -181,13 +182,13 @@ def test_a_file_with_work_in_it_is_no_data():
     assert 0 < len(settings(source)) < 0.1 * len(code(source))
 
 
-def test_the_experiments_take_at_most_2550_lines_of_code():
+def test_the_experiments_take_at_most_3000_lines_of_code():
     """But for their data. 2,000 for one mechanism, and what it has learned since: features, closed
     forms, some of the samples, scores of every epoch, clocks for whole epochs, figures of others
-    and steps at full size.
+    and steps at full size; 450 for auditions of a reader's own data.
     """
     counted = set(EXPERIMENTS.rglob("*.py")) - DATA
-    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 2550
+    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 3000
 
 
 def test_no_file_of_the_mechanism_names_an_experiment():

@@ -373,7 +373,9 @@ def _verdict(
     ]
     told = frame[frame["p"] >= LEVEL]
     winner = told.sort_values("in_full", kind="stable")["method"].iloc[0]
-    advice = " ".join([_advice(told, winner, len(rights), n, checked), *_left_out(frame), _sentence(roles)])
+    advice = " ".join(
+        [_advice(told, winner, len(rights), n, checked), *_left_out(frame), _sentence(roles)]
+    )
     if not checked:
         advice = f"{advice} {_evidence()}"
     return Audition(frame, advice, winner, split, dealt, tasks[winner], table, device)
