@@ -21,6 +21,7 @@ from nlmeta.models import MLP
 CLASSES, SAMPLES, CHECKED = 3, 150, 48
 NEEDS_CHECKED = {"fine-tuning", "MLC", "MSLG"}
 NEEDS_FEATURES = {"CLID-MU", "MLNT"}
+ONE = MLP(CLASSES, CLASSES, seed=0)
 QUIET = {"progress": False, "training": {"epochs": 2, "batch_size": 32}}
 
 
@@ -61,7 +62,7 @@ def test_a_validation_part_alone_is_dealt_in_three_and_no_sample_twice():
     assert [len(part) for part in parts] == [SAMPLES - CHECKED, 12, 12, 24]
     assert len(set.union(*parts)) == SAMPLES
     assert set.union(*parts[1:]) == rows_of(split, "validation")
-    assert said.startswith("checked: 12 samples may be trained on, 12 choose settings, 24 judge")
+    assert said.startswith("Checked: 12 samples may be trained on, 12 choose settings, 24 judge")
 
 
 def test_every_class_is_dealt_in_turn():
@@ -100,14 +101,14 @@ def test_noisy_samples_judge_where_nothing_is_checked():
     assert (len(found.train), len(found.validation), len(found.test)) == (120, 15, 15)
     parts = [rows_of(found, part) for part in ("train", "validation", "test")]
     assert len(set.union(*parts)) == SAMPLES
-    assert said.startswith("no label is checked: of 150 noisy samples 15 choose")
+    assert said.startswith("No label is checked: of 150 noisy samples 15 choose")
 
 
 def test_a_validation_part_that_nobody_checked_does_not_count_as_checked():
     split = own(clean=0, validation_size=40)
     assert not split.is_checked("validation")
     assert own().is_checked("validation")
-    assert deal(split, seed=0)[1].startswith("no label is checked")
+    assert deal(split, seed=0)[1].startswith("No label is checked")
 
 
 def test_copies_are_dealt_into_one_hand():
@@ -230,7 +231,7 @@ def test_the_winner_is_trained_again_to_the_judged_network_and_ranks_the_labels(
     assert right_ones(found.network(), found.dealt.test) == row["right"]
     ranked = found.suspects()
     assert sorted(ranked["row"]) == list(range(len(found.split.train)))
-    assert "checked: 12" in found.advice.lower()
+    assert "Checked: 12 samples" in found.advice
     assert found.winner in str(found)
 
 
@@ -360,7 +361,7 @@ def test_the_evidence_on_noisy_labels_is_counted_from_the_records(tmp_path, monk
     ("made", "error", "text"),
     [
         (lambda seed: nn.Linear(CLASSES, CLASSES), ValueError, "other weights at each call"),
-        (lambda seed, one=MLP(CLASSES, CLASSES, seed=0): one, ValueError, "the same object at"),
+        (lambda seed: ONE, ValueError, "the same object at each call"),
         (lambda seed: "MLP", TypeError, r"`network\(0\)` is a str; it must be a new nn.Module"),
     ],
 )

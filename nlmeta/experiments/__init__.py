@@ -9,8 +9,8 @@
     here = runs[runs["problem"] == "symmetric 50 %, 100 clean"]
     experiments.text(experiments.table(here, methods=["cross-entropy", "MLC"]))
 
-An experiment of your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems and
-entries, or `Measurements`. `audition` makes one of your own data.
+Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems and entries, or
+`Measurements`. `audition` makes one of your own data.
 """
 
 from nlmeta.experiments.auditions import Audition, audition

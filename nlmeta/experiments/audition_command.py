@@ -25,7 +25,9 @@ def add_audition(commands: Any) -> None:
     own.add_argument("folder", metavar="FOLDER")
     own.add_argument("--clean", metavar="FOLDER", help="such a folder with checked labels")
     own.add_argument("--budget", default="10m", metavar="TIME", help="default: %(default)s")
-    own.add_argument("--size", type=int, default=64, help="side in pixels (default: %(default)s)")
+    own.add_argument(
+        "--size", type=int, default=64, help="side of the images (default: %(default)s)"
+    )
     own.add_argument("--width", type=int, default=16, help="of SmallCNN (default: %(default)s)")
     of_backbone = "take a small network on features of this one instead of SmallCNN"
     own.add_argument("--backbone", choices=data.BACKBONES, help=of_backbone)
@@ -47,7 +49,8 @@ def _audition(given: argparse.Namespace) -> None:
     def network(seed: int) -> nn.Module:
         if given.backbone is None:
             return models.SmallCNN(3, split.num_classes, width=given.width, seed=seed)
-        return models.MLP(split.train.x[:1].numel(), split.num_classes, seed=seed)
+        x: Any = split.train.x
+        return models.MLP(x.shape[1], split.num_classes, seed=seed)
 
     options = {name: getattr(given, name) for name in ("record", "seed", "device")}
     training = {"epochs": given.epochs}

@@ -197,7 +197,9 @@ def audition(
         if others:
             raise ValueError(f"`record` is a record of {', '.join(others)}, and of no audition")
         where = str(place_of(table, device))
-        reasons = _run(table, kept, ends, device=where, progress=progress, say=say or _silent)
+        reasons = _run(
+            table, kept, ends, device=where, progress=progress, say=say or (lambda said: None)
+        )
         return _verdict(split, dealt, roles, table, kept, reasons, where)
 
 
@@ -254,10 +256,6 @@ def _hands_out_features(split: Split, network: Callable[[int], nn.Module]) -> bo
     except TypeError:
         return False
     return True
-
-
-def _silent(said: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -401,10 +399,6 @@ def _left_out(frame: pd.DataFrame) -> list[str]:
     left = frame[frame["not_run"].notna()]
     said = [f"{row.method} ({row.not_run})" for row in left.itertuples()]
     return [f"Not run: {'; '.join(said)}."] if said else []
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _evidence() -> str:

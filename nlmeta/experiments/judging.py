@@ -94,7 +94,7 @@ def deal(split: Split, seed: int) -> tuple[Split, str]:
     split : Split
         The samples that choose settings are its validation part, those that judge its test part.
     said : str
-        A sentence on where they come from.
+        A sentence on the three roles and where their samples come from.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def deal(split: Split, seed: int) -> tuple[Split, str]:
         found = _with(split, "train", {"validation": roles == 0, "test": roles == 1})
         found = found.keep((roles > 1).to(split.train.y.device))
         said = (
-            f"no label is checked: of {len(roles):,} noisy samples {len(found.validation):,} choose"
-            f" settings, {len(found.test):,} judge, and neither are trained on"
+            f"No label is checked: of {len(roles):,} noisy samples {len(found.validation):,} choose"
+            f" settings, {len(found.test):,} judge, and neither are trained on."
         )
         return replace(found, meta_is_clean=False), said
     part = checked[0]
@@ -134,8 +134,8 @@ def deal(split: Split, seed: int) -> tuple[Split, str]:
         found = _with(split, part, places)
         found = replace(found, meta_is_clean=True)
     said = (
-        f"checked: {len(found.meta):,} samples may be trained on, {len(found.validation):,} choose "
-        f"settings, {len(found.test):,} judge; the last two are dealt from the {part} part"
+        f"Checked: {len(found.meta):,} samples may be trained on, {len(found.validation):,} choose "
+        f"settings, {len(found.test):,} judge; the last two are dealt from the {part} part."
     )
     return found, said
 
