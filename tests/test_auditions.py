@@ -400,7 +400,7 @@ def test_the_command_writes_the_suspects_of_the_winner(tmp_path, capsys):
                 picture.save(tmp_path / folder / name / f"{number}.png")
     csv, record = tmp_path / "s.csv", tmp_path / "r.jsonl"
     command = ["audition", tmp_path / "photos", "--clean", tmp_path / "checked", "--size", "8"]
-    command += ["--budget", "0.001s", "--epochs", "2", "--width", "2", "--suspects", csv]
+    command += ["--budget", "0.001s", "--epochs", "2", "--suspects", csv]
     assert main([str(word) for word in [*command, "--record", record]]) == 0
     out = capsys.readouterr().out
     assert "Nothing but early stopping was run within the budget" in out

@@ -28,7 +28,6 @@ def add_audition(commands: Any) -> None:
     own.add_argument(
         "--size", type=int, default=64, help="side of the images (default: %(default)s)"
     )
-    own.add_argument("--width", type=int, default=16, help="of SmallCNN (default: %(default)s)")
     of_backbone = "take a small network on features of this one instead of SmallCNN"
     own.add_argument("--backbone", choices=data.BACKBONES, help=of_backbone)
     own.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
@@ -48,7 +47,7 @@ def _audition(given: argparse.Namespace) -> None:
 
     def network(seed: int) -> nn.Module:
         if given.backbone is None:
-            return models.SmallCNN(3, split.num_classes, width=given.width, seed=seed)
+            return models.SmallCNN(3, split.num_classes, width=16, seed=seed)
         x: Any = split.train.x
         return models.MLP(x.shape[1], split.num_classes, seed=seed)
 

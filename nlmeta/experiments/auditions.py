@@ -371,11 +371,8 @@ def _verdict(
     ]
     told = frame[frame["p"] >= LEVEL]
     winner = told.sort_values("in_full", kind="stable")["method"].iloc[0]
-    advice = " ".join(
-        [_advice(told, winner, len(rights), n, checked), *_left_out(frame), _sentence(roles)]
-    )
-    if not checked:
-        advice = f"{advice} {_evidence()}"
+    said = [_advice(told, winner, len(rights), n, checked), *_left_out(frame), roles]
+    advice = " ".join(said if checked else [*said, _evidence()])
     return Audition(frame, advice, winner, split, dealt, tasks[winner], table, device)
 
 
