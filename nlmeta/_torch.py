@@ -13,6 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._functorch import config as functorch_config
 
+# Hooks before the step of every optimiser; they have a public way in, and none to look at them.
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
 # Sees every operation that is called for, with all tensors in its arguments; the count of
 # operations and the memory of `nlmeta.experiments.cost` rest on them. No public way has both.
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +29,7 @@ __all__ = [
     "bytes_of",
     "compiled",
     "full_float32",
+    "has_hooks_before_step",
     "is_compiled",
     "is_wrapped_by_vmap",
     "keep_donated_buffers",
@@ -128,6 +132,14 @@ def bytes_of(tensor: Tensor) -> Any:
     NumPy has no bfloat16, and a tensor of PyTorch has no public buffer.
     """
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+
+
+def has_hooks_before_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a hook may change gradients before the step, of this optimiser or of all of them.
+
+    Hooks are registered in public, and PyTorch has no public list of them.
+    """
+    return bool(optimizer._optimizer_step_pre_hooks or _global_optimizer_pre_hooks)
 
 
 def update_averages(averages: list[Tensor], values: list[Tensor], share: float | Tensor) -> None:

@@ -30,7 +30,10 @@ from nlmeta.methods import (
     ForwardCorrection,
     GeneralisedCrossEntropy,
     GoldLossCorrection,
+    LabelCorrectionNet,
+    LabelHead,
     LearningToReweight,
+    LinearLabelNet,
     LogitMultiplier,
     MetaWeightNet,
     Method,
@@ -116,6 +119,9 @@ class Line:
         return type(self.build(SMALL, SMALL.network(1)))
 
 
+ACT_FIRST = bilevel.Lookahead(sequence="act-first")
+HALF = bilevel.Lookahead(dtype="bfloat16", tangent_dtype="bfloat16")
+
 # Methods with the settings that the lines share; the problem comes first, options last.
 
 
@@ -151,6 +157,24 @@ def by_adam(p, head=weight_net, **options):
 
 def meta_weight_net(p, **options):
     return MetaWeightNet(**{"hidden": 8, "seed": 2, "head_lr": 0.1, **options})
+
+
+def linear_labels(p):
+    return LinearLabelNet(p.num_features, p.num_classes, seed=2)
+
+
+def corrected_labels(p, **options):
+    sizes = {"embedding": 3, "hidden": 6, **options}
+    return LabelCorrectionNet(p.num_features, p.num_classes, seed=2, **sizes)
+
+
+def meta_label_net(p, **options):
+    chosen = {"head_lr": 0.05, "encoder": p.network(4), "head_weight_decay": 1e-4, **options}
+    return LabelHead(linear_labels(p), direction="prediction-first", entropy_weight=1.0, **chosen)
+
+
+def label_correction(p, head=corrected_labels, **options):
+    return LabelHead(head(p), **{"head_lr": 0.05, "head_optimizer": "amsgrad", **options})
 
 
 def co_teaching(p, **options):
@@ -207,17 +231,61 @@ class ReverseCrossEntropy(Method):
 class Fixed(Method):
     """A head of CLID-MU as it was drawn, never moved."""
 
-    def __init__(self, head):
+    def __init__(self, head, *, calls=2):
         super().__init__()
         self.head = head
+        self.calls = calls
 
     def step(self, model, optimizer, train, meta=None):
         forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
-        self.head(forward, train.y)  # the virtual step's call; multipliers draw their noise there
-        factors = self.head(forward, train.y).detach()
+        for _ in range(self.calls):  # the virtual step has a call; multipliers draw noise there
+            factors = self.head(forward, train.y).detach()
         loss = self.head.loss(forward.logits, train.y, factors)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
+
+
+class FrozenLabels(Method):
+    """Labels of one linear layer on features of another network, never moved."""
+
+    def __init__(self, layer, encoder):
+        super().__init__()
+        self.layer, self.encoder = layer, encoder
+        self.networks = (encoder,)
+
+    def step(self, model, optimizer, train, meta=None):
+        with torch.no_grad():
+            u = self.layer(self.encoder.eval()(train.x, return_features=True)[1])
+        loss = losses.reverse_cross_entropy(model(train.x), u)
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+
+class CorrectedLabels(Method):
+    """Cross-entropy of the labels of a network, never moved, and of some clean samples."""
+
+    def __init__(self, head, share=0.0):
+        super().__init__()
+        self.head, self.share = head, share
+
+    def step(self, model, optimizer, train, meta=None):
+        clean = meta if meta is None else Batch(*(rows[self.first(meta) :] for rows in meta[:2]))
+        x, y = (torch.cat(pair) for pair in zip(train[:2], clean, strict=False))
+        logits, features = model(x, return_features=True)
+        n = len(train.y)
+        s = F.one_hot(y, logits.shape[1]).to(logits)
+        s[:n] = self.head.label_logits(features.detach()[:n], train.y).detach().softmax(1)
+        loss = -(s * logits.log_softmax(1)).sum(1).mean()
+        descend(optimizer, loss)
+        return {"loss": loss.detach()}
+
+    def first(self, meta):
+        return len(meta.y) - int(self.share * len(meta.y))
+
+
+def seen_by_clean_halves(method, train, meta):
+    """The noisy batch and the second half of the clean one."""
+    return torch.cat([train.x, meta.x[len(meta.x) - len(meta.x) // 2 :]])
 
 
 def seen_by_gold(method, train, meta):
@@ -266,6 +334,44 @@ LINES = (
         known=lambda p, m: Fixed(meta_weight_net(p).head),
     ),
     Line(
+        "Meta-Weight-Net, act first",
+        lambda p, m: meta_weight_net(p, mode=ACT_FIRST),
+        zero=lambda p, m: meta_weight_net(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(meta_weight_net(p).head),
+        recorded=False,
+    ),
+    Line(
+        "label head, linear, of a frozen network",
+        lambda p, m: meta_label_net(p),
+        zero=lambda p, m: meta_label_net(p, head_lr=0.0),
+        known=lambda p, m: FrozenLabels(linear_labels(p).layer, p.network(4)),
+    ),
+    Line("label head, exact", lambda p, m: meta_label_net(p, mode="exact")),
+    Line(
+        "label head, corrected labels",
+        lambda p, m: label_correction(p),
+        zero=lambda p, m: label_correction(p, head_lr=0.0),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p)),
+        exact=False,
+    ),
+    Line(
+        "label head, corrected labels, act first",
+        lambda p, m: label_correction(p, mode=ACT_FIRST),
+        zero=lambda p, m: label_correction(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p)),
+        exact=False,
+        recorded=False,
+    ),
+    Line(
+        "label head, corrected labels, half of the clean ones",
+        lambda p, m: label_correction(p, clean_share=0.5),
+        zero=lambda p, m: label_correction(p, head_lr=0.0, clean_share=0.5),
+        known=lambda p, m: CorrectedLabels(corrected_labels(p), 0.5),
+        exact=False,
+        seen=seen_by_clean_halves,
+        joint=False,
+    ),
+    Line(
         "Co-teaching",
         lambda p, m: co_teaching(p),
         zero=lambda p, m: co_teaching(p, forget_rate=0.0),
@@ -305,6 +411,28 @@ LINES = (
         lambda p, m: mlc(p, mode=bilevel.Lookahead("fd", recompute=True)),
     ),
     Line("MLC, exact", lambda p, m: mlc(p, mode="exact")),
+    Line(
+        "MLC, act first",
+        lambda p, m: mlc(p, virtual_lr=None, mode=ACT_FIRST),
+        zero=lambda p, m: mlc(p, virtual_lr=None, mode=ACT_FIRST, transition_lr=0.0),
+        known=cross_entropy,
+        recorded=False,
+    ),
+    Line(
+        "MLC, act first, one-sided differences",
+        lambda p, m: mlc(
+            p,
+            virtual_lr=None,
+            mode=bilevel.Lookahead("fd", one_sided=True, sequence="act-first"),
+        ),
+        recorded=False,
+    ),
+    Line(
+        "MLC, outer gradient and tangent in bfloat16",
+        lambda p, m: mlc(p, mode=HALF),
+        zero=lambda p, m: mlc(p, mode=HALF, transition_lr=0.0),
+        known=cross_entropy,
+    ),
     Line("MLC, last layer", lambda p, m: mlc(p, mode=bilevel.Lookahead(only=("classifier",)))),
     Line(
         "MSLG",
@@ -313,6 +441,13 @@ LINES = (
         known=lambda p, m: ReverseCrossEntropy(p.labels, p.num_classes, 4.0),
     ),
     Line("MSLG, last layer", lambda p, m: mslg(p, mode=bilevel.Lookahead(only=("classifier",)))),
+    Line(
+        "MSLG, act first",
+        lambda p, m: mslg(p, virtual_lr=None, mode=ACT_FIRST),
+        zero=lambda p, m: mslg(p, virtual_lr=None, mode=ACT_FIRST, label_lr=0.0),
+        known=lambda p, m: ReverseCrossEntropy(p.labels, p.num_classes, 4.0),
+        recorded=False,
+    ),
     Line("MSLG, labels on the CPU", lambda p, m: mslg(p, memory_device="cpu"), recorded=False),
     Line(
         "CLID-MU, weights",
@@ -340,6 +475,21 @@ LINES = (
         known=lambda p, m: Fixed(multiplier(p)),
         by_place=True,
     ),
+    Line(
+        "CLID-MU, weights, act first",
+        lambda p, m: clid_mu(p, mode=ACT_FIRST),
+        zero=lambda p, m: clid_mu(p, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(weight_net(p)),
+        recorded=False,
+    ),
+    Line(
+        "CLID-MU, multipliers, act first",
+        lambda p, m: by_adam(p, multiplier, mode=ACT_FIRST),
+        zero=lambda p, m: by_adam(p, multiplier, mode=ACT_FIRST, head_lr=0.0),
+        known=lambda p, m: Fixed(multiplier(p), calls=1),
+        by_place=True,
+        recorded=False,
+    ),
     Line("CLID-MU, exact", lambda p, m: clid_mu(p, mode="exact")),
     Line(
         "MLNT",
@@ -357,6 +507,13 @@ LINES = (
     Line(
         "MLNT, rising weight, mentor",
         lambda p, m: mlnt(p, m, ramp_steps=8, decay=0.9, ramp_decay=0.5, teacher_share=0.4),
+        by_place=True,
+    ),
+    Line(
+        "MLNT, trials in bfloat16",
+        lambda p, m: mlnt(p, m, trial_dtype="bfloat16"),
+        zero=lambda p, m: mlnt(p, m, trial_dtype="bfloat16", meta_weight=0.0),
+        known=cross_entropy,
         by_place=True,
     ),
     Line("MLNT, two steps", lambda p, m: mlnt(p, m, update="two-step"), by_place=True),
@@ -414,6 +571,13 @@ LINES = (
         "MLC, every second step",
         lambda p, m: EveryKth(mlc(p), 2),
         zero=lambda p, m: EveryKth(mlc(p, transition_lr=0.0), 2),
+        known=cross_entropy,
+        recorded=False,
+    ),
+    Line(
+        "MLC, act first, every second step",
+        lambda p, m: EveryKth(mlc(p, virtual_lr=None, mode=ACT_FIRST), 2),
+        zero=lambda p, m: EveryKth(mlc(p, virtual_lr=None, mode=ACT_FIRST, transition_lr=0.0), 2),
         known=cross_entropy,
         recorded=False,
     ),

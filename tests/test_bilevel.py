@@ -814,6 +814,50 @@ def test_the_mean_in_second_order_is_taken_one_set_after_another():
         bilevel.mean_trial_gradient(*arguments, lr=LR, order="second", at_once=2)
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_trials_in_half_precision_point_the_same_way_and_leave_the_pass_alone(at_once):
+    """Eight bits: the angle to float64 has a cosine of 0.99. Running statistics do not move."""
+
+    def mean(problem, dtype):
+        forward = bilevel.forward_pass(problem.model, problem.x.to(problem.meta_x.dtype))
+        before = {name: b.clone() for name, b in problem.model.named_buffers()}
+        found, value = bilevel.mean_trial_gradient(
+            problem.model,
+            forward,
+            F.cross_entropy,
+            SETS,
+            problem.outer,
+            lr=LR,
+            at_once=at_once,
+            dtype=dtype,
+        )
+        assert all(torch.equal(b, before[name]) for name, b in problem.model.named_buffers())
+        assert forward.logits.dtype == problem.meta_x.dtype
+        forward.logits.sum().backward()  # its graph is kept for the ordinary step
+        return torch.cat([g.flatten() for g in found.values()]), value
+
+    double, single = Problem(network("BatchNorm")), Problem(network("BatchNorm"))
+    single.model.float()
+    single.meta_x = single.meta_x.float()
+    want, value = mean(double, None)
+    got, half = mean(single, "bfloat16")
+    exact, _ = mean(single, None)
+    assert got.dtype == torch.float32
+    assert F.cosine_similarity(got.double(), want, dim=0) > 0.99
+    assert (got - exact).norm() > 1e-4 * exact.norm()  # it was not float32
+    assert half.item() == pytest.approx(value.item(), rel=1e-2)
+    cast, _ = mean(double, "bfloat16")  # float64 is not, but gradients are taken in turn
+    assert_close(cast, want, rtol=1e-10, atol=1e-13)
+
+
+def test_trials_in_other_types_are_refused():
+    problem = Problem(network("MLP"))
+    forward = bilevel.forward_pass(problem.model, problem.x)
+    arguments = problem.model, forward, F.cross_entropy, SETS, problem.outer
+    with pytest.raises(ValueError, match="`dtype` is 'float16'; it must be one of 'bfloat16'"):
+        bilevel.mean_trial_gradient(*arguments, lr=LR, dtype="float16")
+
+
 class Casts(TorchDispatchMode):
     """Keeps an eye on the bfloat16 copies that autocast makes of matrices of this shape."""
 

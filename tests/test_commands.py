@@ -43,7 +43,7 @@ def test_the_list_says_what_there_is_and_how_far_it_is(capsys, monkeypatch, tmp_
     status, out, _ = call(capsys, "list")
     assert status == 0
     assert "digits: Do the four methods" in out
-    assert "2,104 done, 0 to do" in out
+    assert "2,196 done, 0 to do" in out
     assert "cifar-10-batches-py" in out  # what is missing
     assert "unpack cifar-10-python.tar.gz" in out  # and how to get it
 

@@ -14,10 +14,12 @@ import replay
 import torch
 from torch.testing import assert_close
 
+from nlmeta.bilevel import Lookahead
 from nlmeta.data import Batch
 from nlmeta.experiments import RECORDS, Record, cost, read, status
 from nlmeta.experiments.cost import batches as making_batches
 from nlmeta.experiments.cost import epochs, literal
+from nlmeta.experiments.cost.precision import ESTIMATES, TRIALS
 from nlmeta.methods import (
     CLIDMU,
     MLC,
@@ -34,6 +36,7 @@ from nlmeta.methods import (
 from nlmeta.models import MLP, CIFARResNet, SmallCNN
 from nlmeta.training import run as running
 
+ACT_FIRST = Lookahead(sequence="act-first")
 TRANSITION = torch.tensor([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.3, 0.1, 0.6]])
 LABELS = torch.tensor([0, 0, 2, 1, 0, 2, 2, 0, 0, 1, 0, 2])
 
@@ -56,7 +59,8 @@ def mlc(kind, **options):
 
 
 def mslg(kind, **options):
-    return kind(LABELS.flip(0), 3, virtual_lr=0.5, label_lr=300.0, k=3.0, **options)
+    chosen = {"virtual_lr": 0.5, "label_lr": 300.0, "k": 3.0, **options}
+    return kind(LABELS.flip(0), 3, **chosen)
 
 
 def weights(kind, objective=None):
@@ -88,6 +92,18 @@ CASES = {
         MSLG,
         literal.LiteralMSLG,
         lambda kind: mslg(kind, direction="label-first", scale="entries", entropy_weight=0.5),
+    ),
+    "MSLG, EMLC's sequence": (
+        MSLG,
+        literal.LiteralEMLC,
+        lambda kind: mslg(kind, virtual_lr=None, mode=ACT_FIRST, direction="label-first"),
+    ),
+    "MSLG, EMLC's sequence, by entries": (
+        MSLG,
+        literal.LiteralEMLC,
+        lambda kind: mslg(
+            kind, virtual_lr=None, mode=ACT_FIRST, direction="label-first", scale="entries"
+        ),
     ),
     "CLID-MU, weights": (CLIDMU, literal.LiteralCLIDMU, weights),
     "CLID-MU, weights by labels": (
@@ -157,7 +173,10 @@ def test_the_literal_step_of_mlnt_refuses_what_was_never_released():
 
 LOOKAHEADS = ("literal", "exact", "jvp, fast", "jvp, lean", "fd, fast", "fd, lean")
 LOOKAHEADS += ("fd one-sided, fast", "fd one-sided, lean")
-OPTIONS = ("jvp, last layer", "jvp, every 10th step")
+OPTIONS = ("jvp, last layer", "jvp, every 10th step", "jvp, bfloat16")
+OPTIONS += ("act first, jvp", "act first, fd one-sided", "act first, jvp, bfloat16")
+OPTIONS += ("act first, fd one-sided, outer gradient in bfloat16",)
+UNWATCHED = ("jvp, bfloat16", "act first, jvp, bfloat16")
 ROWS = {
     ("cross-entropy", "plain"),
     *itertools.product(("MLC", "MSLG", "CLID-MU"), (*LOOKAHEADS, *OPTIONS)),
@@ -166,6 +185,8 @@ ROWS = {
     ("MLNT", "first order, M=5"),
     ("MLNT", "first order, M=1"),
     ("MLNT", "first order, M=10, batched"),
+    ("MLNT", "first order, M=10, trials in bfloat16"),
+    ("MSLG", "literal, EMLC's sequence"),
     ("MLNT", "literal, second order, M=10"),
     ("MLNT", "second order, M=10"),
     ("MLNT", "second order, M=1"),
@@ -196,6 +217,9 @@ def test_every_method_and_mode_gets_a_whole_row_that_json_can_keep():
         assert row["dtype"] == "float32"
         assert 0 < row["seconds"] == row["seconds_median"] < math.inf  # one round
         assert row["time_ratio"] == pytest.approx(row["seconds"] / plain["seconds"])
+        if row["mode"] in UNWATCHED:
+            assert row["memory_bytes"] is row["memory_ratio"] is row["operations"] is None
+            continue
         assert row["memory_ratio"] == pytest.approx(row["memory_bytes"] / plain["memory_bytes"])
         assert row["operations"] >= plain["operations"] > 0
     assert json.loads(json.dumps(rows)) == rows  # what a record can keep
@@ -266,6 +290,8 @@ def test_lean_lookahead_needs_less_memory_and_mlnt_the_same_for_any_number_of_tr
         for mode in ("jvp", "fd"):
             assert memory[method, f"{mode}, lean"] < memory[method, f"{mode}, fast"] - 0.5
         assert memory[method, "jvp, fast"] < memory[method, "literal"]
+        for mode in ("jvp", "fd one-sided"):  # no graph beside that of one pass
+            assert memory[method, f"act first, {mode}"] < memory[method, f"{mode}, fast"] - 0.5
     for order in ("first", "second"):
         one, ten = (memory["MLNT", f"{order} order, M={trials}"] for trials in (1, 10))
         assert one > 1
@@ -294,8 +320,15 @@ def test_cosines_tell_exact_estimates_from_those_of_the_last_layer():
         MLP(64, 10, (32, 32), seed=0), network="tiny", shape=(1, 8, 8), trained=(0, 30), seed=1
     )
     found = pd.DataFrame(rows).set_index(["trained", "mode", "dtype"])["cosine"]
-    assert len(found) == 10
+    assert len(found) == 2 * (len(ESTIMATES) + len(TRIALS))
     for steps in (0, 30):
+        acts = found[steps, "act first, jvp", "float32"]
+        assert acts == pytest.approx(found[steps, "jvp, fast", "float32"], abs=1e-6)
+        assert found[steps, "act first, fd one-sided", "float32"] > 0.99
+        for mode in ("jvp, bfloat16", "fd one-sided, outer gradient in bfloat16"):
+            assert 0.9 < found[steps, f"act first, {mode}", "float32"] < 0.999999
+        assert found[steps, "MLNT, trials in float32", "float32"] > 0.9999
+        assert 0.9 < found[steps, "MLNT, trials in bfloat16", "float32"] < 0.9999
         for mode in ("exact", "jvp, fast"):
             assert found[steps, mode, "float32"] > 0.9999
         assert found[steps, "fd, fast", "float32"] > 0.99
@@ -378,11 +411,11 @@ def test_an_epoch_is_timed_alone_and_with_its_evaluation(monkeypatch):
 
 def test_the_record_is_whole_and_has_every_kind_of_step():
     record = Record(RECORDS / "cost.jsonl")
-    assert str(status(cost.COST, record)) == "2 done, 1 to do"
+    assert str(status(cost.COST, record)) == "3 done, 0 to do"
     steps = read("cost", stage="steps")
     timed = steps[steps["network"] != "none"]
     assert set(zip(timed["method"], timed["mode"], strict=True)) == ROWS
     assert steps["machine"].nunique() == steps["threads"].nunique() == 1  # one run
     precision = read("cost", stage="precision")
-    assert len(precision) == 10
+    assert len(precision) == 3 * (len(ESTIMATES) + len(TRIALS))
     assert precision["cosine"].between(-1, 1 + 1e-9).all()

@@ -20,7 +20,8 @@ def _compiled_anew():
 
 
 split = functools.partial(digits, test_size=1460)  # 317 training samples
-LINES = (*EACH, BY_NAME["MLC, lean"], BY_NAME["MLC, lean differences"])
+SOME = ("MLC, lean", "MLC, lean differences", "MLC, act first", "CLID-MU, weights, act first")
+LINES = (*EACH, *(BY_NAME[name] for name in SOME))
 each_line = pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
 TEN_STEPS = {"epochs": 2, "batch_size": 64}
 

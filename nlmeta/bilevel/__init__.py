@@ -31,6 +31,26 @@ of the network that are held fixed for the gradient by ``detach`` or ``no_grad``
 behind a straight-through gradient. For such a network ``"fd"`` has an error that no step size
 removes, and a warning says so.
 
+What a whole step costs depends on its sequence too. In forward passes of the network, where a
+backward pass counts as two and a dual forward as three (cross-entropy is 3):
+
+================  =========  ========  ==============  ==========================
+sequence          ``"jvp"``  ``"fd"``  one-sided       graphs alive at one time
+================  =========  ========  ==============  ==========================
+``"look-first"``  11         10        9               2; 1 with ``recompute``,
+                                                       for one more pass
+``"act-first"``   9          8         7               1, and one copy of theta
+================  =========  ========  ==============  ==========================
+
+Looking first, as the papers do, takes the virtual step of (4.1), moves phi and then takes the
+network's ordinary step with the new phi. Acting first, the ordinary step is the lookahead (`act`):
+it costs no virtual step, and phi moves afterwards, for the next step. `Lookahead` has the choice.
+
+Forward mode behind the logits and the sequence that acts first are in the released code of EMLC
+(M. K. Taraday, C. Baskin, "Enhanced Meta Label Correction for Coping with Label Corruption", ICCV
+2023). The general case, several steps unrolled, is MixFlow-MG (I. Kemaev et al., "Scalable
+Meta-Learning via Mixed-Mode Differentiation", ICML 2025).
+
 The methods use the modes ``"jvp"`` and ``"fd"``; ``"exact"`` is the form of the papers' code, kept
 as the reference that the tests compare with. Chapter 4 derives all of this by hand. Pass a
 `Lookahead` instead of a mode's name to choose which layers take part in the virtual step, or to
@@ -42,22 +62,21 @@ Every other pass works on copies that are thrown away.
 If several processes share a batch, gradients by theta are summed over the processes here.
 Everything else is as with one process; `nlmeta.distributed` explains this.
 
-Read the files in this order: `hypergradient`, then `trials`, which only MLNT needs. Below them lie
-`passes`, for networks of any kind, and the files for PyTorch's quirks.
+Read the files in this order: `hypergradient`, then `acting`, then `trials`, which only MLNT needs.
+Below them lie `lookahead`, the options, `passes`, for networks of any kind, and the files for
+PyTorch's quirks.
 """
 
+from nlmeta.bilevel.acting import TakenStep, act
 from nlmeta.bilevel.hypergradient import (
-    MODES,
     Hypergradient,
-    Lookahead,
-    Mode,
     hypergradient,
     hypergradient_from_tangent,
     outer_gradient,
-    recomputed,
     tangent,
     virtual_step,
 )
+from nlmeta.bilevel.lookahead import MODES, SEQUENCES, Lookahead, Mode, StepSequence, recomputed
 from nlmeta.bilevel.passes import (
     ForwardPass,
     forward_pass,
@@ -84,6 +103,11 @@ __all__ = [
     "Lookahead",
     "Mode",
     "MODES",
+    "StepSequence",
+    "SEQUENCES",
+    # the ordinary step as the lookahead
+    "act",
+    "TakenStep",
     # the derivative of trial steps
     "trial_gradient",
     "trial_gradients",

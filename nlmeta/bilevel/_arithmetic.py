@@ -10,7 +10,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nlmeta._torch import full_float32, is_compiled
 
-__all__ = ["kernels_with_forward_rules", "no_casts_kept", "plain_arithmetic", "second_derivatives"]
+__all__ = [
+    "autocast_to",
+    "kernels_with_forward_rules",
+    "no_casts_kept",
+    "plain_arithmetic",
+    "second_derivatives",
+]
+
+
+def autocast_to(dtype: str | None, device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to a type by name; None leaves everything as the caller has it."""
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, dtype))
 
 
 @contextmanager

@@ -1,20 +1,21 @@
 """The hypergradient: virtual step, outer gradient, tangent and boxed formula, (4.1) to (4.4)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nlmeta._checks import check_choice, check_not_negative, check_positive
+from nlmeta._checks import check_choice, check_not_negative
 from nlmeta._torch import is_compiled
-from nlmeta.bilevel._arithmetic import plain_arithmetic, second_derivatives
+from nlmeta.bilevel._arithmetic import autocast_to, plain_arithmetic, second_derivatives
 from nlmeta.bilevel._tangents import (
     difference_tangent,
     dual_tangent,
     warn_of_what_is_held_fixed,
 )
+from nlmeta.bilevel.acting import TakenStep
+from nlmeta.bilevel.lookahead import Lookahead, Mode
 from nlmeta.bilevel.passes import (
     ForwardPass,
     Parameters,
@@ -25,79 +26,15 @@ from nlmeta.bilevel.passes import (
     with_parameters,
 )
 from nlmeta.distributed import sum_over_processes, world_size
-from nlmeta.models.outputs import logits_of
 
 __all__ = [
-    "MODES",
     "Hypergradient",
-    "Lookahead",
-    "Mode",
     "hypergradient",
     "hypergradient_from_tangent",
     "outer_gradient",
-    "recomputed",
     "tangent",
     "virtual_step",
 ]
-
-Mode = Literal["jvp", "fd", "exact"]
-MODES = ("jvp", "fd", "exact")
-
-
-@dataclass(frozen=True)
-class Lookahead:
-    """Options for computing a hypergradient.
-
-    Every argument called `mode` takes one of these, or the name of a mode for the defaults.
-
-    Parameters
-    ----------
-    mode : {"jvp", "fd", "exact"}
-        One of the three ways in the table of `nlmeta.bilevel`. Default ``"jvp"``.
-    recompute : bool
-        If True, the graph of the forward pass is freed after the virtual step, and the pass is run
-        again for the ordinary step (`recomputed`), as in activation checkpointing. This costs one
-        more forward pass and saves the memory of about one graph. The numbers stay the same. It
-        cannot be combined with ``"exact"`` or with `only`. Default False.
-    only : tuple of str, optional
-        Beginnings of the names of the parameters that take part in the virtual step; the others
-        are held fixed. ``("classifier",)`` is the last layer of the networks in `nlmeta.models`: it
-        costs little and is another, weaker signal (chapter 10). Default: all parameters.
-    fd_step : float
-        Length of the step of ``mode="fd"``, explained in `tangent`. Default 1e-2.
-    one_sided : bool
-        If True, ``mode="fd"`` takes the difference to the logits of the forward pass. This saves
-        one pass, and the error is of first instead of second order. On a GPU the forward pass must
-        then be as exact as the other pass: switch TensorFloat-32 off by
-        ``torch.backends.cudnn.conv.fp32_precision = "ieee"``, and likewise in ``cudnn.rnn`` and
-        ``cuda.matmul``. Default False.
-    """
-
-    mode: Mode = "jvp"
-    recompute: bool = False
-    only: tuple[str, ...] | None = None
-    fd_step: float = 1e-2
-    one_sided: bool = False
-
-    def __post_init__(self) -> None:
-        check_choice("mode", self.mode, MODES)
-        check_positive("fd_step", self.fd_step)
-        if self.one_sided and self.mode != "fd":
-            raise ValueError(
-                f"`one_sided` is True and `mode` is {self.mode!r}; only mode='fd' can be one-sided"
-            )
-        if isinstance(self.only, str):
-            raise ValueError(f"`only` is {self.only!r}; it must be a tuple, ({self.only!r},)")
-        if self.recompute and (self.mode == "exact" or self.only is not None):
-            raise ValueError(
-                "`recompute` is True; the virtual step must be able to free the whole graph, so "
-                "use neither mode='exact' nor `only`"
-            )
-
-    @classmethod
-    def of(cls, mode: "Mode | Lookahead") -> "Lookahead":
-        """The given lookahead; for the name of a mode, that mode with the default options."""
-        return mode if isinstance(mode, Lookahead) else cls(mode)
 
 
 class Hypergradient(NamedTuple):
@@ -108,7 +45,7 @@ class Hypergradient(NamedTuple):
     gradients : tuple of Tensor
         One gradient for each meta-parameter, of the same shape.
     outer_loss : Tensor, shape ()
-        The outer loss after the virtual step, detached.
+        The outer loss after the virtual step, or after the step that was taken, detached.
     """
 
     gradients: tuple[Tensor, ...]
@@ -127,11 +64,12 @@ def hypergradient(
     outer_loss: Callable[[Callable[..., Any]], Tensor],
     meta_parameters: Sequence[Tensor],
     *,
-    lr: float,
+    lr: float | None = None,
     mode: Mode | Lookahead = "jvp",
     theta_hat: Parameters | None = None,
+    taken: TakenStep | None = None,
 ) -> Hypergradient:
-    """Derivative of the outer loss after one virtual step, by parameters of the inner loss alone.
+    """Derivative of the outer loss after one step, by parameters of the inner loss alone.
 
     Parameters
     ----------
@@ -147,13 +85,17 @@ def hypergradient(
         virtual parameters, as a function of a batch.
     meta_parameters : sequence of Tensor
         The meta-parameters phi; each requires a gradient and enters through `inner_loss` alone.
-    lr : float
-        Size of the virtual step.
+    lr : float, optional
+        Size of the virtual step. It is required, but not used for a step that was taken.
     mode : {"jvp", "fd", "exact"} or Lookahead
         One of the three ways in the table of `nlmeta.bilevel`. Default ``"jvp"``.
     theta_hat : dict of str to Tensor, optional
         The virtual parameters, if they are known beforehand; then (4.1) is not computed. They are
         refused with ``"exact"``, which differentiates (4.1). Default: taken by `virtual_step`.
+    taken : TakenStep, optional
+        The ordinary step that was taken with `inner_loss`, up to terms without `meta_parameters`,
+        from `act`. It is required with ``sequence="act-first"`` and refused otherwise. The network
+        still has the parameters after the step; they are its `theta_hat`.
 
     Returns
     -------
@@ -184,7 +126,17 @@ def hypergradient(
     (tensor(-0.3600),)
     """
     how = Lookahead.of(mode)
-    if not isinstance(lr, Tensor):  # reading a tensor's value may mean waiting for a GPU
+    device = forward.logits.device
+    if (taken is not None) != how.acts_first:
+        raise ValueError(
+            f"`taken` is {'given' if taken else 'missing'} and `sequence` is {how.sequence!r}; a "
+            "step from `bilevel.act` belongs to sequence='act-first' and is required there"
+        )
+    if taken is not None:
+        theta_hat, lr = parameters(model), 1.0  # each parameter has a rate of its own
+    elif lr is None:
+        raise ValueError("`lr` is missing; a virtual step needs a size")
+    elif not isinstance(lr, Tensor):  # reading a tensor's value may mean waiting for a GPU
         check_not_negative("lr", lr)
     if how.mode == "exact":
         if theta_hat is not None:
@@ -194,7 +146,8 @@ def hypergradient(
             )
         loss = inner_loss(forward.logits)
         step = virtual_step(model, loss, lr=lr, create_graph=True, only=how.only)
-        v, value = outer_gradient(model, step, outer_loss)
+        with autocast_to(how.dtype, device):
+            v, value = outer_gradient(model, step, outer_loss)
         with second_derivatives():
             gradients = torch.autograd.grad(
                 [step[name] for name in v],
@@ -208,8 +161,20 @@ def hypergradient(
     if theta_hat is None:
         loss = inner_loss(forward.logits)
         theta_hat = virtual_step(model, loss, lr=lr, free_graph=how.recompute, only=how.only)
-    v, value = outer_gradient(model, theta_hat, outer_loss)
-    z_dot = tangent(model, forward, v, mode=how.mode, fd_step=how.fd_step, one_sided=how.one_sided)
+    with autocast_to(how.dtype, device):
+        v, value = outer_gradient(model, theta_hat, outer_loss)
+    if taken is not None:
+        v = {name: c * v[name] for name, c in taken.rates.items()}
+    with autocast_to(how.tangent_dtype, device):
+        z_dot = tangent(
+            model,
+            forward,
+            v,
+            theta=None if taken is None else taken.before,
+            mode=how.mode,
+            fd_step=how.fd_step,
+            one_sided=how.one_sided,
+        )
     gradients = hypergradient_from_tangent(
         inner_loss, forward.logits, z_dot, meta_parameters, lr=lr
     )
@@ -334,6 +299,7 @@ def tangent(
     forward: ForwardPass,
     direction: Parameters,
     *,
+    theta: Parameters | None = None,
     mode: Literal["jvp", "fd"] = "jvp",
     fd_step: float = 1e-2,
     one_sided: bool = False,
@@ -343,11 +309,13 @@ def tangent(
     Parameters
     ----------
     model : nn.Module
-        The network, at the parameters theta.
+        The network.
     forward : ForwardPass
         A pass from `forward_pass`; its batch and its random numbers are used again.
     direction : dict of str to Tensor
         The direction v, by parameter name. Parameters without an entry do not move.
+    theta : dict of str to Tensor, optional
+        The parameters theta of the pass, by name. Default: the network still has them.
     mode : {"jvp", "fd"}
         Forward-mode differentiation (default), or a central difference.
     fd_step : float
@@ -389,7 +357,8 @@ def tangent(
     tensor([[3.6000]])
     """
     check_choice("mode", mode, ("jvp", "fd"))
-    theta = {name: p.detach() for name, p in parameters(model).items()} | forward.buffers
+    theta = parameters(model) if theta is None else theta
+    theta = {name: p.detach() for name, p in theta.items()} | forward.buffers
     with (
         torch.no_grad(),
         same_random_numbers(forward),
@@ -448,41 +417,3 @@ def hypergradient_from_tangent(
         (slope,) = torch.autograd.grad(inner_loss(z), z, create_graph=True)  # dL/dz, (n, C)
         change = -lr * (slope * z_dot).sum()
         return torch.autograd.grad(change, list(meta_parameters), materialize_grads=True)
-
-
-def recomputed(model: nn.Module, forward: ForwardPass, mode: Mode | Lookahead) -> ForwardPass:
-    """The forward pass for the ordinary step; it is run again if the lookahead freed its graph.
-
-    The new pass uses the same random numbers, and running statistics do not move a second time.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network, at the parameters of the forward pass.
-    forward : ForwardPass
-        A pass from `forward_pass`.
-    mode : {"jvp", "fd", "exact"} or Lookahead
-        The mode that `hypergradient` was called with.
-
-    Returns
-    -------
-    ForwardPass
-        A pass whose logits have a graph.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from nlmeta import bilevel
-    >>> model = torch.nn.Linear(1, 1, bias=False)
-    >>> _ = torch.nn.init.ones_(model.weight)
-    >>> forward = bilevel.forward_pass(model, torch.tensor([[2.0]]))
-    >>> _ = bilevel.virtual_step(model, forward.logits.sum(), lr=0.1, free_graph=True)
-    >>> again = bilevel.recomputed(model, forward, bilevel.Lookahead(recompute=True))
-    >>> torch.autograd.grad(again.logits.sum(), model.weight)
-    (tensor([[2.]]),)
-    """
-    if not Lookahead.of(mode).recompute:
-        return forward
-    with same_random_numbers(forward):
-        network = with_parameters(model, parameters(model) | forward.buffers)
-        return forward._replace(logits=logits_of(network, forward.x))

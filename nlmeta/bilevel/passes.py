@@ -238,6 +238,13 @@ def same_random_numbers(forward: ForwardPass) -> Iterator[None]:
         set_random_state(now, device)
 
 
+def repeated(model: nn.Module, forward: ForwardPass) -> ForwardPass:
+    """The same pass once more, with a graph of its own; running statistics stay."""
+    with same_random_numbers(forward):
+        network = with_parameters(model, parameters(model) | forward.buffers)
+        return forward._replace(logits=logits_of(network, forward.x))
+
+
 def gradients_at(model: nn.Module, theta: Parameters, value: Tensor) -> list[Tensor]:
     """Gradients by `theta` of a pass at `theta`; refused if the network's own parameters enter."""
     own = {name: p for name, p in parameters(model).items() if name in theta}

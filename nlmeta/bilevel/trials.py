@@ -9,13 +9,15 @@ from torch.func import grad, vmap
 
 from nlmeta._checks import check_choice, check_count, check_not_negative
 from nlmeta._torch import is_compiled
-from nlmeta.bilevel._arithmetic import second_derivatives
+from nlmeta.bilevel._arithmetic import autocast_to, second_derivatives
 from nlmeta.bilevel.hypergradient import outer_gradient, virtual_step
+from nlmeta.bilevel.lookahead import HALF
 from nlmeta.bilevel.passes import (
     ForwardPass,
     Parameters,
     gradients_at,
     parameters,
+    repeated,
     same_random_numbers,
     with_parameters,
 )
@@ -234,6 +236,7 @@ def mean_trial_gradient(
     lr: float,
     order: Order = "first",
     at_once: int = 1,
+    dtype: Literal["bfloat16"] | None = None,
 ) -> tuple[Parameters, Tensor]:
     """The mean of `trial_gradient` over several sets of labels.
 
@@ -247,6 +250,10 @@ def mean_trial_gradient(
     at_once : int
         Number of sets that are tried at once; more than one only with the first order. Default 1:
         one after the other.
+    dtype : {"bfloat16"}, optional
+        The type of autocast in the trial steps. Their gradients are then taken from another forward
+        pass, which autocast has seen; that of the ordinary step stays as it is. Networks in float64
+        are not cast. Default: no autocast beside that of the caller.
 
     Returns
     -------
@@ -269,6 +276,12 @@ def mean_trial_gradient(
     ({'weight': tensor([[1.2000]])}, tensor(0.4000))
     """
     check_at_once("at_once", at_once, order)
+    if dtype is not None:
+        check_choice("dtype", dtype, HALF)
+        own: dict[str, Any] = {"lr": lr, "order": order, "at_once": at_once}
+        with autocast_to(dtype, forward.logits.device):
+            forward = repeated(model, forward)
+            return mean_trial_gradient(model, forward, trial_loss, labels, outer_loss, **own)
     mean = {name: torch.zeros_like(p) for name, p in parameters(model).items()}
     values = []
     for some in labels.split(at_once):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nlmeta import methods, models
+from nlmeta._interface import rows_of
 from nlmeta.data import Augmentation, Split
 from nlmeta.data.augmentation import Compose, Cutout, RandAugmentMC, RandomCrop, RandomFlip
 from nlmeta.methods.objectives import Objective
@@ -87,6 +88,25 @@ def _clid_mu(
     return methods.CLIDMU(made, objective=OBJECTIVES[objective], **options)
 
 
+def _label_head(
+    given: Given, *, head: str, encoder: str | None = None, **options: Any
+) -> methods.Method:
+    frozen = None if encoder is None else ENCODERS[encoder](given)
+    shown = given.model if frozen is None else frozen
+    width = models.with_features(shown, rows_of(given.split.train.x, slice(2)))[1].shape[1]
+    own = options.pop("head_options", {})
+    made = LABEL_HEADS[head](width, given.split.num_classes, seed=given.seed, **own)
+    return methods.LabelHead(made, encoder=frozen, **options)
+
+
+class _Inputs(nn.Module):
+    """A network whose features, and output, are its flattened inputs."""
+
+    def forward(self, x: Tensor, return_features: bool = False) -> Any:
+        flat = x.flatten(1)
+        return (flat, flat) if return_features else flat
+
+
 def _before(given: Given) -> nn.Module:
     if given.before is None:
         raise ValueError("the plan has no `start`, the stage whose network the method looks at")
@@ -108,6 +128,7 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "mlc": lambda given, **o: methods.MLC(given.split.num_classes, **o),
     "mslg": lambda given, **o: methods.MSLG(given.split.train.y, given.split.num_classes, **o),
     "clid_mu": _clid_mu,
+    "label_head": _label_head,
     "mlnt": lambda given, **o: methods.MLNT(given.model, _before(given), seed=given.seed, **o),
 }
 
@@ -129,6 +150,19 @@ HEADS: Mapping[str, Callable[..., methods.WeightNet | methods.LogitMultiplier]] 
     "multipliers": lambda given, **o: methods.LogitMultiplier(
         given.model.classifier.in_features, given.split.num_classes, **o
     ),
+}
+
+#: Networks that give soft labels.
+LABEL_HEADS: Mapping[str, Callable[..., methods.LinearLabelNet | methods.LabelCorrectionNet]] = {
+    "linear": methods.LinearLabelNet,
+    "corrected": methods.LabelCorrectionNet,
+}
+
+#: Networks that nothing trains any more, whose features a label head reads: that of the stage
+#: before, or none, where the inputs are features already.
+ENCODERS: Mapping[str, Callable[[Given], nn.Module]] = {
+    "before": _before,
+    "inputs": lambda given: _Inputs(),
 }
 
 #: Outer objectives of CLID-MU and of its controls.

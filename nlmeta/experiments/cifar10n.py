@@ -15,6 +15,7 @@ from typing import Any
 
 from nlmeta import presets
 from nlmeta.experiments.digits import EARLY_START, RELEASED
+from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -22,7 +23,7 @@ __all__ = ["CIFAR100N", "CIFAR10N"]
 
 TUNED = "random1, 10,000 images"
 TUNED_OF_100 = "fine, 10,000 images"
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "epochs": 20,
     "evaluate_every": 1,
     "evaluate_train": 0.1,
@@ -51,7 +52,7 @@ def _problem(
 
 
 META: dict[str, Any] = {"meta": "clean", "effort": 4.0}
-META_TRAINING = {"warmup_epochs": 3, "meta_batch_size": 128}
+META_TRAINING: dict[str, Any] = {"warmup_epochs": 3, "meta_batch_size": 128}
 CLID_MU = {"head": "weights", "head_optimizer": "adam", "max_norm": 1.0}
 MLNT = presets.MLNT_DIGITS.method
 PENALTIES = over("penalty", 0.1, 1.0, 10.0)
@@ -203,6 +204,14 @@ ENTRIES = (
         {"inner_steps": 1},
         meta="clean",
         grid=PENALTIES,
+    ),
+    *label_heads(
+        encoder="inputs",
+        epochs=TRAINING["epochs"],
+        linear=over("head_lr", 1e-3, 1e-2, 0.1),
+        corrected=over("head_lr", 3e-5, 3e-4, 3e-3),
+        at_rest=over("lr", 0.005, 0.01, 0.02),
+        **META_TRAINING,
     ),
 )
 

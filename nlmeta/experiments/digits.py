@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlmeta import presets
+from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -237,6 +238,15 @@ ENTRIES = (
     ),
     Entry("ELR", "elr", grid=EARLY_LEARNING, faithful="paper"),
     Entry("ridge", "ridge", grid=PENALTIES, faithful="paper"),
+    Entry(
+        "L2B",
+        "reweight",
+        {"bootstrap": True},
+        meta="clean",
+        grid=SMALL_RATES,
+        effort=4,
+        faithful="paper",
+    ),
     Entry("purified labels", "purified_labels", meta="clean", grid=PENALTIES),
     Entry(
         "purified labels, one inner step",
@@ -244,6 +254,14 @@ ENTRIES = (
         {"inner_steps": 1},
         meta="clean",
         grid=PENALTIES,
+    ),
+    *label_heads(
+        encoder="before",
+        epochs=60,
+        warmup_epochs=10,
+        linear=over("head_lr", 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+        corrected=HEAD_RATES,
+        at_rest=RATES,
     ),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nlmeta import presets
 from nlmeta.experiments.digits import EARLY_START, RELEASED
+from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -58,7 +59,7 @@ def problems(
 
 
 def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
-    """MLC in both forms, its controls, and the rivals that know or estimate T.
+    """MLC in both forms, rivals that know or estimate T or learn labels, and controls.
 
     Parameters
     ----------
@@ -140,6 +141,14 @@ def entries(*, meta_batch_size: int) -> tuple[Entry, ...]:
             grid=over("transition_lr", 1.1, 110.0, 11000.0),
             faithful="code",
             **mlc,
+        ),
+        *label_heads(
+            encoder="before",
+            epochs=TRAINING["epochs"],
+            linear=over("head_lr", 1e-3, 1e-2, 0.1),
+            corrected=over("head_lr", 3e-5, 3e-4, 3e-3),
+            at_rest=rates,
+            **training,
         ),
     )
 

@@ -24,8 +24,8 @@ True
 
 The methods of the book are `MLC`, `MSLG`, `MLNT` and `CLIDMU`. Plain methods and rivals are there
 for comparison. Three methods wrap another one and change how its steps are taken: `EMA`,
-`EveryKth`, `Captured`. The rest are parts of a method: a head turns a forward pass into weights, an
-objective judges a virtual step.
+`EveryKth`, `Captured`. The rest are parts of a method: a head turns a forward pass into weights or
+soft labels, an objective judges a virtual step.
 """
 
 from nlmeta.methods.base import Method
@@ -38,6 +38,8 @@ from nlmeta.methods.early_learning import ELR
 from nlmeta.methods.every_kth import EveryKth
 from nlmeta.methods.fixmatch import FixMatch
 from nlmeta.methods.heads import LogitMultiplier, WeightNet
+from nlmeta.methods.label_head import LabelHead
+from nlmeta.methods.label_networks import LabelCorrectionNet, LinearLabelNet
 from nlmeta.methods.mlc import MLC
 from nlmeta.methods.mlnt import MLNT
 from nlmeta.methods.mslg import MSLG
@@ -67,14 +69,17 @@ __all__ = [
     "CoTeaching",
     "LearningToReweight",
     "MetaWeightNet",
+    "LabelHead",
     "FixMatch",
     # around another method
     "EMA",
     "EveryKth",
     "Captured",
-    # parts: heads, which turn a forward pass into weights
+    # parts: heads, which turn a forward pass into weights, or into soft labels
     "WeightNet",
     "LogitMultiplier",
+    "LinearLabelNet",
+    "LabelCorrectionNet",
     # parts: objectives, by which a virtual step is judged
     "LabelCrossEntropy",
     "LabelAbsoluteError",

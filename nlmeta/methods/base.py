@@ -72,7 +72,8 @@ class Method(HookedModule, ABC):
         optimizer : torch.optim.Optimizer
             An optimiser of the network's parameters. Freeze parameters that it leaves out by
             ``requires_grad_``: all parameters that require a gradient take part in virtual and
-            trial steps. ``optimizer.register_step_pre_hook`` can clip the ordinary step's gradient.
+            trial steps. ``optimizer.register_step_pre_hook`` can clip the ordinary step's gradient,
+            unless the method acts first (`bilevel.act`).
         train : Batch
             Inputs, given labels and sample ids.
         meta : Batch, optional

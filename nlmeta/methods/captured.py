@@ -62,8 +62,9 @@ class Captured(Wrapper):
         if not method.capturable:
             raise ValueError(
                 f"`method` is {type(method).__name__}, whose step cannot be recorded: it depends "
-                "on counts or random numbers of Python, or also computes on the CPU. Captured "
-                "needs a method whose `capturable` is True; wrappers go around it: "
+                "on counts or random numbers of Python, also computes on the CPU, or moves the "
+                "network before its end, as sequence='act-first' does. Captured needs a method "
+                "whose `capturable` is True; wrappers go around it: "
                 "EMA(Captured(method), model, decay=...)"
             )
         self._recordings: dict[Any, Recording] = {}

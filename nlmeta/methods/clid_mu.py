@@ -16,17 +16,19 @@ released code, commit 5cd0608, for weights; the paper's own text was not at hand
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlmeta import bilevel
 from nlmeta._checks import check_choice, check_not_negative, check_positive, check_same_length
+from nlmeta._interface import Inputs
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.methods.heads import LogitMultiplier, WeightNet
+from nlmeta.methods.heads import OPTIMIZERS, HeadOptimizer, WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
+from nlmeta.methods.sequence import both_steps, check_virtual_lr
 
 __all__ = ["CLIDMU"]
 
@@ -43,8 +45,9 @@ class CLIDMU(Method):
         0 the head stays as it was initialised.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
-        optimiser (of its first group of parameters), as released.
-    head_optimizer : {"sgd", "adam"}
+        optimiser (of its first group of parameters), as released. It is refused if `mode` has
+        ``sequence="act-first"``.
+    head_optimizer : {"sgd", "adam", "amsgrad"}
         Optimiser of the head. Default ``"sgd"``, released for weights; for multipliers ``"adam"``.
     head_weight_decay : float
         Weight decay of the head. Default 5e-4, released.
@@ -59,15 +62,14 @@ class CLIDMU(Method):
     """
 
     needs_meta = True
-    capturable = True
 
     def __init__(
         self,
-        head: WeightNet | LogitMultiplier,
+        head: nn.Module,
         *,
         head_lr: float,
         virtual_lr: float | None = None,
-        head_optimizer: Literal["sgd", "adam"] = "sgd",
+        head_optimizer: HeadOptimizer = "sgd",
         head_weight_decay: float = 5e-4,
         max_norm: float | None = None,
         objective: Objective | None = None,
@@ -75,22 +77,26 @@ class CLIDMU(Method):
     ) -> None:
         super().__init__()
         check_not_negative("head_lr", head_lr)
-        if virtual_lr is not None:
-            check_not_negative("virtual_lr", virtual_lr)
+        self.mode = bilevel.Lookahead.of(mode)
+        check_virtual_lr(virtual_lr, self.mode, needed=False)
         if max_norm is not None:
             check_positive("max_norm", max_norm)
-        check_choice("head_optimizer", head_optimizer, ("sgd", "adam"))
+        check_choice("head_optimizer", head_optimizer, tuple(OPTIMIZERS))
         check_not_negative("head_weight_decay", head_weight_decay)
-        self.head = head
+        self.head: Any = head  # a module with `needs_features`, `forward` and `loss`
         self.head_lr = head_lr
         self.virtual_lr = virtual_lr
         self.head_optimizer = head_optimizer
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
-        self.mode = bilevel.Lookahead.of(mode)
-        kind = torch.optim.SGD if head_optimizer == "sgd" else torch.optim.Adam
+        kind = OPTIMIZERS[head_optimizer]
         self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
+
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """Whether the network moves last. See `Method.capturable`."""
+        return not self.mode.acts_first
 
     def step(
         self,
@@ -99,24 +105,32 @@ class CLIDMU(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """Virtual step, step of the head, ordinary step: all from one forward pass. See
-        `Method.step`.
-        """
-        forward = self._forward_pass(model, train)
-        diagnostics = self.learn(model, forward, train.y, meta, lr=optimizer.param_groups[0]["lr"])
-        forward = bilevel.recomputed(model, forward, self.mode)
-        loss = self.ordinary_loss(forward, train.y)  # (8.7): old weights, new head
-        descend(optimizer, loss)
-        return {"loss": loss.detach(), **diagnostics}
+        """Virtual step, step of the head, ordinary step, from one pass. See `Method.step`."""
+        meta = require_meta(self, meta)
+        forward, lr = self._checked_pass(model, train), optimizer.param_groups[0]["lr"]
+        correction = self.head(forward, train.y) if self.mode.acts_first else None  # (8.1-8.2)
+
+        def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
+            own = {"lr": lr, "correction": correction, "taken": taken}
+            return self.learn(model, forward, train.y, meta, **own)
+
+        def loss(forward: bilevel.ForwardPass) -> Tensor:
+            return self.ordinary_loss(forward, train.y, correction)  # (8.7): old weights, new head
+
+        return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
         """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
-        forward = self._forward_pass(model, train)
+        forward = self._checked_pass(model, train)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
         return {"loss": loss.detach()}
+
+    def forward_pass(self, model: nn.Module, x: Inputs) -> bilevel.ForwardPass:
+        """The network's pass over a batch, with the features if the head reads them."""
+        return bilevel.forward_pass(model, x, features=self.head.needs_features)
 
     def learn(
         self,
@@ -126,6 +140,8 @@ class CLIDMU(Method):
         meta: Batch | None,
         *,
         lr: float,
+        correction: Tensor | None = None,
+        taken: bilevel.TakenStep | None = None,
     ) -> dict[str, Tensor]:
         """One step of the head. The network does not move.
 
@@ -141,6 +157,11 @@ class CLIDMU(Method):
             Meta samples.
         lr : float
             alpha, used unless `virtual_lr` was given.
+        correction : Tensor, optional
+            The head's output for the pass, with its graph. Default: the head is called.
+        taken : bilevel.TakenStep, optional
+            The ordinary step, taken with `correction`, where it came first. Default: a virtual step
+            is taken.
 
         Returns
         -------
@@ -148,7 +169,8 @@ class CLIDMU(Method):
             Diagnostics, each of shape ().
         """
         meta = require_meta(self, meta)
-        hyper = self.head_gradient(model, forward, labels, meta, lr=lr)
+        own: dict[str, Any] = {"lr": lr, "correction": correction, "taken": taken}
+        hyper = self.head_gradient(model, forward, labels, meta, **own)
         length = hyper.norm  # before the clipping below, which works in place
         parameters = list(self.head.parameters())
         for parameter, gradient in zip(parameters, hyper.gradients, strict=True):
@@ -170,27 +192,37 @@ class CLIDMU(Method):
         meta: Batch,
         *,
         lr: float,
+        correction: Tensor | None = None,
+        taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
         """Derivative by the head's parameters of the objective after a virtual step, (8.4-8.5).
 
         It has the parameters of `learn`, and returns one gradient for each parameter of the head.
         """
-        correction = self.head(forward, labels)
+        drawn = self.head(forward, labels) if correction is None else correction
         return bilevel.hypergradient(
             model,
             forward,
-            inner_loss=lambda logits: self.head.loss(logits, labels, correction),
+            inner_loss=lambda logits: self.inner_loss(logits, labels, drawn),
             outer_loss=lambda network: self.objective(network, meta),
             meta_parameters=list(self.head.parameters()),
             lr=lr if self.virtual_lr is None else self.virtual_lr,
             mode=self.mode,
+            taken=taken,
         )
 
-    def ordinary_loss(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """The loss of the ordinary step, (8.7): the head has moved, and is held fixed."""
-        with torch.no_grad():
-            correction = self.head(forward, labels)
-        return self.head.loss(forward.logits, labels, correction)
+    def ordinary_loss(
+        self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
+    ) -> Tensor:
+        """The loss of the ordinary step, (8.7), with the head's output held fixed, new or given."""
+        if correction is None:
+            with torch.no_grad():
+                correction = self.head(forward, labels)
+        return self.inner_loss(forward.logits, labels, correction.detach())
+
+    def inner_loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
+        """The loss of the virtual step, of the first n logits, from the head's correction."""
+        return self.head.loss(logits, labels, correction)
 
     def sample_weights(self, sample_losses: Tensor) -> Tensor | None:
         """Weights of a `WeightNet`, in (0, 1); None for a `LogitMultiplier`, which has factors."""
@@ -199,8 +231,8 @@ class CLIDMU(Method):
         with torch.no_grad():
             return self.head.weights(sample_losses.to(next(self.head.parameters()).device))
 
-    def _forward_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
-        forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
+    def _checked_pass(self, model: nn.Module, train: Batch) -> bilevel.ForwardPass:
+        forward = self.forward_pass(model, train.x)
         check_same_length("train.x", forward.logits, "train.y", train.y)
         return forward
 

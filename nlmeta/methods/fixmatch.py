@@ -58,6 +58,7 @@ class FixMatch(Method):
         A method whose head learns from the labelled samples and decides how they count. Default:
         plain cross-entropy, published. The released code of CLID-MU divides by n here, which is
         ``WeightNet(normalise=False)``; its virtual step contains the momentum, this one does not.
+        A correction with ``sequence="act-first"`` is refused.
     seed : int
         Seed of the unlabelled batches and of the views.
 
@@ -100,6 +101,11 @@ class FixMatch(Method):
                 f"`batch_size` is {batch_size}; it must be at most {len(unlabelled)}, the number "
                 "of samples in `unlabelled`, since a batch has each at most once"
             )
+        if correction is not None and correction.mode.acts_first:
+            raise ValueError(
+                "`correction` has sequence='act-first'; FixMatch takes the head's step first, so "
+                "it must be 'look-first'"
+            )
         check_rate("cutoff", cutoff)
         check_not_negative("unlabelled_weight", unlabelled_weight)
         if isinstance(unlabelled, Tensor):
@@ -134,8 +140,8 @@ class FixMatch(Method):
             weak, strong = self.views()
             pseudo, sure = self.pseudo_labels(model, weak)
             views.append(strong)
-        needs_features = self.correction is not None and self.correction.head.needs_features
-        forward = bilevel.forward_pass(model, torch.cat(views), features=needs_features)
+        run = bilevel.forward_pass if self.correction is None else self.correction.forward_pass
+        forward = run(model, torch.cat(views))
         lr = optimizer.param_groups[0]["lr"]
         diagnostics: dict[str, Tensor] = {}
         if self.correction is not None:

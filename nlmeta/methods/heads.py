@@ -5,8 +5,10 @@ logits and that correction. The head's inputs are detached from the network, so 
 virtual step through the loss alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,14 @@ from nlmeta._checks import check_count
 from nlmeta._host import from_host
 from nlmeta.seeding import generator, seeded
 
-__all__ = ["LogitMultiplier", "WeightNet"]
+__all__ = ["OPTIMIZERS", "HeadOptimizer", "LogitMultiplier", "WeightNet", "checked_features"]
+
+HeadOptimizer = Literal["sgd", "adam", "amsgrad"]
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True),
+}
 
 
 class WeightNet(nn.Module):
@@ -123,18 +132,7 @@ class LogitMultiplier(nn.Module):
 
     def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
         """Factors (n, C) for the first n samples of a forward pass, with fresh noise; (8.8)."""
-        if forward.features is None:
-            raise ValueError(
-                "`forward` has no features, which LogitMultiplier needs; make the pass by "
-                "bilevel.forward_pass(model, x, features=True)"
-            )
-        found, wanted = forward.features.shape[1], self.settings["num_features"]
-        if found != wanted:
-            raise ValueError(
-                f"`num_features` is {wanted}, but the network's features have {found} entries "
-                f"each; pass num_features={found}"
-            )
-        features = forward.features[: len(labels)].to(self.mean.weight.dtype)
+        features = checked_features(self, forward.features)[: len(labels)]
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
         mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()
         shape = mean.shape
@@ -154,3 +152,20 @@ class LogitMultiplier(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the generator of the noise."""
         self._noise.set_state(state.cpu())
+
+
+def checked_features(head: nn.Module, features: Tensor | None) -> Tensor:
+    """The features of a pass in the head's type; refused if there are none of its width."""
+    if features is None:
+        raise ValueError(
+            f"`forward` has no features, which {type(head).__name__} needs; make the pass by "
+            "bilevel.forward_pass(model, x, features=True)"
+        )
+    options: Any = head.settings
+    found, wanted = features.shape[1], options["num_features"]
+    if found != wanted:
+        raise ValueError(
+            f"`num_features` is {wanted}, but the network's features have {found} entries "
+            f"each; pass num_features={found}"
+        )
+    return features.to(next(head.parameters()).dtype)

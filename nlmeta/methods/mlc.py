@@ -23,6 +23,7 @@ from nlmeta._checks import check_choice, check_count, check_not_negative, check_
 from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
+from nlmeta.methods.sequence import both_steps, check_virtual_lr
 from nlmeta.models import logits_of
 
 __all__ = ["MLC", "normalise_transition"]
@@ -35,9 +36,10 @@ class MLC(Method):
     ----------
     num_classes : int
         C, the number of classes.
-    virtual_lr : float
+    virtual_lr : float or None
         alpha, the size of the virtual step. It has no default: published is 1e-3 on a summed loss
         of 64 samples, which is 0.064 on their mean; on the digits 0.1 worked (`nlmeta.presets`).
+        None, and only None, if `mode` has ``sequence="act-first"``.
     transition_lr : float
         eta, the size of T's step. Published: 0.11; on the digits 30. With 0, T does not change.
     space : {"probability", "logit"}
@@ -58,7 +60,8 @@ class MLC(Method):
         The loss that judges the virtual step. Default: cross-entropy of the clean meta labels,
         published. `CrossLayerDivergence` uses no label.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``. With ``sequence="act-first"`` T moves
+        after the network, for the next step, so T must be kept.
     initial : Tensor of shape (C, C), optional
         T at the start. Default: the identity. With ``keep_transition=False`` every step starts from
         the identity, whatever `initial` is.
@@ -70,13 +73,12 @@ class MLC(Method):
     """
 
     needs_meta = True
-    capturable = True
 
     def __init__(
         self,
         num_classes: int,
         *,
-        virtual_lr: float,
+        virtual_lr: float | None,
         transition_lr: float,
         space: losses.Space = "probability",
         keep_transition: bool = True,
@@ -89,7 +91,8 @@ class MLC(Method):
     ) -> None:
         super().__init__()
         check_count("num_classes", num_classes, minimum=2)
-        check_not_negative("virtual_lr", virtual_lr)
+        self.mode = bilevel.Lookahead.of(mode)
+        check_virtual_lr(virtual_lr, self.mode)
         check_not_negative("transition_lr", transition_lr)
         check_not_negative("q_floor", q_floor)
         check_choice("space", space, ("probability", "logit"))
@@ -117,7 +120,16 @@ class MLC(Method):
         self.reduction = reduction
         self.q_floor = q_floor
         self.objective = LabelCrossEntropy() if objective is None else objective
-        self.mode = bilevel.Lookahead.of(mode)
+        if self.mode.acts_first and not keep_transition:
+            raise ValueError(
+                "`keep_transition` is False and `mode` has sequence='act-first'; T would be "
+                "forgotten before the next step could use it, so it must be kept"
+            )
+
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """Whether the network moves last. See `Method.capturable`."""
+        return not self.mode.acts_first
 
     def step(
         self,
@@ -126,27 +138,25 @@ class MLC(Method):
         train: Batch,
         meta: Batch | None = None,
     ) -> dict[str, Tensor]:
-        """Virtual step, step of T, ordinary step: all three from one forward pass. See
-        `Method.step`.
-
-        The steps can share the pass because only T has moved in between, not the network.
+        """Virtual step, step of T, ordinary step: all three from one forward pass, since only T
+        moves in between. See `Method.step`.
         """
         meta = require_meta(self, meta)
         if not self.keep_transition:
             nn.init.eye_(self.transition)
         forward = bilevel.forward_pass(model, train.x)
-        hyper = self.transition_gradient(model, forward, train.y, meta)
-        with torch.no_grad():
-            moved = self.transition - self.transition_lr * hyper.gradients[0]  # (5.4)
-            self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
-        forward = bilevel.recomputed(model, forward, self.mode)
-        loss = self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
-        descend(optimizer, loss)
-        return {
-            "loss": loss.detach(),
-            "meta_loss": hyper.outer_loss,
-            "hypergradient": hyper.norm,
-        }
+
+        def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
+            hyper = self.transition_gradient(model, forward, train.y, meta, taken=taken)
+            with torch.no_grad():
+                moved = self.transition - self.transition_lr * hyper.gradients[0]  # (5.4)
+                self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
+            return {"meta_loss": hyper.outer_loss, "hypergradient": hyper.norm}
+
+        def loss(forward: bilevel.ForwardPass) -> Tensor:
+            return self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
+
+        return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
@@ -168,7 +178,13 @@ class MLC(Method):
         )
 
     def transition_gradient(
-        self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, meta: Batch
+        self,
+        model: nn.Module,
+        forward: bilevel.ForwardPass,
+        labels: Tensor,
+        meta: Batch,
+        *,
+        taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
         """Derivative by T of the meta loss after a virtual step, (5.2) and (5.3).
 
@@ -182,6 +198,8 @@ class MLC(Method):
             Given labels of that batch.
         meta : Batch
             Clean samples; their loss is plain cross-entropy, without T.
+        taken : bilevel.TakenStep, optional
+            The ordinary step, where it came first. Default: a virtual step is taken.
 
         Returns
         -------
@@ -196,6 +214,7 @@ class MLC(Method):
             meta_parameters=[self.transition],
             lr=self.virtual_lr,
             mode=self.mode,
+            taken=taken,
         )
 
     def learned_transition(self) -> Tensor:

@@ -72,6 +72,8 @@ class MLNT(Method):
     trials_at_once : int
         Trial steps taken side by side (`bilevel.trial_gradients`). Default 1, ours. More than one
         needs ``order="first"``, no dropout and no compilation.
+    trial_dtype : {"bfloat16"}, optional
+        Type of autocast in the trial steps (`bilevel.mean_trial_gradient`). Default: none, ours.
     seed : int
         Seed of the synthetic labels.
 
@@ -103,6 +105,7 @@ class MLNT(Method):
         teacher_share: float = 1.0,
         predict_with: Literal["teacher", "student"] = "teacher",
         trials_at_once: int = 1,
+        trial_dtype: Literal["bfloat16"] | None = None,
         seed: int,
     ) -> None:
         super().__init__()
@@ -119,9 +122,10 @@ class MLNT(Method):
         _checks.check_choice("scale", scale, ("samples", "entries"))
         _checks.check_choice("predict_with", predict_with, ("teacher", "student"))
         check_at_once("trials_at_once", trials_at_once, order)
+        _checks.check_choice("trial_dtype", trial_dtype, ("bfloat16", None))
         self.trial_lr, self.meta_weight, self.trials_at_once = trial_lr, meta_weight, trials_at_once
         self.trials, self.replaced, self.neighbours = trials, replaced, neighbours
-        self.order, self.update, self.scale = order, update, scale
+        self.order, self.update, self.scale, self.trial_dtype = order, update, scale, trial_dtype
         self.ramp_steps, self.decay, self.ramp_decay = ramp_steps, decay, ramp_decay
         self.teacher_share, self.predict_with, self.seed = teacher_share, predict_with, seed
         self.smallest_batch = neighbours + 1
@@ -141,14 +145,8 @@ class MLNT(Method):
         forward = bilevel.forward_pass(model, train.x)
         weight = self._move_teacher(model, forward.logits.device)
         log_q, features = self.target(model, forward)
-        labels = neighbour_labels(
-            features,
-            train.y,
-            trials=self.trials,
-            replaced=self.replaced,
-            neighbours=self.neighbours,
-            generator=self._generator,
-        )  # (M, n)
+        own: Any = {"trials": self.trials, "replaced": self.replaced, "generator": self._generator}
+        labels = neighbour_labels(features, train.y, neighbours=self.neighbours, **own)  # (M, n)
         gradient, meta_loss = self.meta_gradient(model, forward, labels, log_q)
         theta = bilevel.parameters(model)
         if self.update == "two-step":
@@ -221,6 +219,7 @@ class MLNT(Method):
             lr=self.trial_lr,
             order=self.order,
             at_once=self.trials_at_once,
+            dtype=self.trial_dtype,
         )
 
     def predictor(self, model: nn.Module) -> nn.Module:

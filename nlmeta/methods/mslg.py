@@ -22,6 +22,8 @@ from nlmeta.data.batches import Batch
 from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.memory import LabelMemory, rows_on_disk
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
+from nlmeta.methods.sequence import both_steps, check_virtual_lr
+from nlmeta.methods.soft_labels import divergence_with_entropy
 from nlmeta.models import logits_of
 
 __all__ = ["MSLG"]
@@ -36,8 +38,9 @@ class MSLG(Method):
         The noisy labels of the whole training part; entry i belongs to sample id i.
     num_classes : int
         C, the number of classes.
-    virtual_lr : float
-        alpha, the size of the virtual step. Released: 0.5, with ``scale="entries"``.
+    virtual_lr : float or None
+        alpha, the size of the virtual step. Released: 0.5, with ``scale="entries"``. None, and only
+        None, if `mode` has ``sequence="act-first"``.
     label_lr : float
         beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
         stay, and only the inner loss remains of the method (see Notes).
@@ -55,7 +58,8 @@ class MSLG(Method):
         The loss that judges the virtual step. Default: cross-entropy of the clean meta labels,
         published. `CrossLayerDivergence` uses no label.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient. Default ``"jvp"``. With ``sequence="act-first"`` the network
+        sees a moved label when the sample comes next, an epoch later.
     memory_device : str, optional
         ``"cpu"`` keeps the labels there, in float32, if the method moves to a GPU or to another
         type; use it if N times C numbers do not fit on the GPU. Default: they move with the method.
@@ -84,7 +88,7 @@ class MSLG(Method):
         given_labels: Tensor,
         num_classes: int,
         *,
-        virtual_lr: float,
+        virtual_lr: float | None,
         label_lr: float,
         k: float = 10.0,
         entropy_weight: float = 1.0,
@@ -98,8 +102,9 @@ class MSLG(Method):
         super().__init__()
         check_count("num_classes", num_classes, minimum=2)
         check_labels("given_labels", given_labels, num_classes)
+        self.mode = bilevel.Lookahead.of(mode)
+        check_virtual_lr(virtual_lr, self.mode)
         for name, value in (
-            ("virtual_lr", virtual_lr),
             ("label_lr", label_lr),
             ("k", k),
             ("entropy_weight", entropy_weight),
@@ -114,7 +119,6 @@ class MSLG(Method):
         self.direction = direction
         self.scale = scale
         self.objective = LabelCrossEntropy() if objective is None else objective
-        self.mode = bilevel.Lookahead.of(mode)
         self.num_samples = len(given_labels)
         shape = len(given_labels), num_classes
         if memory_file is not None:
@@ -131,8 +135,8 @@ class MSLG(Method):
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]
-        """Whether the rows lie on the network's device. See `Method.capturable`."""
-        return not self.memory.stays
+        """Whether the rows lie on the network's device, which moves last. See `Method`."""
+        return not (self.memory.stays or self.mode.acts_first)
 
     def step(
         self,
@@ -145,18 +149,20 @@ class MSLG(Method):
         meta = require_meta(self, meta)
         forward = bilevel.forward_pass(model, train.x)
         u = self.memory.read(train.ids, like=forward.logits)  # (n, C)
-        hyper = self.label_gradient(model, forward, u, meta)
-        moved = u - self.label_lr * hyper.gradients[0]  # (6.5)
-        self.memory.write(train.ids, moved)
-        forward = bilevel.recomputed(model, forward, self.mode)
-        loss = self.ordinary_loss(forward.logits, moved)  # (6.6): old weights, new labels
-        descend(optimizer, loss)
-        return {
-            "loss": loss.detach(),
-            "meta_loss": hyper.outer_loss,
-            "hypergradient": hyper.norm,
-            "label_change": (moved - u).abs().mean(),
-        }
+
+        def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
+            nonlocal u
+            hyper = self.label_gradient(model, forward, u, meta, taken=taken)
+            before, u = u, u - self.label_lr * hyper.gradients[0]  # (6.5)
+            self.memory.write(train.ids, u)
+            change = (u - before).abs().mean()
+            norm = hyper.norm
+            return {"meta_loss": hyper.outer_loss, "hypergradient": norm, "label_change": change}
+
+        def loss(forward: bilevel.ForwardPass) -> Tensor:
+            return self.ordinary_loss(forward.logits, u)  # (6.6): old weights, new labels
+
+        return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
@@ -175,15 +181,22 @@ class MSLG(Method):
 
     def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
         """The loss of the ordinary step, (6.6): the divergence plus gamma times the entropy."""
-        entropy = losses.entropy(logits, scale=self.scale)
-        if self.direction == "label-first":
-            return self.divergence(logits, label_logits) + self.entropy_weight * entropy
-        # KL(p || s) is reverse cross-entropy minus the entropy, so gamma = 1 leaves the former.
-        reverse = losses.reverse_cross_entropy(logits, label_logits, scale=self.scale)
-        return reverse - (1 - self.entropy_weight) * entropy
+        return divergence_with_entropy(
+            logits,
+            label_logits,
+            direction=self.direction,
+            scale=self.scale,
+            entropy_weight=self.entropy_weight,
+        )
 
     def label_gradient(
-        self, model: nn.Module, forward: bilevel.ForwardPass, label_logits: Tensor, meta: Batch
+        self,
+        model: nn.Module,
+        forward: bilevel.ForwardPass,
+        label_logits: Tensor,
+        meta: Batch,
+        *,
+        taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
         """Derivative by the batch's label logits of the meta loss after a virtual step, (6.2-6.4).
 
@@ -201,6 +214,8 @@ class MSLG(Method):
             The label logits u of that batch.
         meta : Batch
             Clean samples.
+        taken : bilevel.TakenStep, optional
+            The ordinary step, where it came first. Default: a virtual step is taken.
 
         Returns
         -------
@@ -216,6 +231,7 @@ class MSLG(Method):
             meta_parameters=[u],
             lr=self.virtual_lr,
             mode=self.mode,
+            taken=taken,
         )
 
     def soft_labels(self) -> Tensor:

@@ -48,7 +48,7 @@ class LearningToReweight(Method):
         If True, the predicted classes have weights too, as in L2B. Default False: learning to
         reweight.
     mode : {"jvp", "fd", "exact"} or bilevel.Lookahead
-        Options for the hypergradient. Default ``"jvp"``.
+        Options for the hypergradient; ``sequence="act-first"`` is refused. Default ``"jvp"``.
     """
 
     needs_meta = True
@@ -60,6 +60,12 @@ class LearningToReweight(Method):
         super().__init__()
         self.bootstrap = bootstrap
         self.mode = bilevel.Lookahead.of(mode)
+        if self.mode.acts_first:
+            raise ValueError(
+                "`mode` has sequence='act-first', in which weights move after the network's step; "
+                "LearningToReweight forgets its weights after each step, so none would ever be "
+                "used: choose sequence='look-first', or MetaWeightNet, which keeps a weight net"
+            )
 
     def step(
         self,

@@ -27,6 +27,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "L2B": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": (8, 1, 0)},
     "mean teacher": {"color": "#D55E00", "linestyle": "--", "marker": "H"},
     "Meta-Weight-Net": {"color": "#CC79A7", "linestyle": "--", "marker": "8"},
+    "MetaLabelNet": {"color": "#009E73", "linestyle": "--", "marker": (7, 1, 0)},
+    "Meta Label Correction": {"color": "#009E73", "linestyle": "-.", "marker": (5, 1, 36)},
     "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},
     "MSLG": {"color": "#009E73", "linestyle": "-", "marker": "h"},
     "MLC": {"color": "#0072B2", "linestyle": "-", "marker": "D"},

@@ -39,7 +39,7 @@ class Preset:
     commit : str, optional
         The commit of the repository that was read, 7 hexadecimal digits.
     date : str, optional
-        The date of that commit, such as "2020-10-06".
+        The date of that commit, such as "2020-10-06". Default: not known.
     remarks : mapping of str to str, default empty
         Sentences about a part (key "training") or about a single value (key "training.lr"). If a
         value has another certainty than its preset, a remark says so.
@@ -48,8 +48,8 @@ class Preset:
     ------
     ValueError
         If the certainty is unknown, the source is empty, a remark is about a value that does not
-        exist, the commit is not 7 hexadecimal digits, the date is not an ISO date, or only one of
-        the last two is given.
+        exist, the commit is not 7 hexadecimal digits, the date is not an ISO date, or there is a
+        date without a commit.
     """
 
     certainty: Certainty
@@ -81,14 +81,12 @@ class Preset:
 
 
 def _check_commit(commit: str | None, day: str | None) -> None:
-    if (commit is None) != (day is None):
-        raise ValueError(
-            f"`commit` is {commit!r} and `date` is {day!r}; give both of them or neither"
-        )
-    if commit is None or day is None:
-        return
-    if not re.fullmatch("[0-9a-f]{7}", commit):
+    if commit is None and day is not None:
+        raise ValueError(f"`commit` is None and `date` is {day!r}; give the commit of that date")
+    if commit is not None and not re.fullmatch("[0-9a-f]{7}", commit):
         raise ValueError(f"`commit` is {commit!r}; it must be 7 hexadecimal digits")
+    if day is None:
+        return
     try:
         date.fromisoformat(day)
     except ValueError:

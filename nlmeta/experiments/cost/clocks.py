@@ -33,7 +33,7 @@ def row(
     *,
     best: Callable[[Sequence[float]], float] = min,
     plain: float | None,
-    memory: int,
+    memory: int | None,
     memory_ratio: float | None = None,
     network: str = "none",
     batch: int,
@@ -52,8 +52,8 @@ def row(
     plain : float or None
         Seconds of a step of cross-entropy by the same clock, to which a ratio is taken. None if
         there is no such ratio.
-    memory : int
-        Number of bytes.
+    memory : int or None
+        Number of bytes. None if they were not followed.
     memory_ratio : float, optional
         Bytes in units of cross-entropy. Default: none.
     network : str

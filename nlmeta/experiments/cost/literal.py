@@ -9,8 +9,11 @@ what a benchmark sees between the two is the price of the passes:
 * a copy of the network is made in every step (MLC, CLID-MU);
 * neighbours are looked up one label at a time, and each trial step builds its graphs (MLNT).
 
-Read in the released repositories: MLC at commit 709fe1c, MSLG at 7b6e5f7, CLID-MU at 5cd0608, and
-MLNT at its first and last commits, 91eac84 and 40f163d.
+EMLC (Taraday & Baskin, ICCV 2023) is no method of this package; what its released code does with
+the student is here as a step of MSLG with the label first: the same loss and the same derivative.
+
+Read in the released repositories: MLC at commit 709fe1c, MSLG at 7b6e5f7, CLID-MU at 5cd0608, MLNT
+at its first and last commits, 91eac84 and 40f163d, and EMLC at 24524de.
 """
 
 from copy import deepcopy
@@ -18,6 +21,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -30,7 +34,7 @@ from nlmeta.methods import CLIDMU, MLC, MLNT, MSLG
 from nlmeta.methods.base import descend
 from nlmeta.methods.mlc import normalise_transition
 
-__all__ = ["LiteralCLIDMU", "LiteralMLC", "LiteralMLNT", "LiteralMSLG"]
+__all__ = ["LiteralCLIDMU", "LiteralEMLC", "LiteralMLC", "LiteralMLNT", "LiteralMSLG"]
 
 
 class LiteralMLC(MLC):
@@ -41,6 +45,7 @@ class LiteralMLC(MLC):
     ) -> dict[str, Tensor]:
         """The step of `MLC` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
+        assert self.virtual_lr is not None
         if not self.keep_transition:
             nn.init.eye_(self.transition)
         copy = deepcopy(model)
@@ -63,6 +68,7 @@ class LiteralMSLG(MSLG):
     ) -> dict[str, Tensor]:
         """The step of `MSLG` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
+        assert self.virtual_lr is not None
         logits = model(train.x)
         u = self.memory.read(train.ids, like=logits).requires_grad_()
         ahead = _after_step(model, self.divergence(logits, u), lr=self.virtual_lr)
@@ -101,6 +107,42 @@ class LiteralCLIDMU(CLIDMU):
         forward = bilevel.forward_pass(model, train.x, features=self.head.needs_features)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
+        return {"loss": loss.detach(), "meta_loss": outer_loss.detach()}
+
+
+class LiteralEMLC(MSLG):
+    """MSLG, label first, in the sequence of EMLC's released code: the real step is the lookahead.
+
+    A copy of the network stays behind. After the step, the clean loss is differentiated by
+    ``backward``, and one forward-mode pass of the copy gives the tangent of its log-probabilities;
+    times the step's size it is the derivative by the soft labels. What EMLC has beside that is left
+    out: the teacher that makes the soft labels, and clean samples in the student's own batch. The
+    optimiser's step counts as a plain one, which with momentum but without dampening it is.
+    """
+
+    def step(
+        self, model: nn.Module, optimizer: Optimizer, train: Batch, meta: Batch | None = None
+    ) -> dict[str, Tensor]:
+        """The step of `MSLG` that acts first; of `mode` only that is used. See `Method.step`."""
+        assert meta is not None
+        check_choice("direction", self.direction, ("label-first",))
+        old = deepcopy(model)
+        logits = model(train.x)
+        u = self.memory.read(train.ids, like=logits).requires_grad_()
+        loss = self.ordinary_loss(logits, u.detach())
+        descend(optimizer, loss)
+        outer_loss = self.objective(model, meta)
+        optimizer.zero_grad()
+        outer_loss.backward()
+        with torch.no_grad(), forward_ad.dual_level():
+            pairs = zip(old.named_parameters(), model.parameters(), strict=True)
+            duals = {name: forward_ad.make_dual(p, q.grad) for (name, p), q in pairs}
+            log_p = functional_call(old, duals, (train.x,)).log_softmax(1)
+            change = forward_ad.unpack_dual(log_p).tangent  # (n, C)
+        size = log_p.numel() if self.scale == "entries" else len(log_p)
+        derivative = optimizer.param_groups[0]["lr"] / size * (change * u.softmax(1)).sum()
+        (gradient,) = torch.autograd.grad(derivative, u)
+        self.memory.write(train.ids, u.detach() - self.label_lr * gradient)
         return {"loss": loss.detach(), "meta_loss": outer_loss.detach()}
 
 

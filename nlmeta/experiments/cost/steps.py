@@ -57,7 +57,9 @@ class _Runner:
         seconds = clocks.seconds_of(self.step, self.batches[0].y.device)
         self.seconds.append(seconds / self.candidate.steps)
 
-    def bytes_and_operations(self) -> tuple[int, float]:
+    def bytes_and_operations(self) -> tuple[int | None, float | None]:
+        if not self.candidate.watched:
+            return None, None
         device, counted = self.batches[0].y.device, list[int]()
 
         def count() -> None:
@@ -115,7 +117,8 @@ def measure(
         One row for each candidate: ``method``, ``mode``, ``network``, ``dtype``, ``seconds`` (best
         round; on the CPU of processor time, summed over threads), ``seconds_median``,
         ``time_ratio`` (best to best), ``memory_bytes`` and ``memory_ratio``, ``operations`` (see
-        `count_operations`), ``batch``, ``rounds``.
+        `count_operations`), ``batch``, ``rounds``. Bytes and operations are None if the candidate
+        cannot be `watched`.
     """
     check_count("rounds", rounds)
     check_count("batch", batch, minimum=2)
@@ -145,7 +148,8 @@ def measure(
     rows = []
     for runner, peak, asked in zip(runners, memory, operations, strict=True):
         method, mode = runner.candidate.method, runner.candidate.mode
-        taken: clocks.Row = {"memory": peak, "memory_ratio": peak / memory[plain]}
+        share = None if peak is None else peak / memory[plain]
+        taken: clocks.Row = {"memory": peak, "memory_ratio": share}
         row = clocks.row(method, mode, runner.seconds, **own, **taken)
         rows.append(row | {"operations": asked})
     return rows
