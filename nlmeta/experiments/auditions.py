@@ -385,10 +385,10 @@ def _advice(told: pd.DataFrame, winner: str, judged: int, n: int, checked: bool)
         return f"Take {best}: with {labels} each of the {judged - 1} others is told from it."
     others = told["method"].tolist()
     said = f"{', '.join(others[:-1])} and {others[-1]} cannot be told apart with {labels}"
-    cost = told.set_index("method")["in_full"].clip(lower=0.01)
+    whole = told.set_index("method")["in_full"].clip(lower=0.01)
     if winner == best:
         return f"{said}; {best} is ahead and the cheapest: take it."
-    ratio = cost[best] / cost[winner]
+    ratio = whole[best] / whole[winner]
     return f"{said}; {winner} is {ratio:.2g} times cheaper than {best}, which is ahead: take it."
 
 
