@@ -22,6 +22,7 @@ from nlmeta.experiments import (
     Measurement,
     Record,
     Wanted,
+    loading,
     over,
     run,
     runner,
@@ -171,7 +172,7 @@ def test_a_record_is_what_the_plan_says_done_by_hand(whole):
 
 def test_a_whole_record_is_left_alone(whole, monkeypatch):
     before = whole.path.read_bytes()
-    monkeypatch.setattr(training_runs, "load", None)  # nothing is even loaded
+    monkeypatch.setattr(loading, "load", None)  # nothing is even loaded
     assert work(whole.path)[0]
     assert whole.path.read_bytes() == before
     assert str(status(SMALL, whole)) == f"{len(whole.runs)} done, 0 to do"
@@ -657,7 +658,7 @@ def test_images_are_replaced_by_features_of_a_backbone(monkeypatch):
         widths.append(parts["train"].x.shape[1])
         return replace(split, **parts)
 
-    monkeypatch.setattr(training_runs.data, "features", pretended)
+    monkeypatch.setattr(loading.data, "features", pretended)
     monkeypatch.setattr(training_runs.data, "backbone", lambda name: f"the {name}")
     training_runs._backbone.cache_clear()
     where = replace(problem(rate=0.31), features="efficientnet-lite0")
