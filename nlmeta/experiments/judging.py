@@ -54,7 +54,8 @@ def mcnemar(first: str, second: str) -> float:
     Parameters
     ----------
     first, second : str
-        For each sample 1 if it is predicted right, else 0, as `right_ones` writes it.
+        Marks of two predictors: for each sample 1 if it is predicted right, else 0, as `right_ones`
+        writes them.
 
     Returns
     -------
