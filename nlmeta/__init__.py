@@ -22,6 +22,7 @@ __all__ = [
     "Method",
     "Result",
     "analysis",
+    "audition",
     "bilevel",
     "choose_device",
     "data",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which import nothing
         training,
         widgets,
     )
+    from nlmeta.experiments import audition
     from nlmeta.methods import CLIDMU, EMA, MLC, MLNT, MSLG, CrossEntropy, Method
     from nlmeta.training import Result, choose_device, fit
 else:  # there, any attribute would be known
@@ -67,6 +69,7 @@ else:  # there, any attribute would be known
         **dict.fromkeys(
             ("CLIDMU", "EMA", "MLC", "MLNT", "MSLG", "CrossEntropy", "Method"), "nlmeta.methods"
         ),
+        "audition": "nlmeta.experiments",
         **dict.fromkeys(("Result", "choose_device", "fit"), "nlmeta.training"),
     }
 

@@ -1,4 +1,4 @@
-"""The command line: `data` is for datasets; `list`, `run`, `status`, `report` for experiments."""
+"""The command line: `data` is for datasets, `audition` for your own; the rest for experiments."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from nlmeta.data.fixed_features import BACKBONES, backbone, features_of
 from nlmeta.data.source import data_folder
 from nlmeta.data.sources import DATASETS, read
 from nlmeta.data.summary import summary
+from nlmeta.experiments.audition_command import add_audition
 from nlmeta.experiments.commands import add_experiments
 
 __all__ = ["main"]
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     add_data(commands)
     add_features(commands)
+    add_audition(commands)
     add_experiments(commands)
     given = parser.parse_args(arguments)
     try:

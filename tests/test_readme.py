@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import nlmeta
 from nlmeta import CrossEntropy, data, fit, models
 
 
@@ -78,3 +79,20 @@ def test_commands_for_windows_are_those_of_the_makefile(root):
     assert prepare == "py book/_tools/prepare.py book test"
     assert f"$(BIN){build.removeprefix('.venv/Scripts')}\n" in makefile
     assert f"$(BIN){tests.removeprefix('.venv/Scripts')} --durations" in makefile
+
+
+def test_example_of_an_audition_runs_and_ranks_the_photos(root, tmp_path, monkeypatch, capsys):
+    """Within no time, the cheapest method alone."""
+    for folder, numbers in (("photos", range(20)), ("checked", range(20, 30))):
+        for number in numbers:
+            for colour, rgb in (("blue", (9, number, 200)), ("red", (200, number, 9))):
+                path = tmp_path / folder / colour / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), rgb).save(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLMETA_PROGRESS", "0")
+    names: dict[str, object] = {"nlmeta": nlmeta, "SmallCNN": models.SmallCNN}
+    code = example(root, "audition").replace('"10m"', '"0.001s"')
+    exec(compile(code, "README.md", "exec"), names)
+    assert "Not run: " in capsys.readouterr().out
+    assert len(pd.read_csv("suspects.csv")) == 40

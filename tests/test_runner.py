@@ -22,6 +22,7 @@ from nlmeta.experiments import (
     Measurement,
     Record,
     Wanted,
+    loading,
     over,
     run,
     runner,
@@ -171,7 +172,7 @@ def test_a_record_is_what_the_plan_says_done_by_hand(whole):
 
 def test_a_whole_record_is_left_alone(whole, monkeypatch):
     before = whole.path.read_bytes()
-    monkeypatch.setattr(training_runs, "load", None)  # nothing is even loaded
+    monkeypatch.setattr(loading, "load", None)  # nothing is even loaded
     assert work(whole.path)[0]
     assert whole.path.read_bytes() == before
     assert str(status(SMALL, whole)) == f"{len(whole.runs)} done, 0 to do"
@@ -657,15 +658,15 @@ def test_images_are_replaced_by_features_of_a_backbone(monkeypatch):
         widths.append(parts["train"].x.shape[1])
         return replace(split, **parts)
 
-    monkeypatch.setattr(training_runs.data, "features", pretended)
-    monkeypatch.setattr(training_runs.data, "backbone", lambda name: f"the {name}")
-    training_runs._backbone.cache_clear()
+    monkeypatch.setattr(loading.data, "features", pretended)
+    monkeypatch.setattr(loading.data, "backbone", lambda name: f"the {name}")
+    loading._backbone.cache_clear()
     where = replace(problem(rate=0.31), features="efficientnet-lite0")
     task, outcome = outcome_of(Entry("cross-entropy", "cross_entropy"), where)
     assert task.plan["features"] == "efficientnet-lite0"
     assert (asked, widths) == (["the efficientnet-lite0"], [5])
     assert outcome["rows"][0]["accuracy"] > 0.1
-    training_runs._backbone.cache_clear()
+    loading._backbone.cache_clear()
 
 
 def test_noisy_samples_are_set_apart_and_the_history_has_the_scores_of_every_epoch():
@@ -674,7 +675,7 @@ def test_noisy_samples_are_set_apart_and_the_history_has_the_scores_of_every_epo
     experiment = table(entries=ENTRIES[:1], problems=(where,), history=True)
     (task,) = [t for t in experiment.tasks(Pretended()) if t.seed == 0]
     outcome = task.work(task.plan, 0, Place("cpu"))
-    split, held_out = training_runs._loaded(json.dumps({"load": where.load, "held_out": 60}), 0)
+    split, held_out = loading.loaded_by({"load": where.load, "held_out": 60}, 0, loading.load_named)
     whole = data.load(**where.load, seed=0)
     assert (len(held_out), len(split.train)) == (60, len(whole.train) - 60)
     inputs = {tuple(row.tolist()) for row in held_out.x.flatten(1)}

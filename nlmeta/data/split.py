@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nlmeta._arrays import Array, as_tensor
-from nlmeta._checks import check_class_indices, check_count
+from nlmeta._checks import check_choice, check_class_indices, check_count
 from nlmeta._interface import Inputs, check_inputs, each, length, rows_of
 from nlmeta.data._copies import among, take, together
-from nlmeta.data._notes import counted
+from nlmeta.data._notes import counted, unchecked
 from nlmeta.data.images import Augmentation, Images
 from nlmeta.seeding import generator
 
@@ -197,6 +197,22 @@ class Split:
             for tensor in (self.indices[part], getattr(self, part).y):
                 sha.update(tensor.cpu().numpy().tobytes())
         return sha.hexdigest()
+
+    def is_checked(self, part: str) -> bool:
+        """Whether a part has samples, and their labels count as right.
+
+        Parameters
+        ----------
+        part : {"meta", "validation", "test"}
+            The part.
+
+        Returns
+        -------
+        bool
+        """
+        check_choice("part", part, ("meta", "validation", "test"))
+        clean = self.meta_is_clean if part == "meta" else unchecked(part) not in self.notes
+        return clean and len(getattr(self, part)) > 0
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Split":
         """The same split on a device."""

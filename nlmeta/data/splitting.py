@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlmeta._checks import check_choice, check_count, check_rate
 from nlmeta.data._copies import among, take, together
-from nlmeta.data._notes import counted
+from nlmeta.data._notes import counted, unchecked
 from nlmeta.data.source import VERIFIED, Part, Source
 from nlmeta.data.split import without_training
 from nlmeta.noise import KINDS
@@ -153,7 +153,7 @@ def notes_on(
         origin, rows = chosen[part]
         nobody_knows = truth is None and VERIFIED not in source.train.annotations
         if origin == "train" and len(rows) and nobody_knows:
-            notes.append(f"the {part} part has given labels, and it is unknown which are wrong")
+            notes.append(unchecked(part))
     out = _left_out(source, chosen)
     if out:
         what = counted("copy", out, many="copies")

@@ -10,9 +10,10 @@
     experiments.text(experiments.table(here, methods=["cross-entropy", "MLC"]))
 
 Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems and entries, or
-`Measurements`.
+`Measurements`. `audition` makes one of your own data.
 """
 
+from nlmeta.experiments.auditions import Audition, audition
 from nlmeta.experiments.cifar10 import CIFAR10
 from nlmeta.experiments.cifar10n import CIFAR10N, CIFAR100N
 from nlmeta.experiments.cost import COST
@@ -37,6 +38,7 @@ __all__ = [
     "EXPERIMENTS",
     "RECORDS",
     "STUDIES",
+    "Audition",
     "Entry",
     "Experiment",
     "Measurement",
@@ -46,6 +48,7 @@ __all__ = [
     "Study",
     "TrainingTable",
     "Wanted",
+    "audition",
     "differences",
     "frame",
     "over",

@@ -22,12 +22,11 @@ from nlmeta.experiments import (
     report,
     runner,
 )
+from nlmeta.experiments.auditions import seconds_in
 from nlmeta.experiments.forecast import forecast
 from nlmeta.experiments.overview import overview, page, section
 
 __all__ = ["add_experiments"]
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def add_experiments(commands: Any) -> None:
@@ -91,10 +90,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if found is None or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; it must be as 90s, 30m or 2h")
-    return float(found[1]) * UNITS[found[2] or "s"]
+    try:
+        return seconds_in(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _opened(given: argparse.Namespace) -> tuple[Experiment, Record]:

@@ -5,23 +5,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import partial
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import nn
 
-from nlmeta import data, metrics
+from nlmeta import metrics
 from nlmeta._checks import check_choice
-from nlmeta.data import Samples, Split, load
-from nlmeta.data.sources import read_prediction_table
 from nlmeta.experiments import builders
 from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
+from nlmeta.experiments.judging import right_ones
+from nlmeta.experiments.loading import Load, load_named, loaded_by
 from nlmeta.experiments.task import Done, Entry, Experiment, Place, Plan, Problem, Setting, Task
 from nlmeta.methods import CrossEntropy, Method
 from nlmeta.procedures import EpochScores, KeepEpochs
-from nlmeta.seeding import generator
 from nlmeta.training import Result, choose_device, fit, measure
 
 __all__ = ["ALL", "TrainingRun", "TrainingTable", "train"]
@@ -31,13 +30,12 @@ __all__ = ["ALL", "TrainingRun", "TrainingTable", "train"]
 PLANNED = ["epochs", "warmup_epochs", "batch_size", "meta_batch_size", "lr", "momentum"]
 PLANNED += ["weight_decay", "schedule", "precision", "channels_last"]
 FIT = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
-DATA = ("load", "features", "train_size", "held_out")  # fields of a plan that make its split
 SCORED = 2000  # training samples that are scored after each epoch
 ALL = "all"  # a batch size: the whole training part
 
 Row = dict[str, Any]
 Tried = list[tuple[Setting, list[Task]]]  # settings of a choice, each with its runs
-Load = Callable[..., Split]  # as `nlmeta.data.load`
+Networks = Mapping[str, Callable[..., nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class TrainingTable(Experiment):
         validation samples.
     history : bool
         Whether the record keeps a number for each epoch. Default False.
+    load, networks, by_sample
+        The same as for `train`, with the same defaults.
     """
 
     problems: Sequence[Problem]
@@ -67,6 +67,9 @@ class TrainingTable(Experiment):
     tuning_seeds: Sequence[int] = ()
     rule: Rule = highest_mean_validation
     history: bool = False
+    load: Load = load_named
+    networks: Networks | None = None
+    by_sample: bool = False
     threads: int | None = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -80,7 +83,7 @@ class TrainingTable(Experiment):
             if len(entry.grid) > 1 and not self.tuning_seeds:
                 raise ValueError(f"`tuning_seeds` are none; {entry.name} has settings to try")
         for number, problem in enumerate(self.problems):
-            check_choice("network", problem.network["name"], builders.NETWORKS)
+            check_choice("network", problem.network["name"], self.networks or builders.NETWORKS)
             check_choice("choices_of", problem.choices_of, [None, *problems[:number]])
             for name in problem.entries or ():
                 check_choice("entries", name, entries)
@@ -116,7 +119,7 @@ class TrainingTable(Experiment):
 
     def pace(self, task: Task, device: str) -> float:
         """Seconds of an epoch of cross-entropy in a task, judged by a few steps."""
-        run = TrainingRun(task.plan, task.seed, Place(device))
+        run = TrainingRun(task.plan, task.seed, Place(device), self.load, self.networks)
         training, size = task.plan["training"], run.batch_size("training")
         n = len(run.split.train)
         few = run.split.keep(torch.arange(n) < 3 * size)
@@ -137,7 +140,7 @@ class TrainingTable(Experiment):
             settled += [(entry, plan) for plan in self._settled(entry, problem, record)]
         for seed in self.seeds:
             for entry, plan in settled:
-                yield self._task(entry, plan, seed)
+                yield self.task(entry, plan, seed)
 
     def _pairs(self) -> Iterator[tuple[Problem, Entry]]:
         for problem in self.problems:
@@ -174,7 +177,7 @@ class TrainingTable(Experiment):
         seeds = self.tuning_seeds if len(settings) > 1 else ()
         plans = [self.plan(entry, problem, setting, stage="choice") for setting in settings]
         return [
-            (setting, [self._task(entry, plan, seed) for seed in seeds])
+            (setting, [self.task(entry, plan, seed) for seed in seeds])
             for setting, plan in zip(settings, plans, strict=True)
         ]
 
@@ -275,11 +278,13 @@ class TrainingTable(Experiment):
         there = {name: value for name, value in plan.items() if value not in (None, False, (), {})}
         return json.loads(json.dumps(there, allow_nan=False))
 
-    def _task(self, entry: Entry, plan: Plan, seed: int) -> Task:
+    def task(self, entry: Entry, plan: Plan, seed: int) -> Task:
+        """The task of an entry's plan."""
         training, start = plan["training"], plan.get("start", {"epochs": 0})
         warm_up = start["epochs"] + training["warmup_epochs"]
         epochs = warm_up + entry.effort * (training["epochs"] - training["warmup_epochs"])
-        return Task(plan, seed, partial(train, history=self.history), epochs)
+        meant = {name: getattr(self, name) for name in ("history", "load", "networks", "by_sample")}
+        return Task(plan, seed, partial(train, **meant), epochs)
 
 
 def _planned(given: Mapping[str, Any]) -> Row:
@@ -290,36 +295,16 @@ def _planned(given: Mapping[str, Any]) -> Row:
     return planned | {name: value for name, value in given.items() if name not in planned}
 
 
-def _load(name: str, *, predictions: str | None = None, **options: Any) -> Split:
-    """`nlmeta.data.load`; ``"shipped"`` predictions are the table of MSLG's authors."""
-    check_choice("predictions", predictions, (None, "shipped"))
-    table = None if predictions is None else read_prediction_table(name).values
-    return load(name, predictions=table, **options)
-
-
-@lru_cache(maxsize=2)  # tasks of one seed come one after the other
-def _loaded(text: str, seed: int, load: Load = _load) -> tuple[Split, Samples | None]:
-    """The split of a plan, and noisy samples that are set apart from its training part."""
-    asked = json.loads(text)
-    split, held_out = load(**asked["load"], seed=seed), None
-    if "features" in asked:
-        split = data.features(split, _backbone(asked["features"]), progress=False)
-    place = torch.randperm(len(split.train), generator=generator(seed, "train size")).argsort()
-    apart = asked.get("held_out", 0)
-    if apart:
-        held_out = split.train.subset(place < apart)
-    if apart or "train_size" in asked:
-        end = apart + asked.get("train_size", len(place))
-        split = split.keep((apart <= place) & (place < end))
-    return split, held_out
-
-
-@cache
-def _backbone(name: str) -> data.Backbone:
-    return data.backbone(name)
-
-
-def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: Load = _load) -> Row:
+def train(
+    plan: Plan,
+    seed: int,
+    place: Place,
+    *,
+    history: bool = False,
+    load: Load = load_named,
+    networks: Networks | None = None,
+    by_sample: bool = False,
+) -> Row:
     """Train and measure the networks of a plan.
 
     Parameters
@@ -335,6 +320,11 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: L
     load : callable
         The function that makes the split. Default: `nlmeta.data.load`, where ``predictions`` may be
         ``"shipped"``.
+    networks : mapping of str to callable, optional
+        The networks by their names, see `builders.NETWORKS`. Default: these.
+    by_sample : bool
+        Whether a row of a table has ``right``: a text with 1 or 0 for each test sample in turn, by
+        which two runs can be compared in pairs. Default False.
 
     Returns
     -------
@@ -352,7 +342,7 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: L
     KeyboardInterrupt
         Ctrl-C, or the place's time is up; a checkpoint holds the last whole epoch.
     """
-    run = TrainingRun(plan, seed, place, load)
+    run = TrainingRun(plan, seed, place, load, networks)
     parts = ("validation",) if plan["stage"] == "choice" else ("validation", "test", "train")
     rows, failed = [], None
     try:
@@ -360,6 +350,8 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: L
             if name in plan.get("networks", [name]):
                 measured = measure(network, run.loaded, parts=parts) | run.learned.get(name, {})
                 rows.append({"method": name, **_plain(measured)})
+                if by_sample and "test" in parts:
+                    rows[-1]["right"] = right_ones(network, run.loaded.test)
     except FloatingPointError as error:  # an outcome; other tasks shall run all the same
         failed, rows = str(error), []
     return {
@@ -375,14 +367,21 @@ def train(plan: Plan, seed: int, place: Place, *, history: bool = False, load: L
 class TrainingRun:
     """A plan at work on its data; the arguments are those of `train`."""
 
-    def __init__(self, plan: Plan, seed: int, place: Place, load: Load = _load) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int,
+        place: Place,
+        load: Load = load_named,
+        networks: Networks | None = None,
+    ) -> None:
         self.plan, self.seed, self.place = plan, seed, place
+        self.known = builders.NETWORKS if networks is None else networks
         self.history: dict[str, Row] = {}  # by the stage
         self.learned: dict[str, dict[str, float]] = {}  # further numbers, by a network's name
         self.seconds = 0.0  # of training, in earlier processes too
         self.began = time.monotonic()
-        asked = {name: plan[name] for name in DATA if name in plan}
-        loaded, self.held_out = _loaded(json.dumps(asked), seed, load)
+        loaded, self.held_out = loaded_by(plan, seed, load)
         if "augmentation" in plan:
             loaded = loaded.augmented(builders.AUGMENTATIONS[plan["augmentation"]])
         self.loaded = self.split = loaded
@@ -395,7 +394,7 @@ class TrainingRun:
     def new_network(self, seed: int) -> nn.Module:
         """A network with new weights."""
         options = dict(self.plan["network"])
-        build = builders.NETWORKS[options.pop("name")]
+        build = self.known[options.pop("name")]
         return build(self.loaded, seed=seed, **options)
 
     def networks(self) -> dict[str, nn.Module]:
