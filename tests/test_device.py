@@ -16,6 +16,8 @@ HERE = Path(__file__).parent
 NAMES = {line.name for line in LINES}
 # Their rows lie there, so each step must wait for their ids.
 ON_THE_CPU = {"MSLG, labels on the CPU", "ELR, targets on the CPU"}
+# A device that is pretended has no autocast, so these end where they ask for it.
+HALF = {"MLC, outer gradient and tangent in bfloat16", "MLNT, trials in bfloat16"}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,11 @@ def test_no_step_and_no_batch_mixes_devices_or_looks_at_a_number(report):
     assert report.keys() > NAMES
     assert len(report) > len(NAMES) + 16
     errors = {name: tried["error"] for name, tried in report.items() if tried["error"]}
-    assert errors.keys() == ON_THE_CPU
-    for error in errors.values():
-        assert error.startswith("DataDependentOutputException")
+    assert errors.keys() == ON_THE_CPU | HALF
+    for name, error in errors.items():
+        assert error.startswith(
+            "AssertionError: Tried to use AMP" if name in HALF else "DataDependentOutputException"
+        )
 
 
 def test_no_step_and_no_batch_waits_for_the_device(report):

@@ -134,7 +134,7 @@ def test_automatic_precision_is_float32_where_there_is_no_such_card(device):
 
 
 def test_an_unknown_precision_is_refused_by_name():
-    text = "`precision` is 'half'; it must be one of 'float32', 'float64', 'bfloat16', 'auto'"
+    text = "`precision` is 'half'; it must be one of 'float32', 'float64', 'bfloat16', 'float16'"
     with pytest.raises(ValueError, match=text):
         training.resolve_precision("half", "cpu")
 
