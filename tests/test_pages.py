@@ -58,11 +58,11 @@ return [...document.querySelectorAll('main *')]
     .filter(part => part.getBoundingClientRect().right > room + 1).slice(0, 5)
     .map(part => part.tagName + '.' + part.className + ' ' + part.textContent.slice(0, 40));
 """
-# Tables that a reader of the page would have to push sideways; those with more than
-# four columns scroll in a box of their own.
+# Tables that a reader of the page would have to push sideways. On a phone those with more than four
+# columns scroll in a box of their own.
 WIDE_TABLES = f"""
 return [...document.querySelectorAll('{ARTICLE} table.table')]
-    .filter(table => table.rows[0].cells.length <= 4)
+    .filter(table => window.innerWidth > 600 || table.rows[0].cells.length <= 4)
     .filter(table => table.scrollWidth > table.clientWidth + 1)
     .map(table => table.textContent.trim().slice(0, 40));
 """

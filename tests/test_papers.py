@@ -250,7 +250,7 @@ def test_the_section_of_the_page_labels_every_figure_with_its_certainty():
         assert ((shown["published"] == "unknown") == (shown["certainty"] == "unknown")).all()
     text = overview.section(list(EXPERIMENTS.values()), STUDIES)
     line = next(line for line in text.splitlines() if "symmetric-inclusive 90 %" in line)
-    assert "| 59.1 | unknown | from memory | no |" in line
+    assert "| 59.1, rule unknown | from memory | no |" in line
 
 
 def test_every_study_of_a_paper_is_in_its_table():

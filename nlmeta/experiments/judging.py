@@ -1,7 +1,6 @@
 """Which checked samples judge, and what their verdict is worth: intervals and paired tests."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from nlmeta.seeding import generator
 
 __all__ = ["deal", "digest_of", "mcnemar", "right_ones", "wilson"]
 
-Z = 1.959963984540054  # of a 95 % interval: the 0.975 quantile of the normal distribution
 FEWEST = 20  # samples to deal, ours: the ten that judge then tell accuracies to some 25 points
 NOISY_SHARE = 10  # one of so many noisy samples is set apart to choose, and another to judge
 
@@ -39,10 +37,10 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
     """
-    share, weight = right / n, Z**2 / n
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy import stats  # slow to import, and for nothing else
+
+    found = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def mcnemar(first: str, second: str) -> float:
@@ -68,10 +66,11 @@ def mcnemar(first: str, second: str) -> float:
     0.125
     """
     check_same_length("first", first, "second", second)
+    from scipy import stats
+
     pairs = list(zip(first, second, strict=True))
     one, other = pairs.count(("1", "0")), pairs.count(("0", "1"))
-    tail = sum(math.comb(one + other, k) for k in range(min(one, other) + 1))
-    return min(1.0, 2 * tail / 2 ** (one + other))
+    return float(stats.binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def right_ones(network: nn.Module, samples: Samples) -> str:

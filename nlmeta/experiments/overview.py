@@ -32,7 +32,8 @@ RULES = """## Rules that choose an epoch
 
 Each rule of `nlmeta.procedures.SELECTORS` names an epoch of a run without looking at a clean label.
 Its regret is the clean test accuracy of the best epoch minus that of the named one: here in points,
-as the mean over runs. "All entries" are those whose epochs were all scored, each as its own run.
+as the mean over runs, whose number is in brackets. "All entries" are those whose epochs were all
+scored, each as its own run.
 """
 FORMS = {
     "paper": "as in the paper",
@@ -242,15 +243,16 @@ def rules_for_epochs(experiments: Iterable[Experiment]) -> str:
         return ""
     rows = []
     for (problem, dataset), runs in pd.concat(found).groupby(["problem", "dataset"], sort=False):
-        plain = runs[runs["method"] == "cross-entropy"]
-        for who, part in (("cross-entropy", plain), ("all entries", runs)):
-            means = 100 * part.groupby("selector", sort=False)["regret"].mean()
-            count = len(part) // max(1, len(means))
-            texts = {rule: f"{mean:.1f}" for rule, mean in means.items()}
-            rows.append(
-                {"dataset": dataset, "problem": problem, "runs of": f"{who}: {count}"} | texts
-            )
-    return f"{RULES}\n{_lines(pd.DataFrame(rows))}\n"
+        for rule, of_rule in runs.groupby("selector", sort=False):
+            plain = of_rule[of_rule["method"] == "cross-entropy"]
+            shown = [_mean_regret(part["regret"]) for part in (plain, of_rule)]
+            rows.append((f"{dataset}, {problem}", rule, *shown))
+    columns = ["problem", "rule", "cross-entropy", "all entries"]
+    return f"{RULES}\n{_lines(pd.DataFrame(rows, columns=columns))}\n"
+
+
+def _mean_regret(regret: pd.Series) -> str:
+    return f"{100 * regret.mean():.1f} ({len(regret)})" if len(regret) else ""
 
 
 def section(experiments: Sequence[Experiment], studies: Sequence[Study]) -> str:
@@ -269,9 +271,25 @@ def section(experiments: Sequence[Experiment], studies: Sequence[Study]) -> str:
     """
     parts = [f"## {literature.__doc__}"]
     for paper, title in literature.TITLES.items():
-        tables = [studies_of(paper, studies, experiments), figures(paper, experiments)]
+        tables = [studies_of(paper, studies, experiments), _narrow(figures(paper, experiments))]
         parts.append("\n\n".join([f"### {title}", *map(_lines, tables)]) + "\n")
     return "\n".join(parts)
+
+
+def _narrow(shown: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `figures` in six columns, so that a page has room for it."""
+    rule = shown["rule"].where(shown["rule"] != "unknown", "rule unknown")
+    known = shown["published"] != "unknown"
+    return pd.DataFrame(
+        {
+            "table": shown["table"],
+            "data": shown["dataset"] + ", " + shown["noise"],
+            "method": shown["method"] + shown["setting"].map(lambda s: f", {s}" if s else ""),
+            "published": shown["published"] + (", " + rule).where(known, ""),
+            "certainty": shown["certainty"],
+            "ours": shown["ours"],
+        }
+    )
 
 
 def _lines(shown: pd.DataFrame) -> str:

@@ -450,8 +450,8 @@ STUDIES = (
         name="CLID-MU, Clothing1M",
         paper="clid_mu",
         settings="code",
-        differs="The network is trained by Adam, begun anew each epoch of 3,000 steps; `fit` has "
-        "SGD alone.",
+        differs="The network is trained by Adam, begun anew each epoch of 3,000 steps; a plan here "
+        "has SGD alone.",
     ),
     Study(
         name="CLID-MU, Food-101N",
