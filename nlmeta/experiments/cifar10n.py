@@ -234,7 +234,7 @@ OF_100 = ("cross-entropy", "early stopping", "ridge", "ELR", "MLC", "MSLG", "MLN
 
 CIFAR100N = TrainingTable(
     name="cifar100n",
-    about="The same with a hundred classes.",
+    about="With a hundred classes, labels that people gave and fixed features: what beats a ridge?",
     problems=tuple(
         _problem(name, TUNED_OF_100, dataset="cifar100n", labels="noisy_fine", train_size=size)
         for name, size in ((TUNED_OF_100, 10_000), ("fine", None))
