@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from nlmeta import data, experiments
+from nlmeta import bilevel, data, experiments, models
 from nlmeta.experiments import EXPERIMENTS, RECORDS, Record
+from nlmeta.experiments.builders import Given, build
 from nlmeta.experiments.task import Place
 
 DIGITS = EXPERIMENTS["digits"]
@@ -17,6 +18,9 @@ OPEN = {
     "MetaLabelNet, head stays",
     "Meta Label Correction",
     "Meta Label Correction, head stays",
+    "MLC, act first",
+    "MSLG, act first",
+    "CLID-MU, act first",
 }
 WHOLE = [entry for entry in DIGITS.entries if entry.name not in OPEN]
 
@@ -87,3 +91,18 @@ def test_a_recorded_run_can_be_repeated(name):
     assert again["accuracy"] == pytest.approx(row["accuracy"], abs=0.03)
     assert again["memorised"] == pytest.approx(row["memorised"], abs=0.05)
     assert set(row) <= set(again)
+
+
+@pytest.mark.parametrize("name", ["MLC", "MSLG", "CLID-MU"])
+def test_what_acts_first_differs_from_its_twin_in_the_sequence_alone(name):
+    """And in the grid, where the rate of the step that is looked at is another one."""
+    entries = {entry.name: entry for entry in DIGITS.entries}
+    twin, first = entries[name], entries[f"{name}, act first"]
+    assert first.options == {**twin.options, "virtual_lr": None, "mode": {"sequence": "act-first"}}
+    kept = ("build", "training", "start", "meta", "meta_size", "after", "effort")
+    assert [getattr(first, field) for field in kept] == [getattr(twin, field) for field in kept]
+    split = data.load(**DIGITS.problems[0].load, seed=0)
+    given = Given(split, models.MLP(64, 10, seed=0), None, lambda seed: None, 1, 0)
+    method = build(first.build, given, {**first.options, **first.grid[0]})
+    assert method.mode == bilevel.Lookahead(sequence="act-first")
+    assert method.virtual_lr is None

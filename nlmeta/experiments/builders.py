@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nlmeta import methods, models
+from nlmeta import bilevel, methods, models
+from nlmeta._checks import check_choice
 from nlmeta._interface import rows_of
 from nlmeta.data import Augmentation, Split
 from nlmeta.data.augmentation import Compose, Cutout, RandAugmentMC, RandomCrop, RandomFlip
@@ -21,7 +22,16 @@ from nlmeta.procedures import (
     transition_from_clean,
 )
 
-__all__ = ["AUGMENTATIONS", "BUILDERS", "CLOSED_FORMS", "NETWORKS", "SCORES", "STUDENTS", "Given"]
+__all__ = [
+    "AUGMENTATIONS",
+    "BUILDERS",
+    "CLOSED_FORMS",
+    "NETWORKS",
+    "SCORES",
+    "STUDENTS",
+    "Given",
+    "build",
+]
 
 PEER = 1000  # between the seed of a network and that of its peer in Co-teaching
 
@@ -131,6 +141,15 @@ BUILDERS: Mapping[str, Callable[..., methods.Method]] = {
     "label_head": _label_head,
     "mlnt": lambda given, **o: methods.MLNT(given.model, _before(given), seed=given.seed, **o),
 }
+
+
+def build(name: str, given: Given, options: Mapping[str, Any]) -> methods.Method:
+    """The method of that name; a `mode` that is spelled out becomes a `bilevel.Lookahead`."""
+    check_choice("build", name, BUILDERS)
+    mode = options.get("mode")
+    look = {"mode": bilevel.Lookahead(**mode)} if isinstance(mode, Mapping) else {}
+    return BUILDERS[name](given, **{**options, **look})
+
 
 #: ``build(split, **options)`` returns a network that needs no training, by the name of its builder.
 CLOSED_FORMS: Mapping[str, Callable[..., nn.Module]] = {

@@ -14,7 +14,7 @@ its own images, because T has a hundred rows there and labels a hundred entries.
 from typing import Any
 
 from nlmeta import presets
-from nlmeta.experiments.digits import EARLY_START, RELEASED
+from nlmeta.experiments.digits import ACT_FIRST, EARLY_START, RELEASED
 from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
@@ -212,6 +212,23 @@ ENTRIES = (
         corrected=over("head_lr", 3e-5, 3e-4, 3e-3),
         at_rest=over("lr", 0.005, 0.01, 0.02),
         **META_TRAINING,
+    ),
+    # The grids of the rows that look first, but for the rate of the step that is looked at.
+    Entry(
+        "MLC, act first",
+        "mlc",
+        {**presets.MLC_DIGITS.method, **ACT_FIRST},
+        training=META_TRAINING,
+        grid=over("transition_lr", 15.0, 150.0, 1500.0),
+        **META,
+    ),
+    Entry(
+        "MSLG, act first",
+        "mslg",
+        {**presets.MSLG_DIGITS.method, **ACT_FIRST},
+        training=META_TRAINING,
+        grid=over("label_lr", 2500.0, 12500.0, 1e5),
+        **META,
     ),
 )
 

@@ -19,7 +19,7 @@ from nlmeta.experiments.label_heads import label_heads
 from nlmeta.experiments.task import Entry, Problem, over
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
-__all__ = ["DIGITS", "EARLY_START", "RELEASED"]
+__all__ = ["ACT_FIRST", "DIGITS", "EARLY_START", "RELEASED"]
 
 NOISES = {"symmetric": 0.5, "one-target": 0.4}
 META_SIZES = (100, 20)
@@ -60,6 +60,10 @@ RELEASED: Mapping[str, Any] = {  # the form of MLC's released code, without its 
     "keep_transition": False,
     "normalise": "column",
     "q_floor": 0.0,
+}
+ACT_FIRST: Mapping[str, Any] = {  # the ordinary step is the lookahead, at the training's own rate
+    "virtual_lr": None,
+    "mode": {"sequence": "act-first"},
 }
 EARLY = over("early_epochs", 5, 10, 15, 20, 30, 40)
 EARLY_START: Mapping[str, Any] = {  # what follows the choice of early stopping
@@ -263,6 +267,14 @@ ENTRIES = (
         corrected=HEAD_RATES,
         at_rest=RATES,
     ),
+    # The grids of the rows that look first, but for the rate of the step that is looked at.
+    _mlc("MLC, act first", "ours", 6.0, 20.0, 60.0, 200.0, 600.0, 2000.0, **ACT_FIRST),
+    _mslg(
+        "MSLG, act first",
+        over("label_lr", 1.25e5, 2.5e5, 5e5, 1e6, 2e6, 4e6),
+        **ACT_FIRST,
+    ),
+    _clid_mu("CLID-MU, act first", head="weights", **ACT_FIRST),
 )
 
 DIGITS = TrainingTable(

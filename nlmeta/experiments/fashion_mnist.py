@@ -10,7 +10,7 @@ which an epoch can be chosen without clean labels.
 from typing import Any
 
 from nlmeta import presets
-from nlmeta.experiments.mnist import NETWORK, TRAINING
+from nlmeta.experiments.mnist import NETWORK, SHORT
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -36,7 +36,7 @@ PROBLEMS = tuple(
             "validation_size": 1000,
         },
         network=NETWORK,
-        training={**TRAINING, "evaluate_every": 1, "evaluate_train": 0.1},
+        training={**SHORT, "evaluate_every": 1, "evaluate_train": 0.1},
         held_out=1000,
     )
     for noise, rate in NOISES.items()

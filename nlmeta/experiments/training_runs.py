@@ -430,8 +430,7 @@ class TrainingRun:
         plan = self.plan
         steps = math.ceil(len(self.split.train) / self.batch_size("training"))
         given = builders.Given(self.split, model, before, self.new_network, steps, self.seed)
-        check_choice("build", plan["build"], builders.BUILDERS)
-        return builders.BUILDERS[plan["build"]](given, **plan.get("options", {}))
+        return builders.build(plan["build"], given, plan.get("options", {}))
 
     def _scores(self) -> EpochScores | None:
         """The scores of each epoch, for the history, where noisy samples are set apart."""

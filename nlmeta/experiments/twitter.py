@@ -18,7 +18,7 @@ TWITTER = TrainingTable(
         {"name": "text_mlp"},
         {**TRAINING, "batch_size": 64},
     ),
-    entries=entries(meta_batch_size=128),
+    entries=entries(epochs=TRAINING["epochs"], meta_batch_size=128),
     seeds=range(5),
     tuning_seeds=(100,),
 )
