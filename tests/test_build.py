@@ -144,6 +144,6 @@ def test_setup_cell_says_what_to_do_while_the_address_is_undecided(set_up):
     undecided = address.parse(f"https://github.com/{address.UNDECIDED}/nlmeta", "colab").setup
     with pytest.raises(CellExecutionError) as stopped:
         set_up(undecided)
-    assert "does not say where its package is published" in stopped.value.evalue
+    assert "does not say where its package is" in stopped.value.evalue
     assert "\n    %env NLMETA_SPEC=git+https://github.com/OWNER/NAME\n" in stopped.value.evalue
     assert not set_up(undecided, on_colab=False).exists()

@@ -34,7 +34,7 @@ FILES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "pyproj
 SETUP_TAGS = ["setup", "nbval-ignore-output", "hide-cell"]
 SETUP = """\
 try:
-    import google.colab  # noqa: F401  (only there does the last line install anything)
+    import google.colab  # noqa: F401  (only there is anything installed)
 except ImportError:
     pass
 else:
@@ -48,10 +48,10 @@ NOT_PINNED = """\
     spec = os.environ.get("NLMETA_SPEC")
     if not spec:
         raise RuntimeError(
-            "This copy of the book does not say where its package is published.\\n"
-            "Name the repository that the book came from: run, in a new cell above this one,\\n"
+            "This copy of the book does not say where its package is.\\n"
+            "Name the repository that it came from: run, in a new cell above,\\n"
             "    %env NLMETA_SPEC=git+https://github.com/OWNER/NAME\\n"
-            "and then this cell again. To mend all chapters at once, run in the repository\\n"
+            "and then this cell again. To mend all chapters, run in the repository\\n"
             "    make address URL=https://github.com/OWNER/NAME"
         )"""
 
