@@ -60,7 +60,8 @@ def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
     printed = [v4.new_output("stream", name="stdout", text=f"{k} of 3\n") for k in (1, 2, 3)]
     caption = {"image": {"alt": "A line that rises from one."}, "figure": {"caption": "A line."}}
     figure = v4.new_code_cell("plt.show()", metadata={"mystnb": caption}, outputs=[shown])
-    claims = v4.new_code_cell("assert True\nprint('3 of 3')", metadata={"tags": ["claims"]})
+    folded = {"tags": ["claims", "hide-cell"], "mystnb": {"code_prompt_show": "Claims"}}
+    claims = v4.new_code_cell("# @title Claims\nassert True\nprint('3 of 3')", metadata=folded)
     claims.outputs = [printed[2]]
     text = "$$a\\tag{1.1}$$\n\n## Summary\n\n## How this differs from the paper\n\n"
     text += "## Exercises\n\n<details>\n\n"
@@ -85,7 +86,8 @@ def every_check(
 ) -> list[str]:
     """All complaints about a chapter."""
     found = checks.stored_outputs(notebook) + checks.numbering(notebook, number)
-    for check in (checks.counts, checks.compared, checks.metadata, checks.figures):
+    whole = (checks.counts, checks.compared, checks.metadata, checks.figures, checks.folds)
+    for check in whole:
         found += check(notebook)
     return found + checks.spine(notebook, method=method) + checks.setup_cell(notebook, setup)
 
@@ -311,9 +313,35 @@ def untag_setup(notebook):
     checks.code_cells(notebook)[0].metadata["tags"] = ["setup"]
 
 
+def unfold_claims(notebook):
+    notebook.cells[-1].metadata["tags"] = ["claims"]
+
+
+def drop_title_of_fold(notebook):
+    del notebook.cells[-1].metadata["mystnb"]
+
+
+def drop_title_on_colab(notebook):
+    notebook.cells[-1].source = notebook.cells[-1].source.replace("# @title Claims\n", "")
+
+
+def leave_imports_open(notebook):
+    cell = checks.code_cells(notebook)[1]
+    cell.source, cell.outputs = "import math\n\nimport torch", []
+
+
+def draw_in_the_open(notebook):
+    checks.code_cells(notebook)[3].source = "ax.plot(x, y)\n" * 6 + "plt.show()"
+
+
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
+        (unfold_claims, "is not folded"),
+        (drop_title_of_fold, "folded without a title"),
+        (drop_title_on_colab, "no '# @title'"),
+        (leave_imports_open, "(import math) is not folded"),
+        (draw_in_the_open, "(ax.plot(x, y)) is not folded"),
         (strip, "stripped"),
         (run_out_of_order, "not numbered 1 to 5"),
         (compare_nothing, "0 cells have a compared output"),

@@ -36,6 +36,8 @@ LINKED_CHAPTER = re.compile(r"\[chapter\s+(\d+)\]\((\w+)\.ipynb\)", re.IGNORECAS
 EQUATIONS = re.compile(r"(?<!\w)\((\d+\.\d+(?:(?:[-–]|, )\d+\.\d+)*)\)")
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 METADATA = {"kernelspec", "language_info"}
+IMPORT = re.compile(r"(?:import|from) ")
+SHORT = 5  # lines of a drawing that need no fold
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -155,6 +157,29 @@ def figures(notebook: NotebookNode) -> list[str]:
             found.append(f"{_where(cell)} shows a figure without an alt text of a sentence")
         if not mystnb.get("figure", {}).get("caption"):
             found.append(f"{_where(cell)} shows a figure without a caption")
+    return found
+
+
+def folds(notebook: NotebookNode) -> list[str]:
+    """What is not the lesson is folded and says what it is: imports, drawings, claims.
+
+    On Colab a cell with `cellView` and a ``# @title`` folds. There a figure's code stays open.
+    """
+    found = []
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if line and not line.startswith("#")]
+        imports = bool(lines) and bool(IMPORT.match(lines[0])) and not cell.outputs
+        draws = len(lines) > SHORT and any(
+            kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})
+        )
+        if "setup" in tags(cell) or not (imports or draws or "claims" in tags(cell)):
+            continue
+        if not {"hide-cell", "hide-input"} & tags(cell):
+            found.append(f"{_where(cell)} is not folded (hide-cell or hide-input)")
+        if "mystnb" not in cell.metadata or "code_prompt_show" not in cell.metadata["mystnb"]:
+            found.append(f"{_where(cell)} is folded without a title (mystnb.code_prompt_show)")
+        if not draws and not cell.source.startswith("# @title "):
+            found.append(f"{_where(cell)} has no '# @title' by which Colab folds it")
     return found
 
 
