@@ -3,6 +3,7 @@
 `NLMETA_SCREENSHOTS=DIRECTORY` stores a picture of every page in every mode.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -70,6 +71,7 @@ SHOWN_FRAMES = """
 return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
     .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
 """
+OPEN_ALL = "document.querySelectorAll('details.nlmeta-reveal').forEach(d => { d.open = true; });"
 TYPESET = """
 return document.readyState == 'complete'
     && (!window.MathJax || !MathJax.startup || window.nlmetaTypeset === true
@@ -125,8 +127,11 @@ def browser(tmp_path_factory):
     session.quit()
 
 
-def open_page(browser, path: Path, width: int, theme: str) -> None:
-    """Show a page at a width and in a colour scheme, and wait until the mathematics is set."""
+def open_page(browser, path: Path, width: int, theme: str, *, opened: bool = True) -> None:
+    """Show a page at a width and in a colour scheme, and wait until the mathematics is set.
+
+    Answers to predictions are shown, unless `opened` is False: what is folded has no width.
+    """
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
@@ -136,6 +141,8 @@ def open_page(browser, path: Path, width: int, theme: str) -> None:
     browser.get_log("browser")  # forget what earlier pages said
     browser.get(path.as_uri())
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(TYPESET))
+    if opened:
+        browser.execute_script(OPEN_ALL)
 
 
 def page_errors(browser) -> list[str]:
@@ -224,6 +231,45 @@ def test_sliders_answer_to_the_keyboard(page, theme, book, browser):
         slider.send_keys(Keys.ARROW_RIGHT if step == 1 else Keys.ARROW_LEFT)
         assert browser.execute_script(SHOWN_FRAMES, slider) == [before + step]
     assert page_errors(browser) == []
+
+
+def answered(notebook) -> int:
+    """Predictions whose answer is an output of the next cells that are not folded as a whole."""
+    found = 0
+    for place, cell in enumerate(notebook.cells):
+        last = cell.source.rpartition("\n\n")[2] if cell.cell_type == "markdown" else ""
+        if "**Predict:**" not in last:
+            continue
+        rest = notebook.cells[place + 1 :]
+        code = itertools.takewhile(lambda other: other.cell_type == "code", rest)
+        found += any(
+            other.outputs and "hide-cell" not in other.metadata.get("tags", []) for other in code
+        )
+    return found
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_an_answer_is_folded_until_the_reader_asks_for_it(page, book, browser):
+    """By the keyboard, without a script; what reads the answer aloud is folded with it."""
+    source = chapters.page_path(page)
+    open_page(browser, book / f"{page}.html", WIDE, "light", opened=False)
+    boxes = browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} details.nlmeta-reveal")
+    assert len(boxes) == answered(chapters.read(source)) > 0
+    for box in boxes:
+        assert box.get_attribute("open") is None
+        assert not box.find_element(By.CSS_SELECTOR, ".cell_output").is_displayed()
+    boxes[0].find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert boxes[0].find_element(By.CSS_SELECTOR, ".cell_output").is_displayed()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_describes_itself_by_its_first_words(page, book):
+    """To searches and link previews; once by each name, and not by what the badge says."""
+    head = (book / f"{page}.html").read_text("utf-8").partition("</head>")[0]
+    for name in ('property="og:description"', 'name="description"'):
+        (described,) = re.findall(rf'<meta {name} content="([^"]*)"', head)
+        assert 20 < len(described) < 300
+        assert "Open in Colab" not in described
 
 
 FAULTY = """<!doctype html><html><body><main><article class="bd-article">
