@@ -202,7 +202,7 @@ def test_clid_mu_from_scratch_equals_the_package(root):
 
 def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
     """Two batches of random features and logits in float64, and predictions of an epoch before. The
-    package adds 1e-6 inside of the logarithm, whose argument is about 1/20.
+    package adds 1e-7 inside of the logarithm, whose argument is about 1/20.
     """
     scores_by_hand, source = definition(root, "choosing_epoch", "scores_by_hand")
     code = [line for line in source.splitlines() if line.strip()]
