@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, models, seeding
+from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, losses, models, seeding
 from nlmeta.methods import WeightNet
 
 
@@ -198,3 +198,24 @@ def test_clid_mu_from_scratch_equals_the_package(root):
         assert_close(b, a, rtol=1e-10, atol=1e-10 * moved)
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
+    """Two batches of random features and logits in float64, and predictions of an epoch before. The
+    package adds 1e-7 inside of the logarithm, whose argument is about 1/20.
+    """
+    scores_by_hand, source = definition(root, "choosing_epoch", "scores_by_hand")
+    code = [line for line in source.splitlines() if line.strip()]
+    assert len(code) <= 30
+    g = seeding.generator(6, "scores")
+    features = torch.randn(40, 8, generator=g, dtype=torch.float64)
+    logits = torch.randn(40, 10, generator=g, dtype=torch.float64)
+    before = torch.randint(10, (40,), generator=g)
+    (changed, entropy, *divergences), predicted = scores_by_hand(features, logits, before, batch=20)
+    assert torch.equal(predicted, logits.argmax(1))
+    assert changed == pytest.approx((predicted != before).double().mean().item())
+    assert entropy == pytest.approx(F.cross_entropy(logits, logits.softmax(1)).item())
+    for one_hot, got in zip((False, True), divergences, strict=True):
+        parts = zip(features.split(20), logits.split(20), strict=True)
+        values = [losses.cross_layer_divergence(h, z, one_hot=one_hot) for h, z in parts]
+        assert got == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)

@@ -89,7 +89,8 @@ def test_the_list_of_what_was_published_has_certainty_rule_scale_and_ours(capsys
     assert status == 0
     assert re.search(r"\| 73.47, rule unknown \| second-hand \| no \|", out)
     assert re.search(r"\| MLC, Twitter \| unknown \| cores \(`twitter`\) \| no plan", out)
-    assert re.search(r"\| twitter, unknown \| MLC .*on 6 problems \(`twitter`, cores\)", out)
+    ours = r"on 6 problems \(`twitter`, cores, 5 seeds\)"
+    assert re.search(rf"\| twitter, unknown \| MLC .*{ours}", out)
     assert "`list --published`" in call(capsys, "list")[1]
 
 

@@ -5,6 +5,7 @@ Data are random images in the shape of a dataset, so none has to be there. No ti
 
 import json
 import math
+import re
 from functools import partial
 
 import pandas as pd
@@ -15,7 +16,16 @@ from torchvision import datasets
 
 from nlmeta import experiments, presets
 from nlmeta.data.sources import cifar10
-from nlmeta.experiments import EXPERIMENTS, STUDIES, Entry, Problem, Study, overview, paper_steps
+from nlmeta.experiments import (
+    EXPERIMENTS,
+    RECORDS,
+    STUDIES,
+    Entry,
+    Problem,
+    Study,
+    overview,
+    paper_steps,
+)
 from nlmeta.experiments.paper_steps import PAPER_STEPS, stand_in, take_steps, thin, tiny
 from nlmeta.experiments.papers import PAPERS, SHAPES, TINY_NETWORKS
 from nlmeta.experiments.study import hours
@@ -213,28 +223,39 @@ def test_hours_are_steps_times_seconds_by_hand():
 
 
 def test_ours_stand_beside_a_figure_only_where_data_noise_rate_and_method_agree():
+    """With their seeds, and with the difference where both are of the last epoch."""
     common = {"experiment": "e", "scale": "cores", "method": "MLC", "dataset": "cifar10"}
-    runs = pd.DataFrame(
-        [
-            {**common, "noise": noise, "rate": rate, "problem": f"{noise} {rate}", "accuracy": a}
-            for noise, rate, a in (("one-target", 0.4, 0.5), ("one-target", 0.4, 0.7))
-        ]
-    )
-    figure = pd.Series(
-        {"dataset": "cifar10", "method": "MLC", "noise": "one-target", "rate": 0.4, "setting": ""}
-    )
-    assert overview._ours(figure, runs) == "60 (`e`, cores)"
-    both = pd.concat([runs, runs.assign(scale="paper", accuracy=0.9)])
-    assert overview._ours(figure, both) == "60 (`e`, cores); 90 (`e`, paper)"
+    common |= {"noise": "one-target", "rate": 0.4, "problem": "p"}
+    accuracies = enumerate((0.5, 0.7))
+    runs = pd.DataFrame([{**common, "seed": seed, "accuracy": a} for seed, a in accuracies])
+    figure = {"dataset": "cifar10", "method": "MLC", "noise": "one-target", "rate": 0.4}
+    figure = pd.Series({**figure, "setting": "", "value": 62.5, "rule": "last epoch"})
+    assert overview._ours(figure, runs) == "60, -2.5 (`e`, cores, 2 seeds)"
+    other_epoch = replace_value(figure, "rule", "best on test")
+    assert overview._ours(other_epoch, runs) == "60 (`e`, cores, 2 seeds)"
+    figure["value"] = float("nan")
+    assert overview._ours(figure, runs) == "60 (`e`, cores, 2 seeds)"
+    both = pd.concat([runs, runs[:1].assign(scale="paper", accuracy=0.9)])
+    assert overview._ours(figure, both) == "60 (`e`, cores, 2 seeds); 90 (`e`, paper, 1 seed)"
     for name, other in (
         *(("rate", 0.3), ("noise", "symmetric"), ("dataset", "mnist"), ("method", "MLNT")),
         ("noise", "human"),
     ):
         assert overview._ours(replace_value(figure, name, other), runs) == "no"
     several = pd.concat([runs, runs.assign(problem="other", accuracy=0.9)])
+    figure["value"] = 70.0
     assert overview._ours(replace_value(figure, "noise", "unknown"), several) == (
-        "60 to 90 on 2 problems (`e`, cores)"
+        "60 to 90, -10 to +20 on 2 problems (`e`, cores, 2 seeds)"
     )
+
+
+def test_labels_of_people_agree_by_the_first_word_of_the_setting():
+    runs = {"experiment": "e", "scale": "cores", "method": "ELR", "dataset": "cifar10n"}
+    runs = pd.DataFrame([{**runs, "labels": "worst", "problem": "p", "seed": 0, "accuracy": 0.8}])
+    figure = {"dataset": "cifar10n", "method": "ELR", "noise": "human", "rate": float("nan")}
+    figure = pd.Series({**figure, "value": 87.8, "rule": "last epoch", "setting": "worst, long"})
+    assert overview._ours(figure, runs) == "80, -7.8 (`e`, cores, 1 seed)"
+    assert overview._ours(replace_value(figure, "setting", "aggregate"), runs) == "no"
 
 
 def replace_value(row, name, value):
@@ -251,6 +272,18 @@ def test_the_section_of_the_page_labels_every_figure_with_its_certainty():
     text = overview.section(list(EXPERIMENTS.values()), STUDIES)
     line = next(line for line in text.splitlines() if "symmetric-inclusive 90 %" in line)
     assert "| 59.1, rule unknown | from memory | no |" in line
+
+
+def test_figures_of_other_works_are_shown_where_ours_were_run():
+    """None of them beside a record that is not there."""
+    text = overview.section(list(EXPERIMENTS.values()), STUDIES)
+    _, _, beside = text.partition("### Other works, where ours were run")
+    lines = [line.split(" | ") for line in beside.splitlines() if line.startswith("| ")][2:]
+    assert any("68.26 ± 0.88, last epoch" in line for line in lines)
+    for *_, ours in lines:
+        names = re.findall(r"\(`(\w+)`, (?:tiny|cores|paper), \d+ seeds?\)", ours)
+        assert names
+        assert all((RECORDS / f"{name}.jsonl").exists() for name in names)
 
 
 def test_every_study_of_a_paper_is_in_its_table():

@@ -182,7 +182,9 @@ def test_rows_are_as_they_were_written(record):
 
 
 def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_scored(record):
-    """A run of one epoch, an earlier stage and a run without scores are no comparison."""
+    """A run of one epoch, an earlier stage and a run without scores are no comparison, nor is a run
+    whose settings were chosen for another network than the one that the epochs are scored of.
+    """
     load = {"name": "digits"}
     plan = {"experiment": "e", "stage": "table", "entry": "c", "problem": "p", "load": load}
     scored = {"epoch": [1, 2, 3], "test_accuracy": [0.5, 0.9, 0.6], "changed": [1.0, 0.2, 0.9]}
@@ -193,6 +195,9 @@ def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_score
     for seed, stage in enumerate((scored, single, bare)):
         outcome = {"rows": [], "history": {"start": scored, "training": stage}}
         record.add(Task(plan, seed, None), outcome, {"commit": "abc"})
+    of_student = {**plan, "networks": ["c, student"]}
+    outcome = {"rows": [], "history": {"training": scored}}
+    record.add(Task(of_student, 3, None), outcome, {"commit": "abc"})
     found = experiments.regrets(record.path)
     assert set(found["seed"]) == {0}
     assert set(found["epochs"]) == {3}
@@ -201,6 +206,16 @@ def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_score
     assert by_rule.loc["last epoch", ["epoch", "regret"]].tolist() == [3, pytest.approx(0.3)]
     assert by_rule.loc["noisy validation", ["epoch", "regret"]].tolist() == [2, 0.0]
     assert by_rule.loc["entropy", "epoch"] == 3
+    epochs = experiments.histories(record.path)
+    assert epochs["test_accuracy"].tolist() == scored["test_accuracy"]
+    assert epochs[["method", "problem", "seed"]].drop_duplicates().values.tolist() == [
+        ["c", "p", 0]
+    ]
+
+
+def test_a_record_without_scored_epochs_has_no_histories(record):
+    assert experiments.histories(record.path).empty
+    assert experiments.regrets(record.path).empty
 
 
 def test_the_page_shows_mean_regrets_by_problem(record, monkeypatch):

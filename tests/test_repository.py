@@ -23,6 +23,7 @@ import yaml
 from PIL import Image
 
 import nlmeta
+from nlmeta.experiments import RECORDS, Record
 
 ADDRESS = address.parse("https://github.com/SOMEBODY/elsewhere", "main")
 CHAPTERS = [
@@ -138,6 +139,21 @@ def test_tables_of_the_chapters_number_them_as_the_contents_do(page, folder, fir
     lines = re.findall(rf"^\| (\d+)\. \[[^\]]+\]\({folder}(\w+)\.ipynb\) \|", text, re.MULTILINE)
     wanted = [(n, name) for name, n in chapters.numbers(root).items() if n >= first]
     assert [(int(n), name) for n, name in lines] == wanted
+
+
+READERS = r"experiments\.(?:read|rows|histories|regrets)\(\s*\"(\w+)\""
+
+
+def test_each_table_of_a_chapter_has_runs_in_a_record_of_the_package(root):
+    found = {
+        name
+        for path in chapters.notebooks(root)
+        for cell in checks.code_cells(chapters.read(path))
+        for name in re.findall(READERS, cell.source)
+    }
+    assert len(found) > 2
+    for name in found:
+        assert Record(RECORDS / f"{name}.jsonl").runs, f"there is no record of {name}"
 
 
 def texts(root) -> dict[str, str]:

@@ -27,7 +27,16 @@ from nlmeta.experiments.paper_steps import PAPER_STEPS
 from nlmeta.experiments.papers import PAPERS, STUDIES
 from nlmeta.experiments.pixels import PIXELS
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import differences, frame, read, regrets, rows, table, text
+from nlmeta.experiments.report import (
+    differences,
+    frame,
+    histories,
+    read,
+    regrets,
+    rows,
+    table,
+    text,
+)
 from nlmeta.experiments.runner import Wanted, run, status
 from nlmeta.experiments.study import Study
 from nlmeta.experiments.task import Entry, Experiment, Problem, over
@@ -51,6 +60,7 @@ __all__ = [
     "audition",
     "differences",
     "frame",
+    "histories",
     "over",
     "published",
     "read",

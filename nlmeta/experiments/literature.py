@@ -2,8 +2,10 @@
 
 The papers' own text could not be read, so their figures are second-hand or from memory, and say so;
 many are unknown. They are accuracies on test images in per cent, each with the rule by which its
-epoch was taken where that is known. Ours are means over seeds, of the last epoch, with the scale of
-the experiment; runs at the scale `cores` are shorter, or of smaller networks, and no reproduction.
+epoch was taken where that is known. Ours are means over seeds, of the last epoch, with scale and
+seeds of the experiment, and with the difference to what was published unless that is known to be of
+another epoch. Runs at the scale `cores` are shorter, or of smaller networks or on fixed features,
+and no reproduction.
 
 Settings are read in the code that the authors released (`code`), read in others' code (`port`),
 ours, or unknown. Hours of one run at full size are an estimate: the number of steps times the
@@ -33,8 +35,8 @@ COLUMNS += ["value", "spread", "rule", "source", "certainty"]
 CERTAINTIES = ("read in the paper", "read in logs", "second-hand", "from memory", "unknown")
 
 #: The epoch that a figure is of. Five epochs of lowest divergence predict together.
-RULES = ["last epoch", "best on validation", "best on test", "best on an unknown part"]
-RULES += ["lowest divergence", "unknown"]
+RULES = ["last epoch", "best on validation", "best on noisy validation", "best on test"]
+RULES += ["best on an unknown part", "lowest divergence", "unknown"]
 
 #: Kinds of noise: ours where the convention is known.
 NOISES = [*CONVENTIONS, "real", "unknown"]

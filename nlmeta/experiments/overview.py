@@ -140,7 +140,7 @@ def figures(paper: str, experiments: Iterable[Experiment]) -> pd.DataFrame:
     Parameters
     ----------
     paper : str
-        The paper, as for `literature.published`.
+        The paper, as for `literature.published`; of ``"others"``, the figures of all methods.
     experiments : iterable of Experiment
         The experiments whose records come with the package.
 
@@ -149,11 +149,12 @@ def figures(paper: str, experiments: Iterable[Experiment]) -> pd.DataFrame:
     pandas.DataFrame
         ``table``, ``dataset``, ``noise`` (and its rate), ``method``, ``setting``, ``published``
         (accuracy in per cent; rows that differ in the setting alone are one, unless people gave the
-        labels), ``rule`` (the epoch that it is of), ``certainty`` and ``ours`` (with its scale; the
-        last epoch, and not what was published).
+        labels), ``rule`` (the epoch that it is of), ``certainty`` and ``ours`` (of the last epoch;
+        its difference to what was published, unless that is of another epoch; the experiment, its
+        scale and number of seeds).
     """
     own = literature.published(paper)
-    own = own[own["method"].str.startswith(literature.TITLES[paper])]
+    own = own[own["method"].str.startswith(literature.TITLES.get(paper, ""))]
     tables = {one.name: _frame(one, "table") for one in experiments}
     ours = pd.concat([t.assign(experiment=n) for n, t in tables.items() if t is not None])
     keys = ["table", "dataset", "noise", "rate", "method", "rule", "certainty"]
@@ -170,10 +171,14 @@ def figures(paper: str, experiments: Iterable[Experiment]) -> pd.DataFrame:
 
 
 def _ours(row: pd.Series, runs: pd.DataFrame) -> str:
-    """Means over the runs of the same method, dataset, noise and rate, by experiment and scale."""
+    """Means over the runs of the same method, dataset, noise and rate, by experiment and scale.
+
+    With the number of seeds and the difference to what was published, unless that is known to be of
+    another epoch than the last.
+    """
     asked = {"dataset": row["dataset"], "method": row["method"]}
     if row["noise"] == "human":
-        asked["labels"] = row["setting"]
+        asked["labels"] = row["setting"].partition(",")[0]
     elif row["noise"] != "unknown":
         asked |= {"noise": row["noise"], "rate": row["rate"]}
     for column, value in asked.items():
@@ -182,19 +187,23 @@ def _ours(row: pd.Series, runs: pd.DataFrame) -> str:
     for (name, scale), here in runs.groupby(["experiment", "scale"], sort=False):
         means = (100 * here.groupby("problem")["accuracy"].mean()).round(1)
         problems = f" on {len(means)} problems" if len(means) > 1 else ""
-        said.append(f"{_range(means)}{problems} (`{name}`, {scale})")
+        apart = (means - row["value"]).round(1)
+        alike = row["rule"] in ("last epoch", "unknown") and apart.notna().all()
+        difference = f", {_range(apart, sign='+')}" if alike else ""
+        seeds = _counted(here["seed"].nunique(), "seed")
+        said.append(f"{_range(means)}{difference}{problems} (`{name}`, {scale}, {seeds})")
     return "; ".join(said) or "no"
 
 
-def _range(values: pd.Series, spreads: pd.Series | None = None) -> str:
+def _range(values: pd.Series, spreads: pd.Series | None = None, *, sign: str = "") -> str:
     """One number with its spread, or the lowest and the highest."""
     low, high = values.min(), values.max()
     if pd.isna(low):
         return "unknown"
     if low < high:
-        return f"{low:g} to {high:g}"
+        return f"{low:{sign}g} to {high:{sign}g}"
     spread = float("nan") if spreads is None else spreads.iloc[0]
-    return f"{low:g}" if pd.isna(spread) else f"{low:g} ± {spread:g}"
+    return f"{low:{sign}g}" if pd.isna(spread) else f"{low:{sign}g} ± {spread:g}"
 
 
 def page(experiments: Iterable[Experiment], studies: Sequence[Study] = ()) -> str:
@@ -273,6 +282,9 @@ def section(experiments: Sequence[Experiment], studies: Sequence[Study]) -> str:
     for paper, title in literature.TITLES.items():
         tables = [studies_of(paper, studies, experiments), _narrow(figures(paper, experiments))]
         parts.append("\n\n".join([f"### {title}", *map(_lines, tables)]) + "\n")
+    others = figures("others", experiments)
+    beside = _narrow(others[others["ours"] != "no"])
+    parts.append(f"### Other works, where ours were run\n\n{_lines(beside)}\n")
     return "\n".join(parts)
 
 

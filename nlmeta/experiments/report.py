@@ -13,7 +13,7 @@ from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Plan
 from nlmeta.procedures import SELECTORS, chosen_epoch, regret
 
-__all__ = ["differences", "frame", "read", "regrets", "rows", "table", "text"]
+__all__ = ["differences", "frame", "histories", "read", "regrets", "rows", "table", "text"]
 
 REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
@@ -231,6 +231,27 @@ def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Data
     return pd.DataFrame(found)
 
 
+def histories(name: str | Path) -> pd.DataFrame:
+    """Every epoch of the runs of a table whose epochs were scored.
+
+    Parameters
+    ----------
+    name : str or Path
+        The record, as for `read`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each epoch of each run: ``method``, ``problem``, ``dataset``, ``seed``, ``scale``,
+        then the history of `nlmeta.fit` with the scores of `nlmeta.procedures.EpochScores`. Only
+        the last stage of a run counts, and only if it has at least two epochs. A history is of the
+        network that the method predicts with, so a run that was made for another network of the
+        method, such as a student, is left out. Empty if no epochs were scored.
+    """
+    found = [pd.DataFrame({**own, **history}) for own, history in _scored(name)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
 def regrets(name: str | Path) -> pd.DataFrame:
     """The loss of each rule that chooses an epoch, on each run whose epochs were all scored.
 
@@ -242,22 +263,29 @@ def regrets(name: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each run and each rule of `nlmeta.procedures.SELECTORS`: ``method``, ``problem``,
-        ``dataset``, ``seed``, ``epochs`` (length of the run), ``selector``, ``epoch`` (the chosen
-        one) and ``regret`` (clean test accuracy of the best epoch minus that of the chosen one).
-        Only the last stage of a run counts, and only if it has at least two epochs.
+        A row for each run of `histories` and each rule of `nlmeta.procedures.SELECTORS`:
+        ``method``, ``problem``, ``dataset``, ``seed``, ``scale``, ``epochs`` (length of the run),
+        ``selector``, ``epoch`` (the chosen one) and ``regret`` (clean test accuracy of the best
+        epoch minus that of the chosen one).
     """
     found = []
-    for asked, seed, run in _of_stage(_open(name), "table"):
-        history = pd.DataFrame((run.get("history") or {}).get("training", {}))
-        if len(history) < 2 or "changed" not in history:
-            continue
-        own = {"method": asked.get("label") or asked["entry"], "problem": asked["problem"]}
-        own |= {"dataset": asked["load"]["name"], "seed": seed, "epochs": len(history)}
+    for own, epochs in _scored(name):
+        history = pd.DataFrame(epochs)
         for rule in SELECTORS:
             chosen = {"epoch": chosen_epoch(history, rule), "regret": regret(history, rule)}
-            found.append({**own, "selector": rule, **chosen})
+            found.append({**own, "epochs": len(history), "selector": rule, **chosen})
     return pd.DataFrame(found)
+
+
+def _scored(name: str | Path) -> Iterator[tuple[dict[str, Any], Mapping[str, list[Any]]]]:
+    """What a run is, and the columns of its history, of each run that `histories` describes."""
+    for asked, seed, run in _of_stage(_open(name), "table"):
+        history = (run.get("history") or {}).get("training", {})
+        method = asked.get("label") or asked["entry"]
+        predicts = method in asked.get("networks", [method])
+        if predicts and "changed" in history and len(history["changed"]) > 1:
+            own = {"method": method, "problem": asked["problem"], "dataset": asked["load"]["name"]}
+            yield {**own, "seed": seed, "scale": asked.get("scale")}, history
 
 
 def _by_seed(runs: pd.DataFrame, column: str) -> pd.DataFrame:
