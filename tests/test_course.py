@@ -190,7 +190,7 @@ def test_check_runs_the_tests_that_a_student_sees(capsys, tmp_path):
     )
     status, said = call(capsys, "check", write(right, tmp_path / "mine.ipynb"))
     assert "test_twice: passed (2 of 2 points)" in said  # a hidden test will find it
-    assert "test_half: passed (2 of 3 points)" in said
+    assert "test_half: right for 1, 2, wrong for 3 (2 of 3 points)" in said
     assert "4 of 5 points" in said
     assert status == 1
 

@@ -100,7 +100,12 @@ NOTEBOOKS = {
     "right": (answered(), 2, 3, ""),
     "wrong": (answered(twice=WRONG), 0, 3, "test_twice: AssertionError: twice(1) is 2"),
     "by_heart": (answered(twice="def twice(x):\n    return 2"), 0, 3, "a fraction has a double"),
-    "partly": (answered(half="def half(x):\n    return min(x / 2, 1)"), 2, 2, "partly: 2 of 3"),
+    "partly": (
+        answered(half="def half(x):\n    return min(x / 2, 1)"),
+        2,
+        2,
+        "partly, 2 of 3: right for 1, 2, wrong for 3",
+    ),
     "missing": (without(RIGHT, "twice"), 0, 3, "answer cell twice is missing"),
     "missing_text": (without(RIGHT, "why"), 2, 3, "answer cell why is missing"),
     "no_id": (without_metadata("twice"), 2, 3, "answer cell twice is missing"),
@@ -340,7 +345,7 @@ def test_the_results_are_as_gradescope_reads_them(marked):
     partly = json.loads((place / "out" / "results" / "partly.json").read_text())
     assert partly["tests"][1]["score"] == 2
     assert partly["tests"][1]["status"] == "failed"
-    assert partly["tests"][1]["output"] == "partly: 2 of 3"
+    assert partly["tests"][1]["output"] == "partly, 2 of 3: right for 1, 2, wrong for 3"
 
 
 def test_no_scratch_folder_and_no_process_is_left(marked):

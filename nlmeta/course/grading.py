@@ -144,7 +144,9 @@ def grade_one(
         verdict = verdicts.get(name, Verdict("there is nothing to test"))
         marks.given[name] = _points(verdict, most)
         if verdict.error is not None or marks.given[name] < most:
-            marks.failed[name] = verdict.error or f"partly: {marks.given[name]:g} of {most:g}"
+            partly = f"partly, {marks.given[name]:g} of {most:g}"
+            partly += f": {verdict.printed}" if verdict.printed else ""
+            marks.failed[name] = verdict.error or partly
     marks.seconds = time.monotonic() - begin
     return marks
 

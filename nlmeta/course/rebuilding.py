@@ -57,8 +57,8 @@ def rebuilt(source: Any, submission: Any) -> tuple[list[Step], list[str]]:
     Returns
     -------
     list of Step and list of str
-        What to run, and remarks on what is missing, doubled or changed. The list of steps is empty
-        if the submission has no cell of this assignment.
+        The cells to run, and remarks on what is missing, doubled or changed. The list of steps is
+        empty if the submission has no cell of this assignment.
     """
     student_version = {mark(c)["grade_id"]: c for c in released(source).cells if mark(c)}
     given_texts = {cell.source.strip() for cell in student_version.values()}

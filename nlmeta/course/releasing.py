@@ -7,7 +7,7 @@ from typing import Any
 
 from nlmeta.course.notebooks import drop_region, mark, points, role
 
-__all__ = ["CODE_STUB", "TEXT_STUB", "complaints", "released"]
+__all__ = ["CODE_STUB", "TEXT_STUB", "complaints", "released", "solved"]
 
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 TEXT_STUB = "YOUR ANSWER HERE"
@@ -47,6 +47,15 @@ def released(source: Any) -> Any:
     named = [mark(cell)["grade_id"] for cell in notebook.cells if mark(cell)]
     kept = {key: value for key, value in source.metadata.items() if key in METADATA}
     notebook.metadata = type(source.metadata)({**kept, "nlmeta_course": {"cells": named}})
+    return notebook
+
+
+def solved(source: Any) -> Any:
+    """What the best student would hand in: the notebook for students with the source's answers."""
+    notebook = released(source)
+    for cell, original in zip(notebook.cells, source.cells, strict=True):
+        if role(cell) in ("answer", "written"):
+            cell.source = original.source
     return notebook
 
 

@@ -40,11 +40,14 @@ class Verdict:
         A partial score that the test has shown, in points; None if it showed none.
     changed : str
         The names that the test relies on and the notebook had changed. Default: none.
+    printed : str
+        The beginning of what the test has printed. Default: nothing.
     """
 
     error: str | None
     score: float | None = None
     changed: str = ""
+    printed: str = ""
 
     @classmethod
     def read(cls, line: bytes, word: str) -> "Verdict | None":
@@ -58,6 +61,7 @@ class Verdict:
                 None if said["error"] is None else str(said["error"]),
                 None if score is None else float(score),
                 one_line(", ".join(map(str, said.get("changed", [])))),
+                one_line(str(said.get("printed", ""))),
             )
         except (ValueError, TypeError, KeyError, RecursionError):
             return None

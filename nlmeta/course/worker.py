@@ -10,6 +10,7 @@ that the assignment itself defined, and Python's hooks. A submission that patche
 
 import ast
 import builtins
+import contextlib
 import json
 import os
 import sys
@@ -143,13 +144,30 @@ def _run(shell: Any, guard: Guard, cell: dict[str, Any]) -> dict[str, Any]:
         return {"error": _execute(shell, cell["source"])}
     changed = guard.restore()
     os.environ[SECRET] = cell["secret"]
+    printed = _Printed(sys.stdout)
     try:
-        score, error = _test(cell["source"], cell["name"], shell.user_ns), None
+        with contextlib.redirect_stdout(printed):
+            score, error = _test(cell["source"], cell["name"], shell.user_ns), None
     except BaseException as raised:  # also sys.exit
         score, error = None, _said(raised)
     finally:
         os.environ.pop(SECRET, None)
-    return {"error": error, "score": score, "changed": changed}
+    return {"error": error, "score": score, "changed": changed, "printed": printed.kept}
+
+
+class _Printed:
+    """What a test prints, which tells why a score is partial: passed on, and its beginning kept."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.kept = ""
+
+    def write(self, text: str) -> int:
+        self.kept = (self.kept + text)[:MOST_CHARACTERS]
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def _execute(shell: Any, source: str) -> str | None:
