@@ -45,7 +45,7 @@ def marks_of(path, notebook, folder, secret="public"):
 
 def test_there_are_assignments_each_with_four_wrong_submissions():
     stems = [path.stem for path in SOURCES]
-    assert set(stems) >= {"audit", "hypergradient", "reweight_mlc"}
+    assert set(stems) >= {"audit", "hypergradient", "mslg", "reweight_mlc"}
     for stem in stems:
         assert sum(case.values[0].stem == stem for case in WRONG) >= 4
 
@@ -70,11 +70,14 @@ def test_the_empty_notebook_gets_nothing_and_its_secrets_are_gone(path, tmp_path
     notebook = released(source(path))
     text = nbformat.writes(notebook)
     assert "BEGIN" not in text
+    shown, hidden = set(), set()
     for cell in source(path).cells:
-        region = {"answer": "SOLUTION", "test": "HIDDEN TESTS"}.get(role(cell))
-        lines = drop_region(cell.source, region)[1] if region else []
-        long = [line.strip() for line in lines if len(line.strip()) > 40]
-        assert not [line for line in long if json.dumps(line)[1:-1] in text]
+        region = {"answer": "SOLUTION", "test": "HIDDEN TESTS"}.get(role(cell), "SOLUTION")
+        kept, dropped = drop_region(cell.source, region)
+        shown |= {line.strip() for line in kept.splitlines()}
+        hidden |= {line.strip() for line in dropped if len(line.strip()) > 30}
+    assert len(hidden - shown) > 50
+    assert not [line for line in hidden - shown if json.dumps(line)[1:-1] in text]
     marks = marks_of(path, notebook, tmp_path)
     assert marks.total == 0
     assert set(marks.failed) == set(points(source(path)))

@@ -3,6 +3,7 @@
 The submissions that loop, print or multiply stop by themselves after a while.
 """
 
+import copy
 import csv
 import json
 import os
@@ -462,6 +463,18 @@ def test_files_are_limited(tmp_path):
     marks = graded(tmp_path, telling(code), limits=Limits(file=1_000_000))
     assert "RuntimeError: (4, " in marks.remarks[0]
     assert "No space left" in marks.remarks[0]
+
+
+def test_a_library_that_replaces_its_own_function_is_no_cheat(tmp_path):
+    """PyTorch wraps `torch.manual_seed` when its compiler is first imported."""
+    made = copy.deepcopy(SOURCE)
+    made.cells[place(made, "setup")].source += "\nimport torch"
+    notebook = answered(twice="import torch._dynamo\ntwice = lambda x: 2 * x")
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    confinement = Confinement([], confined=False)
+    marks = grade_one(made, tmp_path / "one.ipynb", confinement, "public")
+    assert marks.remarks == []
+    assert marks.total == 5
 
 
 def test_the_secret_decides_on_the_cases(tmp_path):

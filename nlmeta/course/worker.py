@@ -74,9 +74,11 @@ class Guard:
         changed = [name for name, value in self.given.items() if self.names.get(name) is not value]
         self.names.update(self.given)
         for holder, name, value in self.attributes:
-            if vars(holder).get(name) is not value:
+            found = vars(holder).get(name)
+            if found is not value:
                 setattr(holder, name, value)
-                changed.append(f"{holder.__name__}.{name}")
+                if not _of_library(found, holder):
+                    changed.append(f"{holder.__name__}.{name}")
         for name, module in self.modules.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
@@ -86,6 +88,14 @@ class Guard:
 
 def _is_tool(value: Any) -> bool:
     return callable(value) or isinstance(value, ModuleType)
+
+
+def _of_library(value: Any, holder: Any) -> bool:
+    """Whether a library has replaced its own function, as PyTorch does when it first compiles."""
+    library = sys.modules.get(getattr(holder, "__module__", holder.__name__).partition(".")[0])
+    home = os.path.dirname(getattr(library, "__file__", None) or "")
+    file = getattr(getattr(value, "__code__", None), "co_filename", "")
+    return bool(home) and file.startswith(home + os.sep)
 
 
 def main() -> None:
