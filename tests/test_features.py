@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-import nlmeta.__main__ as main_module
 from nlmeta import data
-from nlmeta.data import Images, Split
+from nlmeta.__main__ import main
+from nlmeta.data import Images, Split, commands
 from nlmeta.data import fixed_features as kept
 from nlmeta.data.augmentation import RandomFlip
 from nlmeta.data.split import Samples
@@ -297,16 +297,16 @@ def test_the_command_makes_the_features_of_every_part_once(tmp_path, monkeypatch
         return source
 
     made = means()
-    monkeypatch.setattr(main_module, "read", read)
-    monkeypatch.setattr(main_module, "backbone", lambda name: made)
+    monkeypatch.setattr(commands, "read", read)
+    monkeypatch.setattr(commands, "backbone", lambda name: made)
     command = ["features", "cifar10", "--data", str(tmp_path)]
-    assert main_module.main(command) == 0
+    assert main(command) == 0
     assert asked == [("cifar10", str(tmp_path))]
     assert (
         capsys.readouterr().out
         == "train: 4 images, 3 features each\ntest: 2 images, 3 features each\n"
     )
     assert sum(made.module.seen) == 6
-    assert main_module.main(command) == 0
+    assert main(command) == 0
     assert sum(made.module.seen) == 6
     assert len(list((tmp_path / "features").rglob("*.npz"))) == 2

@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-import nlmeta.__main__ as main_module
 from nlmeta.__main__ import main
-from nlmeta.data import ImageFiles, Part, Source
+from nlmeta.data import ImageFiles, Part, Source, commands
 from nlmeta.data.summary import summary
 
 
@@ -77,7 +76,7 @@ def test_damaged_image_files_are_found(tmp_path, monkeypatch, capsys):
     for name in names:
         Image.new("RGB", (3, 3)).save(tmp_path / name)
     files = source(ImageFiles(tmp_path, names, size=2))
-    monkeypatch.setattr("nlmeta.__main__.read", lambda *_, **__: files)
+    monkeypatch.setattr(commands, "read", lambda *_, **__: files)
     assert main(["data", "animal10n"]) == 0
     assert "4 images of the train part decode" in capsys.readouterr().out
     (tmp_path / "2.png").write_bytes(b"no picture")
@@ -91,6 +90,6 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
     def stopped(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main_module, "read", stopped)
-    assert main_module.main(["data", "digits"]) == 130
+    monkeypatch.setattr(commands, "read", stopped)
+    assert main(["data", "digits"]) == 130
     assert "stopped" in capsys.readouterr().err

@@ -43,6 +43,7 @@ FOR_CHAPTERS = ("jupyter-book", "ipywidgets", "nbval")
 ON_COLAB = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "sklearn", "tqdm"}
 ON_COLAB |= {"nlmeta", "PIL", "scipy", "joblib", "IPython", "ipywidgets"}
 ON_COLAB |= {"filelock"}  # PyTorch itself needs it
+ON_COLAB |= {"traitlets"}  # IPython itself needs it
 NOT_ON_IMPORT = ["IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbclient", "nbformat"]
 NOT_ON_IMPORT += ["nbval", "pytest", "selenium", "sphinx", "yaml"]
 

@@ -1,0 +1,13 @@
+"""Assignments for a course: release them, let students check themselves, grade a folder.
+
+``python -m nlmeta course release | check | grade`` are the commands; the page "Teaching with this
+book" says how they are used. An assignment is a notebook with nbgrader's cell metadata, so a course
+that has nbgrader can use the same files. Notebooks need the extra: ``pip install nlmeta[course]``.
+
+Hidden tests draw their cases from a secret, by `secret_seed`. Nothing here imports PyTorch: that is
+done in the processes in which submissions run.
+"""
+
+from nlmeta.course.secret import SECRET, secret_seed
+
+__all__ = ["SECRET", "secret_seed"]

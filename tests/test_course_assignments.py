@@ -1,0 +1,149 @@
+"""The assignments: what a solution, an empty notebook and wrong answers get.
+
+Wrong answers lie in `course/NAME.toml`, as replacements of answer cells.
+"""
+
+import ast
+import json
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from small_course import with_answers
+
+from nlmeta.course import SECRET
+from nlmeta.course.confining import Confinement
+from nlmeta.course.grading import grade_one
+from nlmeta.course.notebooks import drop_region, mark, points, read, role
+from nlmeta.course.releasing import complaints, released, solved
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "book/assignments/source").glob("*.ipynb"))
+WRONG = [
+    pytest.param(path, submission, id=f"{path.stem}: {submission['name']}")
+    for path in SOURCES
+    for submission in tomllib.loads((ROOT / f"tests/course/{path.stem}.toml").read_text())[
+        "submission"
+    ]
+]
+names = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+
+
+@cache
+def source(path):
+    return read(path)
+
+
+def marks_of(path, notebook, folder, secret="public"):
+    nbformat.write(notebook, folder / "one.ipynb")
+    confinement = Confinement([], confined=False)
+    return grade_one(source(path), folder / "one.ipynb", confinement, secret)
+
+
+def test_there_are_assignments_each_with_four_wrong_submissions():
+    stems = [path.stem for path in SOURCES]
+    assert set(stems) >= {"audit", "hypergradient", "mslg", "reweight_mlc"}
+    for stem in stems:
+        assert sum(case.values[0].stem == stem for case in WRONG) >= 4
+
+
+@names
+def test_the_source_can_be_released(path):
+    assert complaints(source(path)) == []
+    assert sum(points(source(path)).values()) == 20
+    nbformat.validate(source(path))
+
+
+@names
+def test_the_solution_gets_all_points(path, tmp_path):
+    """By a secret that is not the one of the other tests."""
+    marks = marks_of(path, solved(source(path)), tmp_path, "another")
+    assert marks.failed == {}
+    assert marks.remarks == []
+
+
+@names
+def test_the_empty_notebook_gets_nothing_and_its_secrets_are_gone(path, tmp_path):
+    notebook = released(source(path))
+    text = nbformat.writes(notebook)
+    assert "BEGIN" not in text
+    shown, hidden = set(), set()
+    for cell in source(path).cells:
+        region = {"answer": "SOLUTION", "test": "HIDDEN TESTS"}.get(role(cell), "SOLUTION")
+        kept, dropped = drop_region(cell.source, region)
+        shown |= {line.strip() for line in kept.splitlines()}
+        hidden |= {line.strip() for line in dropped if len(line.strip()) > 30}
+    assert len(hidden - shown) > 50
+    assert not [line for line in hidden - shown if json.dumps(line)[1:-1] in text]
+    marks = marks_of(path, notebook, tmp_path)
+    assert marks.total == 0
+    assert set(marks.failed) == set(points(source(path)))
+
+
+@pytest.mark.parametrize(("path", "submission"), WRONG)
+def test_a_wrong_solution_gets_what_it_deserves_and_is_told_why(path, submission, tmp_path):
+    full = points(source(path))
+    notebook = with_answers(solved(source(path)), **submission["answers"])
+    marks = marks_of(path, notebook, tmp_path)
+    less = {name: given for name, given in marks.given.items() if given != full[name]}
+    assert less == pytest.approx(submission["points"], abs=0.01), marks.failed
+    for name, words in submission.get("says", {}).items():
+        assert any(word in marks.failed[name] for word in words.split("|")), marks.failed[name]
+
+
+@names
+def test_there_is_something_to_learn_to_read_to_mark_and_to_think_about(path):
+    texts = "\n".join(c.source for c in source(path).cells if c.cell_type == "markdown")
+    for words in ("You will learn", "Read first", "Warm-up", "Rubric", "Open question", "Time:"):
+        assert words in texts, words
+    total = sum(points(source(path)).values()), sum(points(source(path), "written").values())
+    said = re.search(r"\*\*Points:\*\* (\d+) by tests, (\d+) for written answers", texts)
+    assert tuple(map(float, said.groups())) == total
+    by_title = re.findall(r"^### .*\((\d+) points\)$", texts, re.MULTILINE)
+    assert sum(map(int, by_title)) == sum(total)
+
+
+@names
+def test_the_page_for_lecturers_has_its_line(path):
+    page = (ROOT / "book/teaching.md").read_text("utf-8")
+    (line,) = re.findall(rf"^\| `{path.stem}` \|.*", page, re.MULTILINE)
+    by_tests, by_hand = (
+        sum(points(source(path)).values()),
+        sum(points(source(path), "written").values()),
+    )
+    assert f"| {by_tests:g} + {by_hand:g} |" in line
+
+
+@names
+def test_hidden_tests_draw_from_the_secret(path):
+    hidden = [
+        "\n".join(drop_region(cell.source, "HIDDEN TESTS")[1])
+        for cell in source(path).cells
+        if role(cell) == "test"
+    ]
+    assert sum("secret_seed(" in text for text in hidden) >= 3
+    assert SECRET not in nbformat.writes(source(path))
+
+
+@names
+def test_a_test_defines_nothing_that_an_answer_needs(path):
+    """An answer that ends the process runs again, and tests that are done do not."""
+    defined, used = set(), set()
+    for cell in source(path).cells:
+        if cell.cell_type == "code":
+            tree = ast.parse(cell.source)
+            stored = {
+                n.id
+                for n in ast.walk(tree)
+                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+            }
+            stored |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+            loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+            if role(cell) == "test":
+                assert not (loaded - stored) & (defined - used), mark(cell)["grade_id"]
+                defined |= stored
+            else:
+                used |= stored
