@@ -176,6 +176,7 @@ LOOKAHEADS += ("fd one-sided, fast", "fd one-sided, lean")
 OPTIONS = ("jvp, last layer", "jvp, every 10th step", "jvp, bfloat16")
 OPTIONS += ("act first, jvp", "act first, fd one-sided", "act first, jvp, bfloat16")
 OPTIONS += ("act first, fd one-sided, outer gradient in bfloat16",)
+HALF_MODES = ("jvp, fast", "act first, jvp")
 UNWATCHED = ("jvp, bfloat16", "act first, jvp, bfloat16")
 ROWS = {
     ("cross-entropy", "plain"),
@@ -239,6 +240,26 @@ def test_seconds_are_the_best_round_of_a_single_step(monkeypatch):
     )
     assert (plain["seconds"], plain["seconds_median"], plain["time_ratio"]) == (2, 4, 1)
     assert (tenth["seconds"], tenth["seconds_median"], tenth["time_ratio"]) == (2, 3, 1)
+
+
+def test_steps_in_half_precision_are_all_taken_under_autocast(monkeypatch):
+    """That of cross-entropy too, so that ratios are between equals; a difference refuses it."""
+    seen, plain = [], CrossEntropy.step
+
+    def step(*given, **options):
+        seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return plain(*given, **options)
+
+    monkeypatch.setattr(CrossEntropy, "step", step)
+    model = SmallCNN(1, 3, width=3, hidden=6, seed=0)
+    sizes = {**TINY, "shape": (1, 8, 8)}
+    rows = cost.measure(model, **sizes, candidates=only(("MLC", "act first, jvp")), half=True)
+    assert [row["dtype"] for row in rows] == ["bfloat16", "bfloat16"]
+    assert set(seen) == {torch.bfloat16}
+    assert rows[1]["operations"] > rows[0]["operations"]
+    assert not torch.is_autocast_enabled("cpu")
+    with pytest.raises(RuntimeError, match="mode='fd' under autocast"):
+        cost.measure(model, **sizes, candidates=only(("MLC", "fd, fast")), half=True)
 
 
 def test_a_table_without_cross_entropy_is_refused():
@@ -411,11 +432,19 @@ def test_an_epoch_is_timed_alone_and_with_its_evaluation(monkeypatch):
 
 def test_the_record_is_whole_and_has_every_kind_of_step():
     record = Record(RECORDS / "cost.jsonl")
-    assert str(status(cost.COST, record)) == "3 done, 0 to do"
+    assert str(status(cost.COST, record)) == "5 done, 0 to do"
     steps = read("cost", stage="steps")
     timed = steps[steps["network"] != "none"]
     assert set(zip(timed["method"], timed["mode"], strict=True)) == ROWS
     assert steps["machine"].nunique() == steps["threads"].nunique() == 1  # one run
-    precision = read("cost", stage="precision")
-    assert len(precision) == 3 * (len(ESTIMATES) + len(TRIALS))
-    assert precision["cosine"].between(-1, 1 + 1e-9).all()
+    for stage, times in (("precision", 3), ("precision in bfloat16", 2)):
+        precision = read("cost", stage=stage)
+        assert len(precision) == times * (len(ESTIMATES) + len(TRIALS))
+        assert precision["cosine"].between(-1, 1 + 1e-9).all()
+    half = read("cost", stage="steps in bfloat16")
+    modes = itertools.product(("MLC", "MSLG", "CLID-MU"), HALF_MODES)
+    assert set(zip(half["method"], half["mode"], strict=True)) == {
+        ("cross-entropy", "plain"),
+        *modes,
+    }
+    assert set(half["dtype"]) == {"bfloat16"}

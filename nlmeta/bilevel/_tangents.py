@@ -16,6 +16,7 @@ from nlmeta._checks import check_positive
 from nlmeta._interface import Inputs, device_of, each, rows_of
 from nlmeta._torch import move
 from nlmeta.bilevel._arithmetic import kernels_with_forward_rules
+from nlmeta.bilevel._rules import FewPasses
 from nlmeta.bilevel.passes import (
     ForwardPass,
     Parameters,
@@ -66,7 +67,7 @@ def dual_tangent(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) 
 
 def _dual_pass(model: nn.Module, theta: Parameters, v: Parameters, x: Inputs) -> Tensor:
     # Dual numbers rather than `torch.func.jvp`: only they hold under autocast with norm layers.
-    with warnings.catch_warnings(), forward_ad.dual_level():
+    with warnings.catch_warnings(), forward_ad.dual_level(), FewPasses():
         # PyTorch's first use of forward mode warns of a deprecated function that PyTorch itself
         # calls.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from nlmeta._torch import full_float32
 from nlmeta.experiments.cost.batches import measure_batches, measure_decoding
@@ -21,7 +22,7 @@ from nlmeta.experiments.cost.labels import measure_label_memory
 from nlmeta.experiments.cost.precision import measure_precision
 from nlmeta.experiments.cost.steps import measure
 from nlmeta.experiments.measured import Measurement, Measurements, Rows
-from nlmeta.models import CIFARResNet
+from nlmeta.models import CIFARResNet, ResNet9
 
 __all__ = [
     "CANDIDATES",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 NETWORK = {"depth": 18, "width": 16}
+# As the experiments on images are trained: channels last, and all of a step in bfloat16.
+HALF = {"depth": 9, "width": 16}
+HALF_MODES = ("jvp, fast", "act first, jvp")
 TRAINING = {"lr": 0.01, "evaluate_train": 0.1}
 # A fifth of CIFAR-10, as the experiments on its images train and evaluate; CNN8 for comparison.
 EPOCHS: dict[str, dict[str, Any]] = {
@@ -63,8 +67,11 @@ EPOCHS: dict[str, dict[str, Any]] = {
 say = partial(print, flush=True)
 
 
-def _network(depth: int, width: int, *, seed: int) -> tuple[CIFARResNet, str]:
-    return CIFARResNet(depth, 10, width=width, seed=seed), f"ResNet-{depth}, width {width}"
+def _network(depth: int, width: int, *, seed: int) -> tuple[torch.nn.Module, str]:
+    name = f"ResNet-{depth}, width {width}"
+    if depth == 9:
+        return ResNet9(10, width=width, seed=seed).to(memory_format=torch.channels_last), name
+    return CIFARResNet(depth, 10, width=width, seed=seed), name
 
 
 def _steps(
@@ -88,10 +95,16 @@ def _epochs(*, networks: dict[str, Any], rounds: int, seed: int, device: str) ->
     return measure_epochs(networks, rounds=rounds, device=device, seed=seed, report=say)
 
 
-def _precision(*, network: dict[str, int], seed: int, device: str) -> Rows:
+def _half(*, network: dict[str, int], seed: int, **options: Any) -> Rows:
+    model, name = _network(**network, seed=seed)
+    options["candidates"] = [c for c in CANDIDATES if c.mode in ("plain", *HALF_MODES)]
+    return measure(model, network=name, half=True, seed=seed, report=say, **options)
+
+
+def _precision(*, network: dict[str, int], seed: int, **options: Any) -> Rows:
     model, name = _network(**network, seed=seed)
     with full_float32():
-        return measure_precision(model, network=name, device=device, seed=seed, report=say)
+        return measure_precision(model, network=name, seed=seed, report=say, **options)
 
 
 COST = Measurements(
@@ -101,6 +114,8 @@ COST = Measurements(
         "steps": Measurement(_steps, {"network": NETWORK, "rounds": 5, "label_rows": 1_000_000}),
         "precision": Measurement(_precision, {"network": NETWORK}),
         "epochs": Measurement(_epochs, {"networks": EPOCHS, "rounds": 3}),
+        "steps in bfloat16": Measurement(_half, {"network": HALF, "batch": 128, "rounds": 5}),
+        "precision in bfloat16": Measurement(_precision, {"network": HALF, "trained": [0, 100]}),
     },
     at_once=False,
     threads=1,

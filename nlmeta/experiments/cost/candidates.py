@@ -52,8 +52,8 @@ class Candidate:
         The only kind of device that it is for. Default: any.
     watched : bool
         Whether its operations and bytes can be followed. Default True. With a tangent in bfloat16
-        they cannot: PyTorch 2.15, while operations are followed, leaves the tangent behind a norm
-        layer in float32, and the next convolution refuses it.
+        they cannot: PyTorch 2.15, while operations are followed, leaves the tangent behind a group
+        norm in float32, and the next convolution refuses it.
     """
 
     method: str

@@ -27,8 +27,9 @@ __all__ = ["measure"]
 class _Runner:
     """A candidate at work: a network of its own, and steps on the same two batches."""
 
-    def __init__(self, candidate: Candidate, model: nn.Module, train: Batch, meta: Batch) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: Candidate, model: nn.Module, *pair: Batch, half: bool) -> None:
+        train, meta = self.batches = pair
+        self.candidate, self.half = candidate, half
         self.model = copy.deepcopy(model).train()
         if "fd" in candidate.mode:
             # A difference is compared with a gradient where it meets a network first, and not in
@@ -40,12 +41,12 @@ class _Runner:
         # A small step: what is timed must not depend on where training leads.
         own = self.model.parameters()
         self.optimizer = torch.optim.SGD(own, lr=1e-4, momentum=0.9, weight_decay=5e-4)
-        self.batches = train, meta
         self.seconds: list[float] = []
 
     def step(self) -> None:
         for _ in range(self.candidate.steps):
-            self.method.step(self.model, self.optimizer, *self.batches)
+            with torch.autocast(self.batches[0].y.device.type, torch.bfloat16, enabled=self.half):
+                self.method.step(self.model, self.optimizer, *self.batches)
 
     def warm_up(self) -> None:
         """A step, or as many as it takes until a recorded one is replayed."""
@@ -83,6 +84,7 @@ def measure(
     batch: int = 64,
     candidates: Iterable[Candidate] = CANDIDATES,
     rounds: int = 5,
+    half: bool = False,
     device: str | torch.device = "cpu",
     seed: int,
     report: Callable[[str], None] | None = None,
@@ -104,6 +106,9 @@ def measure(
         must be among them, since everything is a ratio to it. Default: all.
     rounds : int
         Number of times that each step is timed, after one step to warm up. Default 5.
+    half : bool
+        If True, every step is taken under bfloat16 autocast, that of cross-entropy too; then no
+        candidate may take a difference. Default False.
     device : str or torch.device
         The device. Default ``"cpu"``.
     seed : int
@@ -133,7 +138,7 @@ def measure(
     say = report or (lambda text: None)
     model = copy.deepcopy(model).to(device)
     train, meta = _random_batches(model, shape, batch, seed)
-    runners = [_Runner(candidate, model, train, meta) for candidate in candidates]
+    runners = [_Runner(candidate, model, train, meta, half=half) for candidate in candidates]
     say(f"{len(runners)} kinds of step on {network}: one round to warm up, {rounds} are timed")
     for runner in runners:
         runner.warm_up()
@@ -143,8 +148,8 @@ def measure(
     say("memory and operations")
     memory, operations = zip(*[runner.bytes_and_operations() for runner in runners], strict=True)
     plain = methods.index("cross-entropy")
-    own: clocks.Row = {"network": network, "batch": batch, "dtype": clocks.dtype_of(model)}
-    own |= {"plain": min(runners[plain].seconds)}
+    own: clocks.Row = {"network": network, "batch": batch, "plain": min(runners[plain].seconds)}
+    own |= {"dtype": "bfloat16" if half else clocks.dtype_of(model)}
     rows = []
     for runner, peak, asked in zip(runners, memory, operations, strict=True):
         method, mode = runner.candidate.method, runner.candidate.mode
