@@ -239,7 +239,7 @@ class _Process:
         ticks = 0
         for file in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError, ValueError):  # it may be gone by now
-                # After the name, which may hold anything, the session is the 4th, times the 12th on.
+                # After the name, which may hold anything: session the 4th, times the 12th on.
                 fields = file.read_text(errors="replace").rpartition(")")[2].split()
                 if int(fields[3]) == self.process.pid:
                     ticks += sum(map(int, fields[11:15]))
