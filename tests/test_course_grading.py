@@ -71,11 +71,10 @@ def answered(**answers):
 
 STUBBORN = """
 import time
-end = time.time() + 20
 def half(x):
-    while time.time() < end:
+    while time.process_time() < 15:
         try:
-            time.sleep(0.1)
+            sum(range(10_000))
         except BaseException:
             pass
 """
@@ -167,7 +166,7 @@ NOTEBOOKS = {
         "twice: the process ended",
     ),
     "loop": (
-        answered(twice="import time\nend = time.time() + 20\nwhile time.time() < end:\n    pass"),
+        answered(twice="import time\nwhile time.process_time() < 15:\n    pass"),
         0,
         3,
         "twice: it took more than 4 seconds",
@@ -497,6 +496,27 @@ def test_a_wrong_answer_that_takes_all_starts_leaves_the_rest_at_zero(tmp_path):
     marks = grade_one(SOURCE, tmp_path / "one.ipynb", Confinement([], confined=False), "public")
     assert marks.given == {"test_twice": 0, "test_half": 0}
     assert marks.failed["test_half"] == "this test was not reached"
+
+
+def test_a_cell_that_sleeps_is_ended_by_the_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr("nlmeta.course.running.CLOCK", 0.5)
+    nbformat.write(answered(twice="import time\ntime.sleep(30)"), tmp_path / "one.ipynb")
+    marks = grade_one(SOURCE, tmp_path / "one.ipynb", Confinement([], False, LIMITS), "public")
+    assert marks.given == {"test_twice": 0, "test_half": 3}
+    assert "twice: it took more than 4 seconds" in marks.remarks[0]
+
+
+def test_a_machine_that_is_too_slow_for_the_assignment_itself_costs_nobody_a_mark(tmp_path):
+    """Its own set-up does not end in time: grading stops, and nothing is stored."""
+    slow = copy.deepcopy(SOURCE)
+    slow.cells[
+        place(slow, "setup")
+    ].source += "\nimport time\nwhile time.process_time() < 9:\n    pass"
+    nbformat.write(RIGHT, tmp_path / "one.ipynb")
+    with pytest.raises(OSError, match="own cell setup does not end well: it took more than 1 sec"):
+        grade_one(
+            slow, tmp_path / "one.ipynb", Confinement([], False, Limits(cell_seconds=1)), "public"
+        )
 
 
 def test_steps_are_those_of_the_source_whatever_is_handed_in():

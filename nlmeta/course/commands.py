@@ -44,9 +44,11 @@ def add_course(commands: Any) -> None:
     graded.add_argument("folder", type=Path, help="a notebook, or a folder, for each student")
     graded.add_argument("out", type=Path, help="folder of marks.csv and results/STUDENT.json")
     graded.add_argument("--jobs", type=int, help="submissions at a time (default: one a processor)")
-    seconds = {"type": float, "metavar": "SECONDS", "help": "default: %(default)g"}
-    graded.add_argument("--cell-seconds", default=Limits.cell_seconds, **seconds)
-    graded.add_argument("--seconds", default=Limits.seconds, **seconds)
+    seconds: Any = {"type": float, "metavar": "SECONDS"}
+    of_cell = "processor time of a cell (default: %(default)g)"
+    graded.add_argument("--cell-seconds", default=Limits.cell_seconds, help=of_cell, **seconds)
+    of_all = "of a submission (default: %(default)g)"
+    graded.add_argument("--seconds", default=Limits.seconds, help=of_all, **seconds)
     graded.add_argument(
         "--unsafe", action="store_true", help="run submissions with your rights, files and network"
     )

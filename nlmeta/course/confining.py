@@ -31,7 +31,8 @@ class Limits:
     Attributes
     ----------
     cell_seconds, seconds : float
-        The time of one cell, and of all cells, on the clock. Defaults 60 and 300.
+        The processor time of one cell, and of all cells, in seconds. Defaults 60 and 300. A cell
+        that waits is ended after five times as many seconds on the clock.
     memory : int
         Bytes of memory of each process. Default 4 GiB.
     output : int
