@@ -12,11 +12,11 @@ import nlmeta
 from nlmeta import data, experiments
 from nlmeta.__main__ import main
 from nlmeta.data import from_arrays
-from nlmeta.experiments import auditions, judging
+from nlmeta.experiments import auditions, builders, judging
 from nlmeta.experiments.judging import deal, mcnemar, right_ones, wilson
 from nlmeta.experiments.report import method_regrets
 from nlmeta.experiments.shortlist import shortlist
-from nlmeta.models import MLP
+from nlmeta.models import MLP, with_features
 
 CLASSES, SAMPLES, CHECKED = 3, 150, 48
 NEEDS_CHECKED = {"fine-tuning", "MLC", "MSLG", "label head"}
@@ -313,6 +313,19 @@ def test_every_method_has_three_settings_but_plain_training():
     options = {"epochs": 30, "lr": 0.05, "steps": 10, "samples": 640, "meta": 20}
     entries = shortlist(**options, features=True, vectors=True)
     assert {e.name: len(e.grid) for e in entries if len(e.grid) != 3} == {"cross-entropy": 1}
+
+
+def test_the_label_head_begins_near_the_given_labels():
+    """So that with a step that is too small it is harmless, and not a network without a teacher."""
+    options = {"epochs": 30, "lr": 0.05, "steps": 10, "samples": 640, "meta": 20}
+    entries = shortlist(**options, features=True, vectors=False)
+    (entry,) = [entry for entry in entries if entry.build == "label_head"]
+    split, model = own(), network(0)
+    given = builders.Given(split, model, None, network, 4, 0)
+    method = builders.BUILDERS["label_head"](given, **entry.options)
+    _, features = with_features(model, split.train.x)
+    labels = method.soft_labels(features, split.train.y)
+    assert (labels.argmax(1) == split.train.y).double().mean() > 0.9
 
 
 def test_a_method_that_fails_leaves_the_others_to_run(monkeypatch):
