@@ -12,14 +12,15 @@ import nlmeta
 from nlmeta import data, experiments
 from nlmeta.__main__ import main
 from nlmeta.data import from_arrays
-from nlmeta.experiments import auditions, judging
+from nlmeta.experiments import auditions, builders, judging
 from nlmeta.experiments.judging import deal, mcnemar, right_ones, wilson
+from nlmeta.experiments.report import method_regrets
 from nlmeta.experiments.shortlist import shortlist
-from nlmeta.models import MLP
+from nlmeta.models import MLP, with_features
 
 CLASSES, SAMPLES, CHECKED = 3, 150, 48
-NEEDS_CHECKED = {"fine-tuning", "MLC", "MSLG"}
-NEEDS_FEATURES = {"CLID-MU", "MLNT"}
+NEEDS_CHECKED = {"fine-tuning", "MLC", "MSLG", "label head"}
+NEEDS_FEATURES = {"label head", "CLID-MU", "MLNT"}
 ONE = MLP(CLASSES, CLASSES, seed=0)
 QUIET = {"progress": False, "training": {"epochs": 2, "batch_size": 32}}
 
@@ -205,8 +206,8 @@ def test_the_table_says_what_the_judges_say(whole):
         assert (row.low, row.high) == wilson(right.count("1"), 24)
         assert row.p == mcnemar(rights[best], right)
     assert found.frame["accuracy"].is_monotonic_decreasing
-    told = found.frame[found.frame["p"] >= 0.05]
-    assert found.winner == told.sort_values("in_full", kind="stable")["method"].iloc[0]
+    near = found.frame[found.frame["p"] >= 0.32]
+    assert found.winner == near.sort_values("in_full", kind="stable")["method"].iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,7 @@ def test_the_table_says_what_the_judges_say(whole):
     [
         (["a"], [1.0], "a", "Take a: with 200 checked labels each of the 2 others is told from it"),
         (["a", "b"], [1.0, 4.0], "a", "a and b cannot be told apart with 200 checked labels; a is"),
+        (["a", "b"], [4.0, 1.0], "a", "a is ahead, and what is cheaper is more than a standard er"),
         (["a", "b"], [4.0, 1.0], "b", "b is 4 times cheaper than a, which is ahead: take it."),
     ],
 )
@@ -222,11 +224,14 @@ def test_the_advice_names_what_cannot_be_told_apart_and_what_it_costs(methods, c
     assert text in auditions._advice(told, winner, 3, 200, True)
 
 
-def test_the_winner_is_trained_again_to_the_judged_network_and_ranks_the_labels(whole):
+def test_a_judged_network_is_trained_again_and_the_winner_ranks_the_labels(whole):
     found, path = whole
     record = experiments.Record(path)
-    (row,) = record.rows(found._task)
-    assert right_ones(found.network(), found.dealt.test) == row["right"]
+    for method, network in ((found.winner, found.network()), ("GCE", found.network("GCE"))):
+        (row,) = record.rows(found._tasks[method])
+        assert right_ones(network, found.dealt.test) == row["right"]
+    with pytest.raises(ValueError, match="`method` is 'GLC'; it must be one of"):
+        found.network("GLC")
     ranked = found.suspects()
     assert sorted(ranked["row"]) == list(range(len(found.split.train)))
     assert "Checked: 12 samples" in found.advice
@@ -296,7 +301,7 @@ def test_other_data_or_another_network_are_other_plans(whole):
 def test_a_network_without_features_is_spared_what_looks_at_them():
     found = nlmeta.audition(own(), seeded_linear, 1e-6, **QUIET)
     assert not set(found.frame["method"]) & NEEDS_FEATURES
-    assert set(found.frame["method"]) > NEEDS_CHECKED
+    assert set(found.frame["method"]) > NEEDS_CHECKED - NEEDS_FEATURES
 
 
 def seeded_linear(seed):
@@ -308,6 +313,19 @@ def test_every_method_has_three_settings_but_plain_training():
     options = {"epochs": 30, "lr": 0.05, "steps": 10, "samples": 640, "meta": 20}
     entries = shortlist(**options, features=True, vectors=True)
     assert {e.name: len(e.grid) for e in entries if len(e.grid) != 3} == {"cross-entropy": 1}
+
+
+def test_the_label_head_begins_near_the_given_labels():
+    """So that with a step that is too small it is harmless, and not a network without a teacher."""
+    options = {"epochs": 30, "lr": 0.05, "steps": 10, "samples": 640, "meta": 20}
+    entries = shortlist(**options, features=True, vectors=False)
+    (entry,) = [entry for entry in entries if entry.build == "label_head"]
+    split, model = own(), network(0)
+    given = builders.Given(split, model, None, network, 4, 0)
+    method = builders.BUILDERS["label_head"](given, **entry.options)
+    _, features = with_features(model, split.train.x)
+    labels = method.soft_labels(features, split.train.y)
+    assert (labels.argmax(1) == split.train.y).double().mean() > 0.9
 
 
 def test_a_method_that_fails_leaves_the_others_to_run(monkeypatch):
@@ -326,30 +344,69 @@ def test_without_checked_labels_noisy_ones_rank_and_nobody_is_deceived():
     assert "noisy_accuracy" in found.frame
     assert "accuracy" not in found.frame
     assert not set(found.frame["method"]) & NEEDS_CHECKED
-    assert "they chose epochs there, and not methods" in found.advice
+    assert "On the recorded datasets the method that is best by noisy labels was" in found.advice
     assert len(found.suspects()) == SAMPLES  # the judges' labels too
 
 
+def evidence(folder, monkeypatch):
+    monkeypatch.setattr(auditions, "RECORDS", folder)
+    return auditions._evidence()
+
+
 def test_the_evidence_on_noisy_labels_is_counted_from_the_records(tmp_path, monkeypatch):
+    """Two methods of one race, and a third alone. Of the first the last epochs are 0.5 and 0.9."""
     history = {
         "epoch": [1, 2, 3],
-        "test_accuracy": [0.7, 0.9, 0.5],
         "changed": [1.0, 0.2, 0.1],
         "entropy": [1.0, 1.0, 1.0],
         "divergence": [1.0, 1.0, 1.0],
         "one_hot_divergence": [1.0, 1.0, 1.0],
     }
     lines = [{"kind": "environment", "id": "e"}]
-    for number, scores in enumerate([[0.5, 0.6, 0.4], [0.5, 0.4, 0.6], [0.1, 0.2, 0.1]]):
-        plan = {"kind": "plan", "id": f"p{number}", "stage": "table", "entry": "x"}
+    for method, seed, noisy, clean in (
+        ("a", 0, [0.5, 0.6, 0.4], [0.7, 0.9, 0.5]),  # the epoch that it chooses is the best
+        ("b", 0, [0.5, 0.3, 0.3], [0.7, 0.89, 0.9]),  # by 0.2 not, and the better method
+        ("c", 1, [0.1, 0.2, 0.1], [0.8, 0.79, 0.8]),  # by a point, which counts as near
+    ):
+        plan = {"kind": "plan", "id": method, "stage": "table", "entry": method}
         lines.append({**plan, "problem": "y", "load": {"name": "z"}})
-        training = {**history, "noisy_validation": scores}
-        run = {"kind": "run", "plan": f"p{number}", "seed": 0, "environment": "e", "rows": []}
+        training = {**history, "noisy_validation": noisy, "test_accuracy": clean}
+        run = {"kind": "run", "plan": method, "seed": seed, "environment": "e", "rows": []}
         lines.append({**run, "history": {"training": training}})
     path = tmp_path / "scored.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    monkeypatch.setattr(auditions, "RECORDS", tmp_path)
-    assert "within a point of the best in 2 of 3 runs" in auditions._evidence()
+    (race,) = method_regrets(path).to_dict("records")
+    assert (race["problem"], race["seed"], race["methods"], race["method"]) == ("y", 0, 2, "a")
+    assert (race["regret"], race["worst"]) == (pytest.approx(0.4), pytest.approx(0.4))
+    said = evidence(tmp_path, monkeypatch)
+    assert "within a point of the best one in 0 of 1 choices; it lost 40.0 points on av" in said
+    assert "of the best one in 2 of 3 runs; it lost 7.0 points on average and 20.0 at most" in said
+
+
+def test_rows_with_noisy_labels_are_evidence_too_and_choices_are_none(tmp_path, monkeypatch):
+    rows = [
+        {"method": name, "noisy_validation": noisy, "accuracy": clean}
+        for name, noisy, clean in (("a", 0.6, 0.9), ("b", 0.7, 0.895), ("c", 0.2, 0.4))
+    ]
+    lines = [{"kind": "environment", "id": "e"}]
+    for number, stage in enumerate(("nothing checked", "choice")):
+        lines.append({"kind": "plan", "id": f"p{number}", "stage": stage, "entry": stage})
+        run = {"kind": "run", "plan": f"p{number}", "seed": 0, "environment": "e", "rows": rows}
+        lines.append(run)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (race,) = method_regrets(path).to_dict("records")
+    assert race["method"] == "b"
+    assert race["regret"] == pytest.approx(0.005)
+    assert race["worst"] == pytest.approx(0.5)
+    said = evidence(tmp_path, monkeypatch)
+    assert "in 1 of 1 choices; it lost 0.5 points on average" in said
+    assert "An epoch" not in said
+
+
+def test_without_records_nothing_is_said_of_noisy_labels(tmp_path, monkeypatch):
+    (tmp_path / "empty.jsonl").write_text("")
+    assert evidence(tmp_path, monkeypatch).startswith("Nobody can say from here how often")
 
 
 # Refusals

@@ -146,6 +146,14 @@ def test_the_report_prints_a_table_for_each_problem(capsys, whole):
     assert "100 clean\n" not in out
 
 
+def test_the_report_of_networks_that_a_measurement_trained_is_a_table(capsys):
+    """Which has no problem; its name is that of the stage."""
+    status, out, _ = call(capsys, "report", "own_folder")
+    assert status == 0
+    assert re.search(r"\n100 checked\nscale cores, 5 to 5 seeds; per cent, mean ± sd", out)
+    assert re.search(r"\nfine-tuning +\d+\.\d ± ", out)
+
+
 def test_the_report_of_what_was_measured_prints_its_rows(capsys, tmp_path):
     path = tmp_path / "r.jsonl"
     assert call(capsys, "run", "counting", "--record", path, "--jobs", 1)[0] == 0

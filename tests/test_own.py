@@ -66,6 +66,15 @@ def test_floats_are_taken_as_they_are_unless_asked():
     assert abs(scaled.train.x.mean()) < 1e-6
 
 
+def test_an_array_that_may_only_be_read_is_copied():
+    """As pandas hands them out; PyTorch would warn, and warnings fail here."""
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
+    x.flags.writeable = False
+    split = from_arrays(x, [0, 1, 0, 1], seed=0)
+    split.train.x.zero_()
+    assert x.sum() == 28
+
+
 def test_names_of_classes_are_sorted_unless_they_are_given():
     made = from_arrays(table(), words(), seed=0)
     assert made.class_names == WORDS

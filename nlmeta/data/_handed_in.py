@@ -107,7 +107,8 @@ def _numbers(argument: str, x: Any) -> Tensor:
         array = np.ascontiguousarray(x)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"`{argument}` holds {array.dtype}; it must hold numbers")
-        x = torch.from_numpy(array)
+        # A tensor cannot be read-only, and pandas hands out such arrays.
+        x = torch.from_numpy(array if array.flags.writeable else array.copy())
     return x.detach().cpu()
 
 

@@ -23,6 +23,7 @@ from nlmeta.experiments.human_noise import HUMAN_NOISE
 from nlmeta.experiments.literature import published
 from nlmeta.experiments.measured import Measurement, Measurements
 from nlmeta.experiments.mnist import MNIST
+from nlmeta.experiments.own_folder import OWN_FOLDER
 from nlmeta.experiments.paper_steps import PAPER_STEPS
 from nlmeta.experiments.papers import PAPERS, STUDIES
 from nlmeta.experiments.pixels import PIXELS
@@ -77,6 +78,6 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
-        *(COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
+        *(OWN_FOLDER, COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
     )
 }

@@ -19,7 +19,7 @@ from nlmeta.analysis import suspects
 from nlmeta.data import Split
 from nlmeta.experiments.judging import deal, digest_of, mcnemar, wilson
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import regrets
+from nlmeta.experiments.report import method_regrets, regrets
 from nlmeta.experiments.runner import Status, Wanted, place_of, run, status
 from nlmeta.experiments.shortlist import shortlist
 from nlmeta.experiments.task import Entry, Place, Problem, Task
@@ -30,6 +30,10 @@ __all__ = ["Audition", "audition", "seconds_in"]
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 LEVEL = 0.05  # of the paired test: what is above cannot be told apart
+# Of what is cheaper than the first: within one standard error of it, two-sided. With few judges
+# nearly nothing is told from the first, and to take the cheapest of all that would be to choose
+# by the price alone.
+CLOSE = 0.32
 TUNING = 1000  # between the seed of an audition and that of its choices
 EPOCHS = 30  # ours
 OWN = "own data"
@@ -82,7 +86,8 @@ class Audition:
         Sentences: the method to take and why, what could not be told apart, what was not run, who
         judged.
     winner : str
-        The method to take: the cheapest of those that cannot be told from the most accurate one.
+        The method to take: the cheapest of those within one standard error of the most accurate one
+        (p at least 0.32), as trees are pruned since Breiman et al. (1984).
     split : Split
         The reader's data.
     dealt : Split
@@ -94,7 +99,7 @@ class Audition:
     winner: str
     split: Split
     dealt: Split
-    _task: Task = field(repr=False)
+    _tasks: Mapping[str, Task] = field(repr=False)  # of the judged runs, by the method
     _table: TrainingTable = field(repr=False)
     _device: str = field(repr=False)
 
@@ -104,12 +109,28 @@ class Audition:
             shown[name] = [f"{100 * value:.1f}" if value == value else "" for value in shown[name]]
         return f"{shown.round(3).to_string(index=False, na_rep='')}\n\n{self.advice}"
 
-    def network(self) -> nn.Module:
-        """The winner's network, trained once more: the same plan and seed as when it was judged."""
-        place = Place(self._device)
-        table = self._table
-        own = TrainingRun(self._task.plan, self._task.seed, place, table.load, table.networks)
-        return own.networks()[self.winner]
+    def network(self, method: str | None = None) -> nn.Module:
+        """A judged network, trained once more: the same plan and seed as when it was judged.
+
+        Parameters
+        ----------
+        method : str, optional
+            A method of the frame that was judged. Default: the winner.
+
+        Returns
+        -------
+        nn.Module
+
+        Raises
+        ------
+        ValueError
+            There is no such method, or it was not judged.
+        """
+        method = self.winner if method is None else method
+        check_choice("method", method, self._tasks)
+        task, table = self._tasks[method], self._table
+        own = TrainingRun(task.plan, task.seed, Place(self._device), table.load, table.networks)
+        return own.networks()[method]
 
     def suspects(self, **options: Any) -> pd.DataFrame:
         """The training samples by how suspect their label is to the winner's network.
@@ -369,15 +390,16 @@ def _verdict(
     frame["p"] = [
         mcnemar(rights[best], rights[name]) if name in rights else None for name in frame["method"]
     ]
+    near = frame[frame["p"] >= CLOSE]
+    winner = near.sort_values("in_full", kind="stable")["method"].iloc[0]
     told = frame[frame["p"] >= LEVEL]
-    winner = told.sort_values("in_full", kind="stable")["method"].iloc[0]
     said = [_advice(told, winner, len(rights), n, checked), *_left_out(frame), roles]
     advice = " ".join(said if checked else [*said, _evidence()])
-    return Audition(frame, advice, winner, split, dealt, tasks[winner], table, device)
+    return Audition(frame, advice, winner, split, dealt, tasks, table, device)
 
 
 def _advice(told: pd.DataFrame, winner: str, judged: int, n: int, checked: bool) -> str:
-    """What to take, from the methods that cannot be told from the first of those judged."""
+    """What to take, and why, by the methods that cannot be told from the first of those judged."""
     best, labels = told["method"].iloc[0], f"{n:,} {'checked' if checked else 'noisy'} labels"
     if judged == 1:
         return f"Nothing but {best} was run within the budget, so there is nothing to choose from."
@@ -386,10 +408,17 @@ def _advice(told: pd.DataFrame, winner: str, judged: int, n: int, checked: bool)
     others = told["method"].tolist()
     said = f"{', '.join(others[:-1])} and {others[-1]} cannot be told apart with {labels}"
     whole = told.set_index("method")["in_full"].clip(lower=0.01)
-    if winner == best:
+    if winner != best:
+        ratio = whole[best] / whole[winner]
+        return (
+            f"{said}; {winner} is {ratio:.2g} times cheaper than {best}, which is ahead: take it."
+        )
+    if whole.idxmin() == best:
         return f"{said}; {best} is ahead and the cheapest: take it."
-    ratio = whole[best] / whole[winner]
-    return f"{said}; {winner} is {ratio:.2g} times cheaper than {best}, which is ahead: take it."
+    return (
+        f"{said}; {best} is ahead, and what is cheaper is more than a standard error behind: take "
+        "it."
+    )
 
 
 def _left_out(frame: pd.DataFrame) -> list[str]:
@@ -400,16 +429,31 @@ def _left_out(frame: pd.DataFrame) -> list[str]:
 
 def _evidence() -> str:
     """How often noisy labels were right on the recorded datasets."""
-    frames = [regrets(path) for path in sorted(RECORDS.glob("*.jsonl"))]
-    found = [each[each["selector"] == "noisy validation"] for each in frames if len(each)]
-    if not found:
+    paths = sorted(RECORDS.glob("*.jsonl"))
+    races, epochs = (pd.concat(map(each, paths)) for each in (method_regrets, regrets))
+    if races.empty:
         return (
             "Nobody can say from here how often noisy labels are right: no record of the package "
-            "holds scores of every epoch."
+            "holds methods with scores by them."
         )
-    lost = pd.concat(found)["regret"]
-    return (
-        f"On the recorded datasets the epoch that noisy labels choose was within a point of the "
-        f"best in {(lost <= 0.01).sum():,} of {len(lost):,} runs; they chose epochs there, and "
-        "not methods."
+    said = (
+        f"On the recorded datasets the method that is best by noisy labels was within a point of "
+        f"the best one in {_near(races['regret'])} choices; it lost {_points(races['regret'])}, "
+        f"where the worst one lost {_points(races['worst'])}."
     )
+    if epochs.empty:
+        return said
+    lost = epochs[epochs["selector"] == "noisy validation"]["regret"]
+    return (
+        f"{said} An epoch that is chosen by them, as early stopping does, was within a point of "
+        f"the best one in {_near(lost)} runs; it lost {_points(lost)}."
+    )
+
+
+def _near(lost: pd.Series) -> str:
+    """How many are at most a point, in digits that no rounding moves."""
+    return f"{(lost.round(6) <= 0.01).sum():,} of {len(lost):,}"
+
+
+def _points(lost: pd.Series) -> str:
+    return f"{100 * lost.mean():.1f} points on average and {100 * lost.max():.1f} at most"

@@ -190,6 +190,8 @@ def _report(given: argparse.Namespace) -> int:
         if "accuracy" not in runs:
             print(f"\n{stage}\n{runs.to_string(max_colwidth=40, index=False)}")
             continue
+        if "problem" not in runs:  # networks that a measurement has trained
+            runs = runs.assign(problem=stage)
         if given.problem is not None:
             check_choice("problem", given.problem, runs["problem"].unique())
             runs = runs[runs["problem"] == given.problem]

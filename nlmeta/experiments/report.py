@@ -13,7 +13,17 @@ from nlmeta.experiments.record import RECORDS, Record
 from nlmeta.experiments.task import Plan
 from nlmeta.procedures import SELECTORS, chosen_epoch, regret
 
-__all__ = ["differences", "frame", "histories", "read", "regrets", "rows", "table", "text"]
+__all__ = [
+    "differences",
+    "frame",
+    "histories",
+    "method_regrets",
+    "read",
+    "regrets",
+    "rows",
+    "table",
+    "text",
+]
 
 REFERENCES = ("cross-entropy", "early stopping", "fine-tuning")
 SHARES = ("accuracy", "memorised", "recovered", "destroyed")
@@ -286,6 +296,53 @@ def _scored(name: str | Path) -> Iterator[tuple[dict[str, Any], Mapping[str, lis
         if predicts and "changed" in history and len(history["changed"]) > 1:
             own = {"method": method, "problem": asked["problem"], "dataset": asked["load"]["name"]}
             yield {**own, "seed": seed, "scale": asked.get("scale")}, history
+
+
+def method_regrets(name: str | Path) -> pd.DataFrame:
+    """The loss of whoever takes the method that is best on noisy samples, in each race of methods.
+
+    A race is all methods of a record that were run on one problem with one seed, so on the same
+    samples. They are compared as they are after their last epoch.
+
+    Parameters
+    ----------
+    name : str or Path
+        The record, as for `read`. Runs count whose epochs were all scored, and rows with
+        ``noisy_validation``, the accuracy on held-out samples with noisy labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each race: ``problem``, ``seed``, ``methods`` (how many), ``method`` (the first of
+        those that are best on noisy samples), ``regret`` (clean test accuracy of the best method
+        minus that of the taken one) and ``worst`` (the same of the worst method).
+    """
+    record, races = _open(name), dict[tuple[str, int], list[dict[str, Any]]]()
+    for (plan, seed), run in record.runs.items():
+        asked = record.plans[plan]
+        if asked["stage"] == "choice":
+            continue
+        race = races.setdefault((asked.get("problem") or asked["stage"], seed), [])
+        race += [row for row in run["rows"] if "noisy_validation" in row]
+        if len(history := _history(run)):
+            last = history.iloc[-1]
+            row = {"accuracy": last["test_accuracy"], "noisy_validation": last["noisy_validation"]}
+            race.append({"method": asked.get("label") or asked["entry"], **row})
+    found = []
+    for (problem, seed), race in races.items():
+        if len(runs := pd.DataFrame(race)) > 1:
+            lost = runs["accuracy"].max() - runs["accuracy"]
+            taken = runs["noisy_validation"].argmax()
+            said = {"problem": problem, "seed": seed, "methods": runs["method"].nunique()}
+            said |= {"method": runs["method"].iloc[taken], "regret": lost.iloc[taken]}
+            found.append({**said, "worst": lost.max()})
+    return pd.DataFrame(found)
+
+
+def _history(run: Mapping[str, Any]) -> pd.DataFrame:
+    """The history of a run's last stage, without rows if its epochs were not scored."""
+    history = pd.DataFrame((run.get("history") or {}).get("training", {}))
+    return history if "noisy_validation" in history else history.iloc[:0]
 
 
 def _by_seed(runs: pd.DataFrame, column: str) -> pd.DataFrame:

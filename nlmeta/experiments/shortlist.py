@@ -27,7 +27,7 @@ def shortlist(
         Training samples, and checked samples that may be trained on. Without any, the entries that
         need them are left out.
     features : bool
-        Whether the network hands out its features, which CLID-MU and MLNT look at.
+        Whether the network hands out its features, which the label head, CLID-MU and MLNT look at.
     vectors : bool
         Whether the inputs are vectors of floats, for ridge regression.
 
@@ -37,6 +37,11 @@ def shortlist(
     """
     early = sorted({max(1, epochs // 8), max(1, epochs // 4), max(1, epochs // 2)})
     label_epochs = epochs - max(1, epochs // 5)  # of MSLG, whose labels move c in all its visits
+    # With `skip` it begins near the given labels, without it with labels that say nothing.
+    head_of_labels = {
+        "head": "corrected",
+        "head_options": {"embedding": 16, "hidden": 64, "skip": True},
+    }
     head = {"head": "weights", "head_optimizer": "adam", "max_norm": 1.0}
     entries = (
         Entry("ridge regression", "ridge", grid=over("penalty", 0.1, 1.0, 10.0), effort=0.0),
@@ -85,6 +90,15 @@ def shortlist(
             effort=4,
         ),
         Entry(
+            "label head",
+            "label_head",
+            {**presets.META_LABEL_CORRECTION_CIFAR10.method, "clean_share": 0.0, **head_of_labels},
+            training={"warmup_epochs": max(1, epochs // 6)},
+            meta="clean",
+            grid=over("head_lr", 3e-4, 3e-3, 3e-2),
+            effort=4,
+        ),
+        Entry(
             "CLID-MU",
             "clid_mu",
             head,
@@ -104,7 +118,7 @@ def shortlist(
             effort=12,
         ),
     )
-    without = set() if features else {"clid_mu", "mlnt"}
+    without = set() if features else {"label_head", "clid_mu", "mlnt"}
     without |= set() if vectors else {"ridge"}
     return tuple(
         entry
