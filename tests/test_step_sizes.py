@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from helpers import assert_same_run, stop_at
 from torch.testing import assert_close
 
-from nlmeta import EMA, MLC, MSLG, data, fit
+from nlmeta import EMA, MLC, MSLG, bilevel, data, fit
 from nlmeta.data import Batch
 from nlmeta.methods import CLIDMU, Captured, EveryKth, LabelHead, LinearLabelNet, WeightNet
 from nlmeta.methods.step_sizes import HEAD_RATE, LABEL_REACH, label_step, of_unit_length

@@ -2,8 +2,8 @@
 
 The rules of `nlmeta.methods.step_sizes` and `transition_steps` were chosen on digits with symmetric
 and with one-target noise. Here are other noise, other pictures and words. An entry has one setting
-for all problems, and its epochs are those of cross-entropy; the last two entries have the numbers
-that were found on the digits (`nlmeta.presets`), for contrast. Trainings are short.
+for all problems, and its epochs are those of cross-entropy. On the digits two more entries have the
+numbers that were found there (`nlmeta.presets`), for contrast. Trainings are short.
 
 Early stopping is cross-entropy after the epoch that noisy labels choose. They are set apart from
 all entries alike: 100 digits, 1,000 pictures or words. "By looks" means that somebody compared each
@@ -13,6 +13,7 @@ digit with the mean picture of each class: errors that no transition matrix can 
 from typing import Any
 
 from nlmeta import presets
+from nlmeta.experiments.label_heads import CORRECTION
 from nlmeta.experiments.mnist import NETWORK, TRAINING
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import ALL, TrainingTable
@@ -22,6 +23,7 @@ __all__ = ["CARRY_OVER"]
 EVERY: dict[str, Any] = {"evaluate_every": 1, "evaluate_train": 0.1}
 SHORT: dict[str, Any] = {**TRAINING, **EVERY, "epochs": 6, "warmup_epochs": 2}
 AUTO = ("MLC, auto", "MSLG, auto", "CLID-MU, auto", "MetaLabelNet, auto")
+AUTO += ("Meta Label Correction, auto",)
 WITHOUT_NUMBERS = ("cross-entropy", "fine-tuning", *AUTO)
 DIGITS: dict[str, Any] = {**presets.DIGITS.training, **EVERY, "epochs": 24, "warmup_epochs": 4}
 
@@ -98,6 +100,12 @@ ENTRIES = (
         },
         **{**META, "training": {"meta_batch_size": 128, "warmup_epochs": 0}},
         start=START,
+    ),
+    Entry(
+        "Meta Label Correction, auto",
+        "label_head",
+        {**presets.META_LABEL_CORRECTION_CIFAR10.method, **CORRECTION, "head_lr": "auto"},
+        **META,
     ),
     Entry("MLC, 30", "mlc", MLC, **META),
     Entry("MSLG, 2,000", "mslg", MSLG, **META),

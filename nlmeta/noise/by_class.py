@@ -77,11 +77,13 @@ def neighbours_alike(x: Tensor, given: Tensor, clean_x: Tensor, clean_y: Tensor)
     Two classes, and in one of them a part that somebody always mislabels:
 
     >>> import torch
+    >>> from nlmeta import noise
     >>> x = torch.linspace(0, 1, 80)[:, None]
     >>> true = (x[:, 0] > 0.5).long()
-    >>> given = torch.where((x[:, 0] > 0.75), 0, true)
-    >>> neighbours_alike(x, given, x[4::8], true[4::8]).clear
-    True
+    >>> given = torch.where(x[:, 0] > 0.75, 0, true)
+    >>> found = noise.neighbours_alike(x, given, x[4::8], true[4::8])
+    >>> found.clear, found.p
+    (True, 0.005)
     """
     check_class_indices("given", given)
     check_class_indices("clean_y", clean_y)
