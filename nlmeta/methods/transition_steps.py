@@ -21,7 +21,7 @@ __all__ = ["normalise_transition", "transition_step", "warn_of_errors_by_input"]
 
 #: Root mean square of the rows' steps; the distance of two corners of the simplex is 1.4.
 REACH = 10.0
-COMPARED = 5000  # noisy samples that are looked at before a run, so that it takes a moment
+COMPARED, CHECKED = 5000, 2000  # samples that are looked at before a run, so that it takes a moment
 
 
 def transition_step(gradient: Tensor, transition_lr: StepSize) -> Tensor:
@@ -65,9 +65,8 @@ def warn_of_errors_by_input(train: Samples, clean: Samples) -> None:
     """
     if not (_comparable(train.x) and _comparable(clean.x)):
         return
-    n = len(train)
-    some = torch.arange(min(n, COMPARED), device=train.y.device) * n // min(n, COMPARED)
-    found = noise.neighbours_alike(train.x[some], train.y[some], clean.x[:], clean.y)
+    noisy, checked = _some(train, COMPARED), _some(clean, CHECKED)
+    found = noise.neighbours_alike(*noisy, *checked)
     if found.clear and rank() == 0:
         warnings.warn(
             "MLC learns one transition matrix, which holds if a wrong label depends on the class "
@@ -76,6 +75,13 @@ def warn_of_errors_by_input(train: Samples, clean: Samples) -> None:
             f"{found.p:.2g}). Compare with fine-tuning on the checked samples, or with MSLG",
             stacklevel=4,
         )
+
+
+def _some(samples: Samples, most: int) -> tuple[Tensor, Tensor]:
+    """Inputs and labels, at even distances if there are too many."""
+    n = len(samples)
+    rows = torch.arange(min(n, most), device=samples.y.device) * n // min(n, most)
+    return samples.x[rows], samples.y[rows]
 
 
 def _comparable(x: object) -> bool:
