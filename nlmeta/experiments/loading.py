@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nlmeta import data
 from nlmeta._checks import check_choice
+from nlmeta._interface import rows_of
 from nlmeta.data import Samples, Split, load
 from nlmeta.data.source import Part
 from nlmeta.data.sources import read, read_prediction_table
@@ -39,7 +40,7 @@ def load_named(name: str, *, predictions: str | None = None, **options: Any) -> 
 
 def _likeness(part: Part) -> Tensor:
     """Probabilities by the squared distance to the mean of a class, in units of its own average."""
-    x = part.x[:].flatten(1).double()
+    x = rows_of(part.x, slice(None)).flatten(1).double()
     means = torch.stack([x[part.y == c].mean(0) for c in range(int(part.y.max()) + 1)])
     distance = torch.cdist(x, means).square()
     return (-distance / distance.gather(1, part.y[:, None]).mean() * 5).softmax(1)

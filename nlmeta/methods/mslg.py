@@ -46,8 +46,8 @@ class MSLG(Method):
     label_lr : float or "auto"
         beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
         stay, and only the inner loss remains of the method (see Notes). ``"auto"`` is a rule of
-        ours for other data: in all visits together a label may move by 2 K, see
-        `step_sizes.label_step`.
+        ours for other data: the rows of a batch move by 2 K / `visits`, in root mean square, so the
+        way of a label in the whole run is about twice its height at the start.
     k : float
         K, the label logit of the given class at the start; the others are 0. Default 10, as
         released: a soft label of 0.9996 for ten classes.

