@@ -53,7 +53,8 @@ class LabelHead(CLIDMU):
         The small network that is meta-learned. Another `LabelNetwork` is possible.
     head_lr : float or "auto"
         Size of the head's step. Released: 0.01 for MetaLabelNet on CIFAR-10, 3e-4 for Meta Label
-        Correction. With 0 the head stays as it was initialised. ``"auto"`` is 1e-3, for Adam alone.
+        Correction. With 0 the head stays as it was initialised. ``"auto"`` is 1e-3, for Adam alone;
+        ``python -m nlmeta report carry_over`` says where that failed.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
         optimiser, as released for Meta Label Correction. Released for MetaLabelNet: 1, with
