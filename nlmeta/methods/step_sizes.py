@@ -89,9 +89,9 @@ def label_step(
     Returns
     -------
     Tensor, shape (n, C)
-        What is subtracted. With "auto" the root mean square of its rows' lengths is `LABEL_REACH` K
-        divided by the visits. So the way that a label goes in all visits is, in root mean square
-        over the samples, at most `LABEL_REACH` K.
+        The rows that are subtracted. With "auto" the root mean square of their lengths is
+        `LABEL_REACH` K divided by the visits. So the way that a label goes in all visits is, in
+        root mean square over the samples, at most `LABEL_REACH` K.
     """
     if not isinstance(label_lr, str):
         return label_lr * gradient

@@ -38,7 +38,7 @@ def transition_step(gradient: Tensor, transition_lr: StepSize) -> Tensor:
     Returns
     -------
     Tensor, shape (C, C)
-        What is subtracted. With "auto" the root mean square of its rows' lengths is `REACH`.
+        The rows that are subtracted. With "auto" the root mean square of their lengths is `REACH`.
 
     Notes
     -----
