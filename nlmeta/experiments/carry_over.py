@@ -10,9 +10,9 @@ all entries alike: 100 digits, 1,000 pictures or words. "By looks" means that so
 digit with the mean picture of each class: errors that no transition matrix can describe.
 
 The aim was to lose no more than two points to early stopping, in the mean of five seeds. `MLC` and
-`MSLG` miss it on Twitter, where cross-entropy memorises little in so few epochs and even
-fine-tuning loses. Label heads miss it on the digits, by more, in the runs that there are so far.
-CLID-MU meets it everywhere. ``python -m nlmeta report carry_over`` has the numbers.
+`MSLG` miss it on Twitter, where cross-entropy memorises little in so few epochs, even fine-tuning
+loses a little, and the numbers from the digits lose more. The label heads miss it on several problems, and by far more. CLID-MU meets it
+everywhere. ``python -m nlmeta report carry_over`` has the numbers.
 """
 
 from typing import Any
