@@ -21,14 +21,22 @@ from typing import Any
 
 from nlmeta import presets
 from nlmeta.experiments.label_heads import CORRECTION
-from nlmeta.experiments.mnist import NETWORK, TRAINING
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
 __all__ = ["CARRY_OVER"]
 
 EVERY: dict[str, Any] = {"evaluate_every": 1, "evaluate_train": 0.1}
-SHORT: dict[str, Any] = {**TRAINING, **EVERY, "epochs": 6, "warmup_epochs": 2}
+SHORT: dict[str, Any] = {
+    "epochs": 6,
+    "warmup_epochs": 2,
+    "batch_size": 128,
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    **EVERY,
+}
 AUTO = tuple(
     f"{method}, auto"
     for method in ("MLC", "MSLG", "CLID-MU", "MetaLabelNet", "Meta Label Correction")
@@ -59,7 +67,7 @@ PROBLEMS = (
             "meta_size": 500,
             "validation_size": 1000,
         },
-        network=NETWORK,
+        network={"name": "mlp", "hidden": [256, 256]},
         training=SHORT,
         train_size=10_000,
         held_out=1000,
