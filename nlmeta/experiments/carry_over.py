@@ -26,8 +26,8 @@ from nlmeta.experiments.training_runs import ALL, TrainingTable
 
 __all__ = ["CARRY_OVER"]
 
-EVERY: dict[str, Any] = {"evaluate_every": 1, "evaluate_train": 0.1}
-SHORT: dict[str, Any] = {
+EVERY = {"evaluate_every": 1, "evaluate_train": 0.1}
+SHORT = {
     "epochs": 6,
     "warmup_epochs": 2,
     "batch_size": 128,
@@ -41,7 +41,7 @@ AUTO = tuple(
     f"{method}, auto"
     for method in ("MLC", "MSLG", "CLID-MU", "MetaLabelNet", "Meta Label Correction")
 )
-DIGITS: dict[str, Any] = {**presets.DIGITS.training, **EVERY, "epochs": 24, "warmup_epochs": 4}
+DIGITS = {**presets.DIGITS.training, **EVERY, "epochs": 24, "warmup_epochs": 4}
 
 
 def _digits(name: str, **noise: Any) -> Problem:
@@ -82,7 +82,7 @@ PROBLEMS = (
 )
 
 META: dict[str, Any] = {"meta": "clean", "effort": 4.0, "training": {"meta_batch_size": 128}}
-START: dict[str, Any] = {"epochs": 4, "schedule": "constant"}
+START = {"epochs": 4, "schedule": "constant"}
 MLC, MSLG = presets.MLC_DIGITS.method, presets.MSLG_DIGITS.method
 
 ENTRIES = (
