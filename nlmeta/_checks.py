@@ -6,7 +6,10 @@ raises `TypeError`, a value outside its range `ValueError`; nothing is repaired 
 
 import math
 from collections.abc import Iterable, Sized
+from functools import cache
+from inspect import Parameter, signature
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +23,7 @@ __all__ = [
     "check_labels",
     "check_labels_in_step",
     "check_not_negative",
+    "check_one_gradient",
     "check_positive",
     "check_rate",
     "check_rows_sum_to_one",
@@ -138,6 +142,23 @@ def check_rows_sum_to_one(name: str, matrix: Tensor, *, tolerance: float = 1e-6)
             f"`{name}` has row {first} summing to {sums[first].item():.8g}; "
             f"every row must sum to 1 within {tolerance:g}"
         )
+
+
+def check_one_gradient(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse optimisers that evaluate the loss themselves."""
+    kind: Any = type(optimizer)
+    if _needs_closure(kind):
+        raise TypeError(
+            f"`optimizer` is {kind.__name__}, whose step evaluates the loss several times by "
+            "itself; a method computes one gradient a step: use SGD, Adam or a similar optimiser"
+        )
+
+
+@cache
+def _needs_closure(optimizer: type[Any]) -> bool:
+    """Whether the optimiser's step evaluates the loss itself, as that of LBFGS does."""
+    closure = signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is Parameter.empty
 
 
 def _check_number(name: str, value: object) -> None:

@@ -434,6 +434,7 @@ LINES = (
         known=cross_entropy,
     ),
     Line("MLC, last layer", lambda p, m: mlc(p, mode=bilevel.Lookahead(only=("classifier",)))),
+    Line("MLC, auto", lambda p, m: mlc(p, transition_lr="auto")),
     Line(
         "MSLG",
         lambda p, m: mslg(p),
@@ -448,6 +449,7 @@ LINES = (
         known=lambda p, m: ReverseCrossEntropy(p.labels, p.num_classes, 4.0),
         recorded=False,
     ),
+    Line("MSLG, auto", lambda p, m: mslg(p, label_lr="auto", visits=2)),
     Line("MSLG, labels on the CPU", lambda p, m: mslg(p, memory_device="cpu"), recorded=False),
     Line(
         "CLID-MU, weights",

@@ -182,7 +182,7 @@ def test_warm_up_is_cross_entropy_bit_for_bit(line):
 
 @each_method
 def test_a_method_sees_neither_the_true_labels_nor_the_split(line):
-    """`fit` hands out batches alone; a split with other true labels gives the same training."""
+    """`fit` hands out given labels; a split with other true labels gives the same training."""
     lied = dataclasses.replace(split(), true_labels=(split().true_labels + 1) % 10)
     assert metrics.memorised(split().train.y, split().train.y, lied.true_labels) == 1
     assert_same(run(line, epochs=1).model, run(line, epochs=1, split=lied).model)

@@ -149,7 +149,7 @@ def test_lines_of_code_are_counted_without_words():
 EXPERIMENTS = PACKAGE / "experiments"
 # A longer table is no more to read.
 NAMES = ("cifar10", "cifar10n", "digits", "fashion_mnist", "label_heads", "mnist", "papers")
-NAMES += ("pixels", "shortlist", "twitter")
+NAMES += ("carry_over", "pixels", "shortlist", "twitter")
 DATA = {EXPERIMENTS / f"{name}.py" for name in NAMES}
 MADE = ("Entry", "Problem", "tuple[Entry, ...]", "tuple[Problem, ...]")
 

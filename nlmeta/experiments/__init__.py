@@ -14,6 +14,7 @@ Your own is an object like those of `EXPERIMENTS`: a `TrainingTable` of problems
 """
 
 from nlmeta.experiments.auditions import Audition, audition
+from nlmeta.experiments.carry_over import CARRY_OVER
 from nlmeta.experiments.cifar10 import CIFAR10
 from nlmeta.experiments.cifar10n import CIFAR10N, CIFAR100N
 from nlmeta.experiments.cost import COST
@@ -77,7 +78,13 @@ __all__ = [
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
+<<<<<<< HEAD
         *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
         *(OWN_FOLDER, COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
+=======
+        *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CARRY_OVER),
+        *(CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
+        *(COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
+>>>>>>> auto
     )
 }

@@ -1,12 +1,15 @@
-"""The choice of settings, on seeds that no table uses."""
+"""The choice of settings, on seeds that no table uses, and of an epoch without clean labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from nlmeta.experiments.task import Setting
+import pandas as pd
 
-__all__ = ["Rule", "choose", "highest_mean_validation"]
+from nlmeta.experiments.task import Setting
+from nlmeta.procedures import chosen_epoch
+
+__all__ = ["Rule", "choose", "highest_mean_validation", "stopped_row"]
 
 Row = Mapping[str, Any]
 Rule = Callable[[Sequence[Row]], float]
@@ -76,3 +79,29 @@ def choose(
         values = [value(network, runs) for _, runs in tried]
         chosen[network] = tried[values.index(max(values))][0]
     return chosen
+
+
+def stopped_row(history: Mapping[str, Sequence[Any]], selector: str) -> dict[str, Any]:
+    """The row of early stopping, from the history of a run that was evaluated in every epoch.
+
+    Parameters
+    ----------
+    history : mapping of str to sequence
+        A number for each epoch, with ``epoch``, ``test_accuracy`` and what the rule needs.
+    selector : str
+        Name in `nlmeta.procedures.SELECTORS`.
+
+    Returns
+    -------
+    dict
+        ``method`` "early stopping", the ``epoch`` that the rule chooses, and its ``accuracy``.
+
+    Examples
+    --------
+    >>> history = {"epoch": [1, 2], "test_accuracy": [0.8, 0.6], "noisy_validation": [0.5, 0.4]}
+    >>> stopped_row(history, "noisy validation")
+    {'method': 'early stopping', 'epoch': 1, 'accuracy': 0.8}
+    """
+    epoch = chosen_epoch(pd.DataFrame(history), selector)
+    accuracy = history["test_accuracy"][list(history["epoch"]).index(epoch)]
+    return {"method": "early stopping", "epoch": epoch, "accuracy": accuracy}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from nlmeta import presets
 from nlmeta.experiments.task import Entry, Setting
 
-__all__ = ["label_heads"]
+__all__ = ["CORRECTION", "label_heads"]
 
 CORRECTION: Mapping[str, Any] = {
     "head": "corrected",

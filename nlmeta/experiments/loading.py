@@ -6,11 +6,14 @@ from functools import cache, lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nlmeta import data
 from nlmeta._checks import check_choice
+from nlmeta._interface import rows_of
 from nlmeta.data import Samples, Split, load
-from nlmeta.data.sources import read_prediction_table
+from nlmeta.data.source import Part
+from nlmeta.data.sources import read, read_prediction_table
 from nlmeta.experiments.task import Plan
 from nlmeta.seeding import generator
 
@@ -22,10 +25,25 @@ Load = Callable[..., Split]  # as `nlmeta.data.load`
 
 
 def load_named(name: str, *, predictions: str | None = None, **options: Any) -> Split:
-    """`nlmeta.data.load`; ``"shipped"`` predictions are the table of MSLG's authors."""
-    check_choice("predictions", predictions, (None, "shipped"))
-    table = None if predictions is None else read_prediction_table(name).values
+    """`nlmeta.data.load`; ``"shipped"`` predictions are the table of MSLG's authors.
+
+    ``"class means"`` are those of somebody who compares an input with the mean of each class.
+    """
+    check_choice("predictions", predictions, (None, "shipped", "class means"))
+    table = None
+    if predictions == "shipped":
+        table = read_prediction_table(name).values
+    elif predictions == "class means":
+        table = _likeness(read(name).train)
     return load(name, predictions=table, **options)
+
+
+def _likeness(part: Part) -> Tensor:
+    """Probabilities by the squared distance to the mean of a class, in units of its own average."""
+    x = rows_of(part.x, slice(None)).flatten(1).double()
+    means = torch.stack([x[part.y == c].mean(0) for c in range(int(part.y.max()) + 1)])
+    distance = torch.cdist(x, means).square()
+    return (-distance / distance.gather(1, part.y[:, None]).mean() * 5).softmax(1)
 
 
 def loaded_by(plan: Plan, seed: int, load: Load) -> tuple[Split, Samples | None]:

@@ -158,6 +158,10 @@ class Entry:
     keep : sequence of str
         Scores in `builders.SCORES`; for each, the five epochs of lowest score predict together, and
         so do the last five.
+    stop : str, optional
+        Name in `nlmeta.procedures.SELECTORS`. The run has a second row, "early stopping", with the
+        accuracy after the epoch that this rule chooses; the problem's training then evaluates every
+        epoch. Default: none.
     effort : float
         The cost of one of its steps in steps of cross-entropy, for estimates alone. Default 1.
     faithful : str
@@ -178,6 +182,7 @@ class Entry:
     after: str | None = None
     label: str | None = None
     keep: Sequence[str] = ()
+    stop: str | None = None
     effort: float = 1.0
     faithful: str = "ours"
 

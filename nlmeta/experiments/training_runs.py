@@ -15,7 +15,7 @@ from torch import nn
 from nlmeta import metrics
 from nlmeta._checks import check_choice
 from nlmeta.experiments import builders
-from nlmeta.experiments.choice import Rule, choose, highest_mean_validation
+from nlmeta.experiments.choice import Rule, choose, highest_mean_validation, stopped_row
 from nlmeta.experiments.judging import right_ones
 from nlmeta.experiments.loading import Load, load_named, loaded_by
 from nlmeta.experiments.task import Done, Entry, Experiment, Place, Plan, Problem, Setting, Task
@@ -273,6 +273,7 @@ class TrainingTable(Experiment):
             "options": {**entry.options, **parts["options"]},
             "training": _planned({**problem.training, **entry.training, **parts["training"]}),
             "keep": entry.keep,
+            "stop": entry.stop if stage == "table" else None,
         }
         # Without what is not there, so that a field that comes later leaves old plans as they are.
         there = {name: value for name, value in plan.items() if value not in (None, False, (), {})}
@@ -352,6 +353,8 @@ def train(
                 rows.append({"method": name, **_plain(measured)})
                 if by_sample and "test" in parts:
                     rows[-1]["right"] = right_ones(network, run.loaded.test)
+        if "stop" in plan:
+            rows.append(stopped_row(run.history["training"], plan["stop"]))
     except FloatingPointError as error:  # an outcome; other tasks shall run all the same
         failed, rows = str(error), []
     return {
@@ -394,8 +397,7 @@ class TrainingRun:
     def new_network(self, seed: int) -> nn.Module:
         """A network with new weights."""
         options = dict(self.plan["network"])
-        build = self.known[options.pop("name")]
-        return build(self.loaded, seed=seed, **options)
+        return self.known[options.pop("name")](self.loaded, seed=seed, **options)
 
     def networks(self) -> dict[str, nn.Module]:
         """Train, and hand out the networks by the names of their rows."""
@@ -407,8 +409,7 @@ class TrainingRun:
             if plan.get("new_weights"):
                 model = self.new_network(self.seed)
         if plan["build"] in builders.CLOSED_FORMS:
-            begun = time.perf_counter()
-            build = builders.CLOSED_FORMS[plan["build"]]
+            begun, build = time.perf_counter(), builders.CLOSED_FORMS[plan["build"]]
             found = {plan["entry"]: build(self.split, **plan.get("options", {}))}
             self.seconds += time.perf_counter() - begun
             return found

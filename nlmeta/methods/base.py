@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import is_dataclass
-from functools import cache
-from inspect import Parameter, signature
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlmeta import losses
+from nlmeta._checks import check_one_gradient
 from nlmeta._torch import HookedModule
 from nlmeta.data.batches import Batch
+from nlmeta.data.split import Samples
 from nlmeta.distributed import check_joint, sum_over_processes
 from nlmeta.models import logits_of
 
@@ -84,6 +83,20 @@ class Method(HookedModule, ABC):
         dict of str to Tensor
             Diagnostics, each of shape () and detached; ``"loss"`` is always there.
         """
+
+    def begin(self, epochs: float, train: Samples, clean: Samples | None) -> None:
+        """What `fit` calls before the first step of a run; by default nothing is done.
+
+        Parameters
+        ----------
+        epochs : float
+            Number of epochs in which `step` will be called, the warm-up not counted.
+        train : Samples
+            The training samples, with their given labels.
+        clean : Samples or None
+            The meta set, if its labels are known to be right.
+        """
+        return
 
     def warmup_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
@@ -195,23 +208,6 @@ def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     reached = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     for p, gradient in zip(reached, sum_over_processes([p.grad for p in reached]), strict=True):
         p.grad = gradient
-
-
-def check_one_gradient(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse optimisers that evaluate the loss themselves."""
-    kind: Any = type(optimizer)
-    if _needs_closure(kind):
-        raise TypeError(
-            f"`optimizer` is {kind.__name__}, whose step evaluates the loss several times by "
-            "itself; a method computes one gradient a step: use SGD, Adam or a similar optimiser"
-        )
-
-
-@cache
-def _needs_closure(optimizer: type[Any]) -> bool:
-    """Whether the optimiser's step evaluates the loss itself, as that of LBFGS does."""
-    closure = signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is Parameter.empty
 
 
 def require_meta(method: Method, meta: Batch | None) -> Batch:

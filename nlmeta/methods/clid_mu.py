@@ -29,6 +29,7 @@ from nlmeta.methods.base import Method, descend, require_meta
 from nlmeta.methods.heads import OPTIMIZERS, HeadOptimizer, WeightNet
 from nlmeta.methods.objectives import CrossLayerDivergence, Objective
 from nlmeta.methods.sequence import both_steps, check_virtual_lr
+from nlmeta.methods.step_sizes import StepSize, head_rate
 
 __all__ = ["CLIDMU"]
 
@@ -40,9 +41,9 @@ class CLIDMU(Method):
     ----------
     head : WeightNet or LogitMultiplier
         The small network that is meta-learned.
-    head_lr : float
+    head_lr : float or "auto"
         Size of the head's step. Released: 1e-5 for weights (SGD), 0.01 for multipliers (Adam). With
-        0 the head stays as it was initialised.
+        0 the head stays as it was initialised. ``"auto"`` is 1e-3, for Adam alone.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
         optimiser (of its first group of parameters), as released. It is refused if `mode` has
@@ -67,7 +68,7 @@ class CLIDMU(Method):
         self,
         head: nn.Module,
         *,
-        head_lr: float,
+        head_lr: StepSize,
         virtual_lr: float | None = None,
         head_optimizer: HeadOptimizer = "sgd",
         head_weight_decay: float = 5e-4,
@@ -76,22 +77,21 @@ class CLIDMU(Method):
         mode: bilevel.Mode | bilevel.Lookahead = "jvp",
     ) -> None:
         super().__init__()
-        check_not_negative("head_lr", head_lr)
         self.mode = bilevel.Lookahead.of(mode)
         check_virtual_lr(virtual_lr, self.mode, needed=False)
         if max_norm is not None:
             check_positive("max_norm", max_norm)
         check_choice("head_optimizer", head_optimizer, tuple(OPTIMIZERS))
+        self.head_lr = head_rate(head_lr, head_optimizer)
         check_not_negative("head_weight_decay", head_weight_decay)
         self.head: Any = head  # a module with `needs_features`, `forward` and `loss`
-        self.head_lr = head_lr
         self.virtual_lr = virtual_lr
         self.head_optimizer = head_optimizer
         self.head_weight_decay = head_weight_decay
         self.max_norm = max_norm
         self.objective = CrossLayerDivergence() if objective is None else objective
         kind = OPTIMIZERS[head_optimizer]
-        self._optimizer = kind(head.parameters(), lr=head_lr, weight_decay=head_weight_decay)
+        self._optimizer = kind(head.parameters(), lr=self.head_lr, weight_decay=head_weight_decay)
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]

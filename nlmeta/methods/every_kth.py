@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from nlmeta._checks import check_count
 from nlmeta.data.batches import Batch
+from nlmeta.data.split import Samples
 from nlmeta.methods.base import Method
 from nlmeta.methods.captured import Captured
 from nlmeta.methods.wrapper import Wrapper
@@ -16,7 +17,7 @@ class EveryKth(Wrapper):
     """Any method with a meta step, which is taken only in steps 1, k + 1, 2k + 1, ...
 
     In the other steps the network is trained with the meta-parameters as they are. They move k
-    times less often in an epoch, so a step size tuned for k = 1 may be too small.
+    times less often in an epoch, so a step size tuned for k = 1 may be too small; "auto" follows.
 
     Parameters
     ----------
@@ -37,6 +38,10 @@ class EveryKth(Wrapper):
             )
         self.k = k
         self._steps = 0
+
+    def begin(self, epochs: float, train: Samples, clean: Samples | None) -> None:
+        """Begin the run of the method, whose meta step is taken in one of k epochs' steps."""
+        self.method.begin(epochs / self.k, train, clean)
 
     def step(
         self,

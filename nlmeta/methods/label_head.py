@@ -36,6 +36,7 @@ from nlmeta.methods.heads import HeadOptimizer, checked_features
 from nlmeta.methods.label_networks import LabelNetwork
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 from nlmeta.methods.soft_labels import divergence_with_entropy
+from nlmeta.methods.step_sizes import StepSize
 from nlmeta.models import copy_of, with_features
 
 __all__ = ["LabelHead"]
@@ -50,9 +51,10 @@ class LabelHead(CLIDMU):
     ----------
     head : LinearLabelNet or LabelCorrectionNet
         The small network that is meta-learned. Another `LabelNetwork` is possible.
-    head_lr : float
+    head_lr : float or "auto"
         Size of the head's step. Released: 0.01 for MetaLabelNet on CIFAR-10, 3e-4 for Meta Label
-        Correction. With 0 the head stays as it was initialised.
+        Correction. With 0 the head stays as it was initialised. ``"auto"`` is 1e-3, for Adam alone;
+        ``python -m nlmeta report carry_over`` says where that failed.
     virtual_lr : float, optional
         alpha, the size of the virtual step. Default: the current learning rate of the network's
         optimiser, as released for Meta Label Correction. Released for MetaLabelNet: 1, with
@@ -118,7 +120,7 @@ class LabelHead(CLIDMU):
         self,
         head: LabelNetwork,
         *,
-        head_lr: float,
+        head_lr: StepSize,
         virtual_lr: float | None = None,
         encoder: nn.Module | None = None,
         direction: losses.Direction = "label-first",

@@ -10,7 +10,7 @@ from torch import Tensor
 from nlmeta._torch import HookedModule, assert_on_device
 from nlmeta.distributed import rank, sum_over_processes, world_size
 
-__all__ = ["LabelMemory", "rows_on_disk"]
+__all__ = ["LabelMemory", "given_memory", "rows_on_disk"]
 
 
 def rows_on_disk(file: str | os.PathLike[str], num_samples: int, num_classes: int) -> Tensor:
@@ -153,3 +153,23 @@ class LabelMemory(HookedModule):
         if len(ids.unique()) < len(ids):
             raise ValueError("`train.ids` repeats a sample; a batch may hold each sample once")
         return ids
+
+
+def given_memory(
+    given: Tensor,
+    num_classes: int,
+    k: float,
+    *,
+    device: str | None,
+    file: str | os.PathLike[str] | None,
+) -> LabelMemory:
+    """Rows that are K at the given label and 0 elsewhere: the start of `MSLG`, with its options."""
+    shape = len(given), num_classes
+    if file is not None:
+        if device not in (None, "cpu"):
+            raise ValueError(f"`memory_device` is {device!r}; with `memory_file` it must be 'cpu'")
+        start, device = rows_on_disk(file, *shape), "cpu"
+    else:
+        start = torch.zeros(shape, device=given.device)  # (N, C)
+    start.scatter_(1, given[:, None].to(start.device), k)  # in place: no second array of that size
+    return LabelMemory(start, device=device)

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from nlmeta import bilevel, losses
 from nlmeta._checks import check_choice, check_count, check_labels, check_not_negative
 from nlmeta.data.batches import Batch
+from nlmeta.data.split import Samples
 from nlmeta.methods.base import Method, descend, require_meta
-from nlmeta.methods.memory import LabelMemory, rows_on_disk
+from nlmeta.methods.memory import given_memory
 from nlmeta.methods.objectives import LabelCrossEntropy, Objective
 from nlmeta.methods.sequence import both_steps, check_virtual_lr
 from nlmeta.methods.soft_labels import divergence_with_entropy
+from nlmeta.methods.step_sizes import StepSize, check_label_lr, label_step
 from nlmeta.models import logits_of
 
 __all__ = ["MSLG"]
@@ -41,9 +43,11 @@ class MSLG(Method):
     virtual_lr : float or None
         alpha, the size of the virtual step. Released: 0.5, with ``scale="entries"``. None, and only
         None, if `mode` has ``sequence="act-first"``.
-    label_lr : float
+    label_lr : float or "auto"
         beta, the size of the labels' step. Released: 4000 (CIFAR-10) and 1500. With 0 the labels
-        stay, and only the inner loss remains of the method (see Notes).
+        stay, and only the inner loss remains of the method (see Notes). ``"auto"`` is a rule of
+        ours for other data: the rows of a batch move by 2 K / `visits`, in root mean square, so the
+        way of a label in the whole run is about twice its height at the start.
     k : float
         K, the label logit of the given class at the start; the others are 0. Default 10, as
         released: a soft label of 0.9996 for ten classes.
@@ -67,6 +71,9 @@ class MSLG(Method):
         A file that holds the labels, for numbers that do not fit into RAM either. It is created or
         overwritten; a checkpoint holds the labels as well. Several processes cannot use it.
         Default: no file.
+    visits : float, optional
+        Number of epochs in which a loop of your own calls `step`; only ``label_lr="auto"`` uses it.
+        Default: `fit` says it.
 
     Attributes
     ----------
@@ -89,7 +96,7 @@ class MSLG(Method):
         num_classes: int,
         *,
         virtual_lr: float | None,
-        label_lr: float,
+        label_lr: StepSize,
         k: float = 10.0,
         entropy_weight: float = 1.0,
         direction: losses.Direction = "prediction-first",
@@ -98,40 +105,30 @@ class MSLG(Method):
         mode: bilevel.Mode | bilevel.Lookahead = "jvp",
         memory_device: str | None = None,
         memory_file: str | os.PathLike[str] | None = None,
+        visits: float | None = None,
     ) -> None:
         super().__init__()
         check_count("num_classes", num_classes, minimum=2)
         check_labels("given_labels", given_labels, num_classes)
         self.mode = bilevel.Lookahead.of(mode)
         check_virtual_lr(virtual_lr, self.mode)
-        for name, value in (
-            ("label_lr", label_lr),
-            ("k", k),
-            ("entropy_weight", entropy_weight),
-        ):
-            check_not_negative(name, value)
+        check_label_lr(label_lr, visits)
+        check_not_negative("k", k)
+        check_not_negative("entropy_weight", entropy_weight)
         check_choice("direction", direction, ("prediction-first", "label-first"))
         check_choice("scale", scale, ("samples", "entries"))
         self.virtual_lr = virtual_lr
         self.label_lr = label_lr
+        self.visits = visits
         self.k = k
         self.entropy_weight = entropy_weight
         self.direction = direction
         self.scale = scale
         self.objective = LabelCrossEntropy() if objective is None else objective
         self.num_samples = len(given_labels)
-        shape = len(given_labels), num_classes
-        if memory_file is not None:
-            if memory_device not in (None, "cpu"):
-                raise ValueError(
-                    f"`memory_device` is {memory_device!r}; with `memory_file` it must be 'cpu'"
-                )
-            start, memory_device = rows_on_disk(memory_file, *shape), "cpu"
-        else:
-            start = torch.zeros(shape, device=given_labels.device)  # (N, C)
-        labels = given_labels[:, None].to(start.device)
-        start.scatter_(1, labels, k)  # in place: no second array of that size
-        self.memory = LabelMemory(start, device=memory_device)
+        self.memory = given_memory(
+            given_labels, num_classes, k, device=memory_device, file=memory_file
+        )
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]
@@ -153,7 +150,8 @@ class MSLG(Method):
         def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
             nonlocal u
             hyper = self.label_gradient(model, forward, u, meta, taken=taken)
-            before, u = u, u - self.label_lr * hyper.gradients[0]  # (6.5)
+            step = label_step(hyper.gradients[0], self.label_lr, unit=self.k, visits=self.visits)
+            before, u = u, u - step  # (6.5)
             self.memory.write(train.ids, u)
             change = (u - before).abs().mean()
             norm = hyper.norm
@@ -163,6 +161,11 @@ class MSLG(Method):
             return self.ordinary_loss(forward.logits, u)  # (6.6): old weights, new labels
 
         return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
+
+    def begin(self, epochs: float, train: Samples, clean: Samples | None) -> None:
+        """Note the number of visits that ``label_lr="auto"`` shares its way among."""
+        if self.label_lr == "auto" and epochs > 0:
+            self.visits = epochs
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch

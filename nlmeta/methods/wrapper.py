@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nlmeta.data.batches import Batch
+from nlmeta.data.split import Samples
 from nlmeta.methods.base import Method
 
 __all__ = ["Wrapper"]
@@ -25,6 +26,10 @@ class Wrapper(Method):
         self.smallest_batch = method.smallest_batch
         self.num_samples = method.num_samples
         self.networks = method.networks
+
+    def begin(self, epochs: float, train: Samples, clean: Samples | None) -> None:
+        """Begin the run of the wrapped method."""
+        self.method.begin(epochs, train, clean)
 
     def warmup_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch

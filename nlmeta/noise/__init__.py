@@ -6,8 +6,9 @@ number of classes, n the number of samples. Matrices and random numbers are floa
 same seed and the same table give the same labels on every machine.
 
 `matrices` has noise that depends on the class alone, `instances` noise that depends on the sample;
-`drawing` draws labels and counts them; `names` has every kind of noise by its name and describes
-its effect. Chapter 3, *Injecting noise*, builds them one by one.
+`drawing` draws labels and counts them; `by_class` tests whether errors follow the class alone;
+`names` has every kind of noise by its name and describes its effect. Chapter 3, *Injecting noise*,
+builds them one by one.
 
 An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis` returns;
 the last two count as tensors on the CPU.
@@ -16,6 +17,7 @@ the last two count as tensors on the CPU.
 the error of an estimated matrix, and `nlmeta.plots` draws matrices.
 """
 
+from nlmeta.noise.by_class import Alikeness, neighbours_alike
 from nlmeta.noise.drawing import corrupt, corrupt_by_probabilities, empirical_transition
 from nlmeta.noise.instances import feature_dependent, instance_dependent
 from nlmeta.noise.matrices import (
@@ -39,6 +41,7 @@ from nlmeta.noise.names import (
 )
 
 __all__ = [
+    "Alikeness",
     "CIFAR100_SUPERCLASSES",
     "CIFAR10_MAP",
     "CONVENTIONS",
@@ -55,6 +58,7 @@ __all__ = [
     "inject",
     "instance_dependent",
     "make_transition",
+    "neighbours_alike",
     "one_target",
     "pair",
     "superclass",

@@ -199,6 +199,8 @@ def fit(
     if not model.training:
         model.train()
 
+    clean = split.meta if split.meta_is_clean and len(split.meta) else None
+    method.begin(epochs - warmup_epochs, split.train, clean)
     path = None if checkpoint is None else Path(checkpoint)
     there = path is not None and path.exists()
     settings = settings_of(method, model, split, options, whole=path is not None)

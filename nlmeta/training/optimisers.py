@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlmeta.methods.base import check_one_gradient
+from nlmeta._checks import check_one_gradient
 
 __all__ = ["MakeOptimizer", "described", "optimizer_of", "rate_factor"]
 

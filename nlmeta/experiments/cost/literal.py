@@ -46,6 +46,7 @@ class LiteralMLC(MLC):
         """The step of `MLC` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
         assert self.virtual_lr is not None
+        assert not isinstance(self.transition_lr, str)
         if not self.keep_transition:
             nn.init.eye_(self.transition)
         copy = deepcopy(model)
@@ -69,6 +70,7 @@ class LiteralMSLG(MSLG):
         """The step of `MSLG` by double backward; `mode` is not looked at. See `Method.step`."""
         assert meta is not None
         assert self.virtual_lr is not None
+        assert not isinstance(self.label_lr, str)
         logits = model(train.x)
         u = self.memory.read(train.ids, like=logits).requires_grad_()
         ahead = _after_step(model, self.divergence(logits, u), lr=self.virtual_lr)
@@ -125,6 +127,7 @@ class LiteralEMLC(MSLG):
     ) -> dict[str, Tensor]:
         """The step of `MSLG` that acts first; of `mode` only that is used. See `Method.step`."""
         assert meta is not None
+        assert not isinstance(self.label_lr, str)
         check_choice("direction", self.direction, ("label-first",))
         old = deepcopy(model)
         logits = model(train.x)
