@@ -78,13 +78,8 @@ __all__ = [
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
-<<<<<<< HEAD
-        *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
-        *(OWN_FOLDER, COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
-=======
-        *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CARRY_OVER),
+        *(DIGITS, MNIST, TWITTER, FASHION_MNIST, CARRY_OVER, OWN_FOLDER),
         *(CIFAR10N, CIFAR100N, PIXELS, CIFAR10),
         *(COST, HUMAN_NOISE, PAPERS, PAPER_STEPS),
->>>>>>> auto
     )
 }
