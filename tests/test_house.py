@@ -182,15 +182,16 @@ def test_a_file_with_work_in_it_is_no_data():
     assert 0 < len(settings(source)) < 0.1 * len(code(source))
 
 
-def test_the_experiments_take_at_most_3350_lines_of_code():
+def test_the_experiments_take_at_most_3460_lines_of_code():
     """But for their data. 2,000 for one mechanism, and what it has learned since: features, closed
     forms, some of the samples, scores of every epoch, clocks for whole epochs, figures of others,
     steps at full size, steps that act first or in half precision, label heads, histories of runs,
-    epochs that noisy labels choose; and 560 for auditions of a reader's own data, and for what
-    their choices are worth.
+    epochs that noisy labels choose; 560 for auditions of a reader's own data, and for what
+    their choices are worth; and 110 for what four chapters on reproductions have in common: what
+    was run of a paper, rivals with intervals, bars between two numbers, plans tried in seconds.
     """
     counted = set(EXPERIMENTS.rglob("*.py")) - DATA
-    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 3350
+    assert 500 < sum(len(code(path.read_text())) for path in counted) <= 3460
 
 
 def test_no_file_of_the_mechanism_names_an_experiment():

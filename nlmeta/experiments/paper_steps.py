@@ -18,14 +18,16 @@ import torch
 from nlmeta._checks import check_choice, check_count, check_positive
 from nlmeta._interface import parts_of
 from nlmeta.data import Batches, Part, Source, Split, SplitOptions, draw_batch, make_split
+from nlmeta.data.sources import at_hand
 from nlmeta.experiments.cost.clocks import dtype_of, seconds_of
 from nlmeta.experiments.measured import Measurement, Measurements, Rows
 from nlmeta.experiments.papers import PAPERS, SHAPES, STUDIES, TINY_NETWORKS
+from nlmeta.experiments.study import Study
 from nlmeta.experiments.task import Place, Plan
-from nlmeta.experiments.training_runs import TrainingRun
+from nlmeta.experiments.training_runs import TrainingRun, train
 from nlmeta.seeding import generator
 
-__all__ = ["PAPER_STEPS", "stand_in", "take_steps", "thin", "tiny"]
+__all__ = ["PAPER_STEPS", "stand_in", "take_steps", "thin", "tiny", "try_out"]
 
 TINY_BATCH = 12  # MLNT looks for 10 neighbours in it
 TINY_SIZE = 32  # pixels a side, where files of images are decoded
@@ -144,6 +146,47 @@ def stand_in(
         superclasses=torch.arange(classes) // 5,
     )
     return make_split(source, SplitOptions(seed=seed, **options))
+
+
+def try_out(study: Study, *, seed: int) -> Rows:
+    """Run the last problem of a study at the scale ``"tiny"``, each entry once.
+
+    It shows that the plan runs, and no result: two steps of a thin network. The dataset's own files
+    are taken where they exist (`nlmeta.data.load` says where), else random images of its shape.
+
+    Parameters
+    ----------
+    study : Study
+        A study with problems.
+    seed : int
+        Seed of images, split, noise and training.
+
+    Returns
+    -------
+    list of dict
+        A row for each entry: ``method``, ``problem``, ``images`` (the dataset or "random"),
+        ``samples``, ``loss`` (of the only epoch) and ``seconds``.
+
+    Raises
+    ------
+    ValueError
+        The study has no plan.
+    """
+    if not study.problems:
+        raise ValueError(f"`study` is {study.name!r}, which has no plan: {study.differs}")
+    problem, found = study.problems[-1], []
+    for entry in study.entries:
+        plan = tiny(PAPERS.plan(entry, problem, {}))
+        samples, name = plan["train_size"], plan["load"]["name"]
+        here = at_hand(name) is None
+        load: Any = {} if here else {"load": partial(stand_in, samples=samples)}
+        outcome = train(plan, seed, Place("cpu"), history=True, **load)
+        losses = outcome["history"]["training"]["loss"]
+        found.append(
+            {"method": entry.name, "problem": problem.name, "images": name if here else "random"}
+            | {"samples": samples, "loss": losses[-1], "seconds": outcome["seconds"]}
+        )
+    return found
 
 
 def take_steps(plans: Sequence[Plan], *, most: int, budget: float, seed: int, device: str) -> Rows:

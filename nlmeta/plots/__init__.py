@@ -8,11 +8,16 @@ white. An array is a tensor, a NumPy array or a pandas frame or column, such as 
 returns.
 
 They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves) and 5 (learned
-matrices, comparisons over seeds). `nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of
-suspects, and `nlmeta.widgets` adds sliders.
+matrices, comparisons over seeds). `nlmeta.metrics` measures,
+`nlmeta.analysis` makes the frame of suspects, and `nlmeta.widgets` adds sliders.
 """
 
-from nlmeta.plots.comparisons import paired_difference_panels, paired_differences
+from nlmeta.plots.comparisons import (
+    intervals,
+    paired_difference_panels,
+    paired_differences,
+    waterfall,
+)
 from nlmeta.plots.matrices import transition_beside_estimate, transition_matrix
 from nlmeta.plots.samples import noisy_examples, suspects_sheet
 from nlmeta.plots.styles import COLOURS, STYLES
@@ -22,6 +27,7 @@ __all__ = [
     "COLOURS",
     "STYLES",
     "curves",
+    "intervals",
     "loss_mixture",
     "memorisation_curve",
     "noisy_examples",
@@ -30,4 +36,5 @@ __all__ = [
     "suspects_sheet",
     "transition_beside_estimate",
     "transition_matrix",
+    "waterfall",
 ]

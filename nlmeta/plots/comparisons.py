@@ -12,7 +12,7 @@ from nlmeta import _checks
 from nlmeta.plots._frames import check_columns, check_unique
 from nlmeta.plots.styles import style_of, white
 
-__all__ = ["paired_difference_panels", "paired_differences"]
+__all__ = ["intervals", "paired_difference_panels", "paired_differences", "waterfall"]
 
 
 def paired_differences(
@@ -118,6 +118,138 @@ def paired_difference_panels(
     for ax, (value, part) in zip(axes.flat, parts, strict=False):
         paired_differences(part, reference=reference, ax=ax, title=str(value))
     return figure
+
+
+def intervals(
+    frame: pd.DataFrame, *, ax: Axes | None = None, title: str = "Mean differences"
+) -> Axes:
+    """Draw mean differences with their 95 % intervals, a row for each rival.
+
+    An interval that does not reach zero has a filled marker, one that does a hollow marker.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame from `nlmeta.experiments.differences`, of one method and one problem.
+    ax : Axes, optional
+        The axes to draw on. Default: those of a new figure.
+    title : str, default "Mean differences"
+        Title of the axes.
+
+    Returns
+    -------
+    Axes
+        The axes, with one row per rival in the order of the frame; differences are in points.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, there is no row, or rows are of several methods or problems.
+    """
+    check_columns("frame", frame, ["problem", "method", "reference", "mean", "low", "high"])
+    check_unique("frame", frame, ["reference"])
+    if frame["method"].nunique() != 1 or frame["problem"].nunique() != 1:
+        raise ValueError(
+            f"`frame` holds {frame['method'].nunique()} methods on "
+            f"{frame['problem'].nunique()} problems; a picture is of one method on one problem"
+        )
+    ax = white(ax, (6.5, 1.2 + 0.4 * len(frame)))
+    method = frame["method"].iloc[0]
+    for row, line in enumerate(frame.to_dict("records")):
+        mean, low, high = (100 * line[name] for name in ("mean", "low", "high"))
+        style: dict[str, Any] = {**style_of(str(line["reference"])), "linestyle": "none"}
+        style["markerfacecolor"] = "white" if low <= 0 <= high else style["color"]
+        reach = [[mean - low], [high - mean]]
+        ax.errorbar(mean, row, xerr=reach, capsize=4, markersize=8, **style)
+        ax.text(1.02, row, f"{mean:+.1f}", transform=ax.get_yaxis_transform(), va="center")
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_yticks(range(len(frame)), [str(name) for name in frame["reference"]])
+    ax.set_ylim(len(frame) - 0.5, -0.5)  # the first rival on top
+    ax.set(title=title, xlabel=f"points by which {method} is above (95 % interval)")
+    ax.grid(axis="x", color="0.9")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
+
+
+def waterfall(
+    steps: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    title: str = "From one number to another",
+    xlabel: str = "test accuracy (%)",
+) -> Axes:
+    """Draw what lies between two numbers: a bar for each step, from the level before to its own.
+
+    Filled bars are switches that were run, a hatched one is what was not run. Each carries its
+    change in points, and a black line the 95 % interval of the change where there is one.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        A row for each step, from top to bottom, with the columns `step` (its name), `level` (the
+        number after it) and `ran` (whether it was run); `low` and `high`, the interval of the
+        change, may be missing. The first row is where the bars begin.
+    ax : Axes, optional
+        The axes to draw on. Default: those of a new figure.
+    title : str, default "From one number to another"
+        Title of the axes.
+    xlabel : str, default "test accuracy (%)"
+        The quantity.
+
+    Returns
+    -------
+    Axes
+        The axes; a row for each step, and one for the end.
+
+    Raises
+    ------
+    ValueError
+        If a column or a level is missing, or there are fewer than two rows.
+    """
+    check_columns("steps", steps, ["step", "level", "ran"])
+    levels = steps["level"].to_numpy(float)
+    if len(steps) < 2 or np.isnan(levels).any():
+        raise ValueError(
+            f"`steps` has the levels {levels.tolist()}; a waterfall needs at least two numbers"
+        )
+    ax = white(ax, (7.2, 1.4 + 0.45 * len(steps)))
+    bounds = steps.reindex(columns=["low", "high"]).to_numpy(float)
+    for row, (before, after) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        ran = bool(steps["ran"].iloc[row])
+        up = after >= before
+        look: dict[str, Any] = {"color": "#0072B2" if up else "#D55E00"}
+        if not ran:
+            look = {"facecolor": "white", "edgecolor": "0.4", "hatch": "///"}
+        ax.barh(row, after - before, left=before, height=0.6, **look)
+        ax.plot([before, before], [row - 1.3, row + 0.3], color="0.5", linewidth=0.8)
+        ends = [before, after]
+        if not np.isnan(bounds[row]).any():
+            ends += list(before + bounds[row])
+            ax.plot(before + bounds[row], [row, row], color="black", linewidth=1.5, marker="|")
+        ax.annotate(
+            f"{after - before:+.1f}",
+            (max(ends), row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    last = len(steps)
+    ends = ((0, levels[0]), (last, levels[-1]))
+    ax.plot([levels[-1]] * 2, [last - 1.3, last], color="0.5", linewidth=0.8)
+    for row, level in ends:
+        ax.plot(level, row, "o", color="black", markersize=7, clip_on=False)
+        ax.annotate(
+            f"{level:.1f}", (level, row), xytext=(8, 0), textcoords="offset points", va="center"
+        )
+    ax.set_yticks(range(last + 1), [*map(str, steps["step"]), "end"])
+    ax.set_ylim(last + 0.5, -0.5)  # the start on top
+    ax.margins(x=0.12)
+    ax.set(title=title, xlabel=xlabel)
+    ax.grid(axis="x", color="0.9")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
 
 
 def _differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
