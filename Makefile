@@ -21,12 +21,13 @@ prepare = python=$$(sh $(TOOLS)/find_python.sh $(PYTHON)) && \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint links execute record test-gpu serve address clean
+.PHONY: help book test test-all lint links execute record test-gpu serve address clean
 
 help:  ## list the targets
 	@echo "make book       set up, run every chapter and build the book"
 	@echo "make test       set up, test the package, the pages and every chapter by itself;"
 	@echo "                CONSTRAINTS=\"torch==2.11.*\" for other versions, without the chapters"
+	@echo "make test-all   the same, and what takes longer: each assignment in stock nbgrader"
 	@echo "make lint       check style (ruff) and types (mypy)"
 	@echo "make execute    run chapters and store their outputs; CHAPTERS=\"noise mlc\" for some"
 	@echo "make record     run what the record of an experiment lacks: NAME=digits (an hour at most);"
@@ -55,6 +56,10 @@ ifeq ($(CONSTRAINTS),)
 else
 	@echo "All passed with $(CONSTRAINTS). Chapters were not run: their outputs are the newest's."
 endif
+
+# The tests read the variable; it is in the environment of all that `test` starts.
+test-all: export NLMETA_TEST_ALL := 1
+test-all: test
 
 lint:
 	@$(call prepare,lint)

@@ -8,11 +8,14 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+import torch
 from small_course import with_answers
 
+import nlmeta
 from nlmeta.course import SECRET
 from nlmeta.course.confining import Confinement
 from nlmeta.course.grading import grade_one
@@ -28,6 +31,9 @@ WRONG = [
         "submission"
     ]
 ]
+# Points by tests. A person marks most of the project on human noise.
+BY_TESTS = dict.fromkeys(("audit", "hypergradient", "reweight_mlc", "mslg"), 20)
+BY_TESTS |= dict.fromkeys(("loss_correction", "mlnt", "epoch_rules"), 20) | {"human_noise": 8}
 names = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
 
@@ -44,7 +50,7 @@ def marks_of(path, notebook, folder, secret="public"):
 
 def test_there_are_assignments_each_with_four_wrong_submissions():
     stems = [path.stem for path in SOURCES]
-    assert set(stems) >= {"audit", "hypergradient", "mslg", "reweight_mlc"}
+    assert set(stems) == set(BY_TESTS)
     for stem in stems:
         assert sum(case.values[0].stem == stem for case in WRONG) >= 4
 
@@ -52,7 +58,7 @@ def test_there_are_assignments_each_with_four_wrong_submissions():
 @names
 def test_the_source_can_be_released(path):
     assert complaints(source(path)) == []
-    assert sum(points(source(path)).values()) == 20
+    assert sum(points(source(path)).values()) == BY_TESTS[path.stem]
     nbformat.validate(source(path))
 
 
@@ -75,7 +81,7 @@ def test_the_empty_notebook_gets_nothing_and_its_secrets_are_gone(path, tmp_path
         kept, dropped = drop_region(cell.source, region)
         shown |= {line.strip() for line in kept.splitlines()}
         hidden |= {line.strip() for line in dropped if len(line.strip()) > 30}
-    assert len(hidden - shown) > 50
+    assert len(hidden - shown) > 2 * BY_TESTS[path.stem]
     assert not (hidden - shown) & lines
     marks = marks_of(path, notebook, tmp_path)
     assert marks.total == 0
@@ -108,7 +114,7 @@ def test_there_is_something_to_learn_to_read_to_mark_and_to_think_about(path):
 @names
 def test_the_page_for_lecturers_has_its_line(path):
     page = (ROOT / "book/teaching.md").read_text("utf-8")
-    (line,) = re.findall(rf"^\| `{path.stem}` \|.*", page, re.MULTILINE)
+    (line,) = re.findall(rf"^\| `{path.stem}` \| \[.*", page, re.MULTILINE)
     by_tests, by_hand = (
         sum(points(source(path)).values()),
         sum(points(source(path), "written").values()),
@@ -146,3 +152,35 @@ def test_a_test_defines_nothing_that_an_answer_needs(path):
                 defined |= stored
             else:
                 used |= stored
+
+
+def test_the_project_takes_labels_of_people_where_they_are(monkeypatch):
+    """The cell that gets the data, with a small copy in the place of CIFAR-10N."""
+    names = {}
+    path = ROOT / "book/assignments/source/human_noise.ipynb"
+    setup = next(
+        cell.source for cell in source(path).cells if mark(cell).get("grade_id") == "setup"
+    )
+    exec(setup, names)
+    monkeypatch.setattr(nlmeta.data, "at_hand", lambda name: "there is no such file")
+    imagined = names["people"](0)
+    assert imagined["name"] == "digits, imagined people"
+    wrong = imagined["votes"] != imagined["true"][:, None]
+    assert 0.1 < wrong.double().mean() < 0.25
+    assert (
+        wrong.all(1).double().mean() > 5 * wrong.double().mean() ** 3
+    )  # errors follow the picture
+
+    y = torch.arange(40) % 10
+    images = (torch.arange(40 * 3072) % 256).reshape(40, 3, 32, 32).to(torch.uint8)
+    votes = {f"random{k}": (y + k) % 10 for k in (1, 2, 3)}
+    parts = SimpleNamespace(x=images, y=y, annotations=votes), SimpleNamespace(x=images, y=y)
+    reader = SimpleNamespace(reader=lambda: SimpleNamespace(train=parts[0], test=parts[1]))
+    monkeypatch.setattr(nlmeta.data, "at_hand", lambda name: None)
+    monkeypatch.setattr(nlmeta.data, "DATASETS", {"cifar10n": reader})
+    real = names["people"](0)
+    assert real["name"] == "CIFAR-10N"
+    assert real["x"].shape == (40, 192)
+    assert torch.equal(real["votes"], (real["true"][:, None] + torch.arange(1, 4)) % 10)
+    assert sorted(real["true"].tolist()) == sorted(y.tolist())
+    assert real["test_x"].shape == (40, 192)
