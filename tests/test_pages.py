@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cards
 import chapters
+import moving
 import pytest
 
 selenium = pytest.importorskip("selenium")
@@ -270,6 +272,73 @@ def test_a_page_describes_itself_by_its_first_words(page, book):
         (described,) = re.findall(rf'<meta {name} content="([^"]*)"', head)
         assert 20 < len(described) < 300
         assert "Open in Colab" not in described
+
+
+TILES = """
+return [...document.querySelectorAll('.nlmeta-tile')].map(tile => [
+    tile.querySelector('.nlmeta-says').textContent, tile.classList.contains('nlmeta-lies')]);
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(WIDE, 900), (NARROW, 844)])
+def test_the_first_screen_says_what_this_is_and_where_to_go(width, height, book, browser):
+    """A sentence, three doors that lead somewhere, sixteen digits and the button that moves them."""
+    open_page(browser, book / "book/index.html", width, "light")
+    doors = browser.find_elements(By.CSS_SELECTOR, ".nlmeta-door")
+    tiles = browser.find_elements(By.CSS_SELECTOR, ".nlmeta-tile")
+    play = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen button")
+    assert (len(doors), len(tiles)) == (3, 16)
+    for part in (*doors, *tiles, play):
+        assert part.rect["y"] + part.rect["height"] <= height
+    for door in doors:
+        file, _, place = door.get_dom_attribute("href").partition("#")
+        assert (book / "book" / (file or "index.html")).exists()
+        assert not place or browser.find_element(By.ID, place)
+
+
+def test_the_digits_of_the_front_page_move_and_hold_still_for_who_asks(book, browser):
+    """By the keyboard: each stored epoch; with reduced motion the button goes to the end at once."""
+    stored = moving.read(book / "_static/sixteen.js")["labels"]
+
+    def wanted(epoch):
+        says = [labels[epoch] for labels in stored["says"]]
+        return [[str(k), k != true] for k, true in zip(says, stored["true"], strict=True)]
+
+    open_page(browser, book / "book/index.html", WIDE, "light")
+    assert browser.execute_script(TILES) == wanted(0)
+    slider = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen input")
+    for epoch in (1, 2, 3):
+        slider.send_keys(Keys.ARROW_RIGHT)
+        assert browser.execute_script(TILES) == wanted(epoch)
+        said = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen .nlmeta-result").text
+        assert f"{stored['mended'][epoch]} are right now" in said
+        assert said.endswith(f"{stored['spoilt'][epoch]} are wrong.")
+    play = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen button")
+    play.send_keys(Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(TILES) == wanted(8))
+    assert play.text == "Pause"
+    play.send_keys(Keys.SPACE)
+    assert play.text == "Play"
+    reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": reduced})
+    play.send_keys(Keys.ENTER)
+    assert browser.execute_script(TILES) == wanted(len(stored["mended"]) - 1)
+    assert page_errors(browser) == []
+
+
+def test_the_front_page_has_a_card_for_each_chapter(book, browser):
+    """In the book's order; the card leads to the chapter, its badge to Colab."""
+    open_page(browser, book / "book/index.html", WIDE, "light")
+    shown = browser.find_elements(By.CSS_SELECTOR, "li.nlmeta-card")
+    assert len(shown) == len(NOTEBOOKS) > 10
+    for element, card in zip(shown, cards.cards(), strict=True):
+        link, badge = element.find_elements(By.TAG_NAME, "a")
+        assert link.text == card.title
+        assert card.question in element.text
+        href = link.get_dom_attribute("href")
+        assert href == f"{Path(card.file).name}.html"
+        assert (book / "book" / href).exists()
+        assert badge.get_dom_attribute("href") == card.badge
 
 
 FAULTY = """<!doctype html><html><body><main><article class="bd-article">
