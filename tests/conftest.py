@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from chromium import browser  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

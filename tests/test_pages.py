@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cards
 import chapters
+import meter
+import moving
 import pytest
 
 selenium = pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402
+from chromium import open_page, page_errors  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
@@ -71,12 +74,6 @@ SHOWN_FRAMES = """
 return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
     .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
 """
-OPEN_ALL = "document.querySelectorAll('details.nlmeta-reveal').forEach(d => { d.open = true; });"
-TYPESET = """
-return document.readyState == 'complete'
-    && (!window.MathJax || !MathJax.startup || window.nlmetaTypeset === true
-        || (MathJax.startup.promise.then(() => { window.nlmetaTypeset = true; }), false));
-"""
 
 
 @pytest.fixture(scope="session")
@@ -95,60 +92,6 @@ def book(root, tmp_path_factory):
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return place / "_build/html"
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """Headless Chromium that can reach nothing but files."""
-    binary = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        reason = "Chromium and chromedriver are needed (Debian: chromium, chromium-driver)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    session = webdriver.Chrome(options=options, service=service)
-    session.set_page_load_timeout(60)
-    yield session
-    session.quit()
-
-
-def open_page(browser, path: Path, width: int, theme: str, *, opened: bool = True) -> None:
-    """Show a page at a width and in a colour scheme, and wait until the mathematics is set.
-
-    Answers to predictions are shown, unless `opened` is False: what is folded has no width.
-    """
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
-    scheme = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    browser.get_log("browser")  # forget what earlier pages said
-    browser.get(path.as_uri())
-    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(TYPESET))
-    if opened:
-        browser.execute_script(OPEN_ALL)
-
-
-def page_errors(browser) -> list[str]:
-    """What the page's scripts and requests complained about since it was opened."""
-    log = browser.get_log("browser")
-    return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
 
 def picture(browser, name: str) -> None:
@@ -270,6 +213,161 @@ def test_a_page_describes_itself_by_its_first_words(page, book):
         (described,) = re.findall(rf'<meta {name} content="([^"]*)"', head)
         assert 20 < len(described) < 300
         assert "Open in Colab" not in described
+
+
+TILES = """
+return [...document.querySelectorAll('.nlmeta-tile')].map(tile => [
+    tile.querySelector('.nlmeta-says').textContent, tile.classList.contains('nlmeta-lies')]);
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(WIDE, 900), (NARROW, 844)])
+def test_the_first_screen_says_what_this_is_and_where_to_go(width, height, book, browser):
+    """A sentence, three doors that lead somewhere, sixteen digits and their button."""
+    open_page(browser, book / "book/index.html", width, "light")
+    doors = browser.find_elements(By.CSS_SELECTOR, ".nlmeta-door")
+    tiles = browser.find_elements(By.CSS_SELECTOR, ".nlmeta-tile")
+    play = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen button")
+    assert (len(doors), len(tiles)) == (3, 16)
+    for part in (*doors, *tiles, play):
+        assert part.rect["y"] + part.rect["height"] <= height
+    for door in doors:
+        file, _, place = door.get_dom_attribute("href").partition("#")
+        assert (book / "book" / (file or "index.html")).exists()
+        assert not place or browser.find_element(By.ID, place)
+
+
+def test_the_digits_of_the_front_page_move_and_hold_still_for_who_asks(book, browser):
+    """By the keyboard each stored epoch; with reduced motion the button goes to the end."""
+    stored = moving.read(book / "_static/sixteen.js")["labels"]
+
+    def wanted(epoch):
+        says = [labels[epoch] for labels in stored["says"]]
+        return [[str(k), k != true] for k, true in zip(says, stored["true"], strict=True)]
+
+    open_page(browser, book / "book/index.html", WIDE, "light")
+    assert browser.execute_script(TILES) == wanted(0)
+    slider = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen input")
+    for epoch in (1, 2, 3):
+        slider.send_keys(Keys.ARROW_RIGHT)
+        assert browser.execute_script(TILES) == wanted(epoch)
+        said = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen .nlmeta-result").text
+        assert f"{stored['mended'][epoch]} are right now" in said
+        assert said.endswith(f"{stored['spoilt'][epoch]} are wrong.")
+    play = browser.find_element(By.CSS_SELECTOR, ".nlmeta-sixteen button")
+    play.send_keys(Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(TILES) == wanted(8))
+    assert play.text == "Pause"
+    play.send_keys(Keys.SPACE)
+    assert play.text == "Play"
+    reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": reduced})
+    play.send_keys(Keys.ENTER)
+    assert browser.execute_script(TILES) == wanted(len(stored["mended"]) - 1)
+    assert page_errors(browser) == []
+
+
+def test_the_front_page_has_a_card_for_each_chapter(book, browser):
+    """In the book's order; the card leads to the chapter, its badge to Colab."""
+    open_page(browser, book / "book/index.html", WIDE, "light")
+    shown = browser.find_elements(By.CSS_SELECTOR, "li.nlmeta-card")
+    assert len(shown) == len(NOTEBOOKS) > 10
+    for element, card in zip(shown, cards.cards(), strict=True):
+        link, badge = element.find_elements(By.TAG_NAME, "a")
+        assert link.text == card.title
+        assert card.question in element.text
+        href = link.get_dom_attribute("href")
+        assert href == f"{Path(card.file).name}.html"
+        assert (book / "book" / href).exists()
+        assert badge.get_dom_attribute("href") == card.badge
+
+
+PLAYED = {  # figure: page, a slider or choice, how it is moved, words of the result afterwards
+    "step": ("welcome", "input[type=range]", Keys.END, "After a step of 12.0"),
+    "weight": ("bilevel", "input[type=range]", Keys.HOME, "foretold"),
+    "inner": ("bilevel", "input[type=range]", Keys.HOME, "One step has the right sign"),
+    "explain": ("mlc", "input[type=range]", Keys.END, "3 are explained away"),
+    "row": ("mslg", "input[type=range]", Keys.HOME, "class 0"),
+    "suspects": ("own_data", "button.nlmeta-tile", Keys.SPACE, "You call 1 of 16 labels wrong."),
+}
+
+
+@pytest.mark.parametrize("figure", PLAYED)
+def test_figures_compute_from_what_the_keyboard_moves(figure, book, browser):
+    """One press changes drawing and words; controls have names; nothing sticks out on a phone."""
+    page, control, key, words = PLAYED[figure]
+    open_page(browser, book / f"book/{page}.html", NARROW, "dark")
+    place = browser.find_element(By.CSS_SELECTOR, f'.nlmeta-play[data-play="{figure}"]')
+    result = place.find_element(By.CSS_SELECTOR, ".nlmeta-result")
+    before, drawn = result.text, place.get_attribute("innerHTML")
+    place.find_element(By.CSS_SELECTOR, control).send_keys(key)
+    assert result.text != before
+    assert words in result.text
+    assert place.get_attribute("innerHTML") != drawn
+    for part in place.find_elements(By.CSS_SELECTOR, "input, button, svg[role=img]"):
+        assert part.accessible_name
+    assert page_errors(browser) == []
+
+
+def test_the_truth_on_the_suspects_is_shown_when_asked_for(book, browser):
+    """Nobody called wrong is right for eight; then nothing can be changed any more."""
+    open_page(browser, book / "book/own_data.html", NARROW, "light")
+    place = browser.find_element(By.CSS_SELECTOR, '.nlmeta-play[data-play="suspects"]')
+    assert "→" not in place.text
+    place.find_elements(By.CSS_SELECTOR, ".nlmeta-button")[-1].send_keys(Keys.ENTER)
+    said = place.find_element(By.CSS_SELECTOR, ".nlmeta-result").text
+    assert said.startswith("You judged 8 of 16 rightly.")
+    assert place.text.count("→") == 8
+    tile = place.find_element(By.CSS_SELECTOR, "button.nlmeta-tile")
+    tile.send_keys(Keys.SPACE)
+    assert tile.get_attribute("aria-pressed") == "false"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_gets_worse(page, book, browser):
+    """Its length, code, tables and minutes, by the bounds that `meter.py` has stored."""
+    bounds = meter.read_bounds()
+    found = meter.complaints(meter.measure(browser, book, page), bounds.get(page, {}))
+    assert not found, "\n".join(found)
+
+
+def test_every_bound_is_of_a_page():
+    assert set(meter.read_bounds()) <= set(PAGES)
+    assert len(meter.read_bounds()) > 20
+
+
+METERED = """<!doctype html><html><body><article class="bd-article" style="margin: 0">
+<h1 style="height: 100px; margin: 0">Four words of it</h1><p>one two</p>
+<div class="cell_input"><pre style="width: 100px; overflow: auto">{code}</pre></div>
+<div class="cell_output"><pre style="width: 50px; overflow: auto">{output}</pre></div>
+<table><tr><td>1.5 ± 2</td><td>3</td></tr></table><div class="nlmeta-frames">x</div>
+<details><summary>more</summary><div class="cell_input"><pre>hidden</pre></div></details>
+<section id="exercises"><p>Not read.</p></section></article></body></html>"""
+
+
+def test_the_meter_measures(browser, tmp_path):
+    """On a page whose numbers are known."""
+    text = METERED.format(code="x = 1\n" * 26, output="0123456789" * 9)
+    (tmp_path / "page.html").write_text(text)
+    got = meter.measure(browser, tmp_path, "page")
+    assert (got.long, got.cut, got.cut_outputs) == (1, 0, 1)
+    assert (got.interactives, got.plus_minus) == (1, 1)
+    assert 100 < got.figure < got.height
+    assert 50 < got.code < 100
+    counts = {"words": 400, "lines": 100, "numbers": 60}
+    sizes = {"height": 900, "code": 20, "long": 0, "cut": 2, "cut_outputs": 0, "figure": 0}
+    sizes |= {"interactives": 0, "plus_minus": 3}
+    measured = meter.page_of("page", {**counts, **sizes})
+    assert measured.minutes == 2 + 5 + 5
+    bounds = {name: meter.bound(name, getattr(measured, name)) for name in meter.SLACK}
+    assert meter.complaints(measured, bounds) == [
+        "page: 2 boxes of code are cut at their right edge"
+    ]
+    worse = meter.page_of("page", {**counts, **sizes, "cut": 0, "height": 999, "plus_minus": 4})
+    assert meter.complaints(worse, bounds) == [
+        "page: height is 999, and the bound is 972",
+        "page: plus_minus is 4, and the bound is 3",
+    ]
 
 
 FAULTY = """<!doctype html><html><body><main><article class="bd-article">

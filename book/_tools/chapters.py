@@ -33,7 +33,7 @@ def notebooks(root: Path = ROOT) -> list[Path]:
 
 
 def numbers(root: Path = ROOT) -> dict[str, int]:
-    """Each chapter's number, by its name (`noise`): its place in the contents, the root first."""
+    """Each chapter's number, by its name (`noise`): its place among the notebooks."""
     return {path.stem: place for place, path in enumerate(notebooks(root), start=1)}
 
 
