@@ -235,9 +235,8 @@ def waterfall(
             va="center",
         )
     last = len(steps)
-    ends = ((0, levels[0]), (last, levels[-1]))
     ax.plot([levels[-1]] * 2, [last - 1.3, last], color="0.5", linewidth=0.8)
-    for row, level in ends:
+    for row, level in ((0, levels[0]), (last, levels[-1])):
         ax.plot(level, row, "o", color="black", markersize=7, clip_on=False)
         ax.annotate(
             f"{level:.1f}", (level, row), xytext=(8, 0), textcoords="offset points", va="center"
