@@ -255,7 +255,7 @@ def rules_for_epochs(experiments: Iterable[Experiment]) -> str:
         for rule, of_rule in runs.groupby("selector", sort=False):
             plain = of_rule[of_rule["method"] == "cross-entropy"]
             shown = [_mean_regret(part["regret"]) for part in (plain, of_rule)]
-            rows.append((problem_name(dataset, problem), rule, *shown))
+            rows.append((problem_name(str(dataset), str(problem)), rule, *shown))
     columns = ["problem", "rule", "cross-entropy", "all entries"]
     return f"{RULES}\n{_lines(pd.DataFrame(rows, columns=columns))}\n"
 
