@@ -61,6 +61,11 @@ NETWORKS = {
         6,
         None,
     ),
+    "TextMLP, summed": (
+        lambda seed=1: TextMLP(40, 3, dimension=4, hidden=(9, 6), summed=True, seed=seed),
+        6,
+        None,
+    ),
 }
 every_network = pytest.mark.parametrize(
     ("make", "dimension", "size"), NETWORKS.values(), ids=NETWORKS.keys()
@@ -520,6 +525,30 @@ def test_a_window_is_the_vectors_of_its_words_one_after_the_other():
     assert_close(with_features(model, x)[1], want, rtol=0, atol=1e-6)
     logits = model(x)
     assert (logits[0] - logits[1]).abs().max() > 1e-3  # the order of the words counts
+
+
+def test_summed_vectors_leave_out_index_0_and_forget_the_places():
+    vectors = draw(40, 4)
+    model = TextMLP(vectors, 3, hidden=(5,), summed=True, seed=0)
+    (layer,) = [m for m in model.body.modules() if isinstance(m, nn.Linear)]
+    x = torch.tensor([[7, 0, 39], [39, 7, 0], [0, 0, 0]])
+    both = vectors[7] + vectors[39]
+    want = F.relu(layer(torch.stack([both, both, torch.zeros(4)])))
+    assert_close(with_features(model, x)[1], want, rtol=0, atol=1e-6)
+    assert (want[0] - want[2]).abs().max() > 1e-2
+
+
+def test_learned_vectors_that_are_summed_begin_small_and_given_ones_as_they_are():
+    (vectors,) = [
+        m.weight
+        for m in TextMLP(400, 3, summed=True, seed=0).modules()
+        if isinstance(m, nn.Embedding)
+    ]
+    assert float(vectors.detach().std()) == pytest.approx(0.03, rel=0.03)  # 20,000 numbers
+    given = draw(40, 4)
+    network = TextMLP(given, 3, hidden=(5,), summed=True, seed=0)
+    assert torch.equal(network.body[0].vectors.weight, given)
+    assert not network.body[0].vectors.weight.requires_grad
 
 
 def test_given_vectors_stay_as_they_are_and_learned_ones_move():

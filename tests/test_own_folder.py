@@ -15,6 +15,7 @@ from torch import nn
 
 from nlmeta import metrics, noise, seeding
 from nlmeta.experiments import RECORDS, Record, own_folder, read
+from nlmeta.experiments.loading import load_named
 
 ROOTS = ("scans", "checked", "exam")
 
@@ -55,6 +56,16 @@ def test_the_split_is_the_one_that_the_chapter_prints(split, root):
     cells = chapters.read(root / "book/own_data.ipynb").cells
     printed = [o.get("text", "") for c in cells for o in c.get("outputs", [])]
     assert any(f"digest: {split.digest[:16]}\n" in text for text in printed)
+
+
+def test_the_folder_is_the_same_for_all_seeds_where_another_noise_is_drawn_anew(split):
+    def digest(noise, seed):
+        options = {"rate": 0.2} if noise == "pair" else {}
+        return own_folder.load_with_folder("digits", noise=noise, seed=seed, **options).digest
+
+    assert digest(own_folder.IN_FOLDER, 0) == digest(own_folder.IN_FOLDER, 1) == split.digest
+    assert digest("pair", 0) == load_named("digits", noise="pair", rate=0.2, seed=0).digest
+    assert digest("pair", 0) != digest("pair", 1)
 
 
 class Always(nn.Module):

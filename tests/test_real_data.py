@@ -135,6 +135,18 @@ def test_twitter_has_its_tokens_and_all_25_tags():
     assert int((~inside).sum()) == 999  # 1,000 tweets
 
 
+def test_sst_has_its_phrases_and_as_many_of_each_class_as_published():
+    source = read("sst")
+    assert [len(part) for part in source.parts.values()] == [67_349, 872, 1_821]
+    counted = {name: part.y.bincount().tolist() for name, part in source.parts.items()}
+    assert counted["train"] == [29_780, 37_569]
+    assert counted["validation"] == [428, 444]
+    assert counted["test"] == [912, 909]
+    assert len(source.vocabulary) == 10_002
+    words = [source.vocabulary[index] for index in source.train.x[1].tolist() if index]
+    assert " ".join(words) == "contains no wit , only labored gags"
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "sizes"),
     [

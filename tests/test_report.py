@@ -213,6 +213,14 @@ def test_rules_that_choose_an_epoch_are_compared_on_runs_whose_epochs_were_score
     ]
 
 
+def test_a_problem_is_named_with_its_dataset_once():
+    assert report.problem_name("cifar10n", "worst") == "cifar10n, worst"
+    own = "Fashion-MNIST, one-target 40 %"
+    assert report.problem_name("fashion_mnist", own) == own
+    assert report.problem_name("mnist", own) == f"mnist, {own}"
+    assert report.problem_name("digits", "digits of others") == "digits, digits of others"
+
+
 def test_a_record_without_scored_epochs_has_no_histories(record):
     assert experiments.histories(record.path).empty
     assert experiments.regrets(record.path).empty

@@ -34,6 +34,7 @@ from nlmeta.data.sources import (
     food101n,
     mnist,
     read,
+    sst,
     twitter,
     webvision,
 )
@@ -77,7 +78,10 @@ def test_an_empty_folder_is_an_error_with_the_path_and_what_to_do(name, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["clothing1m", "food101n", "animal10n", "webvision", "twitter"])
+BY_HAND = ["clothing1m", "food101n", "animal10n", "webvision", "twitter", "sst"]
+
+
+@pytest.mark.parametrize("name", BY_HAND)
 def test_what_has_to_be_fetched_by_hand_refuses_to_download(name, tmp_path):
     text = refused("`download` is True", lambda: read(name, folder=tmp_path / "new", download=True))
     assert "https://" in text
@@ -987,6 +991,64 @@ def test_twitter_names_what_does_not_fit(monkeypatch, tmp_path):
     refused(f"{train} is not a text file", call())
 
 
+# Phrases
+
+
+def tiny_sst(monkeypatch, folder):
+    root = folder / "sst-glc"
+    write(root / "senti.binary.train", "A fine film\t1\na film\t0\na FILM of films\t0\n")
+    write(root / "senti.binary.dev", "fine films , all of them\t1\n")
+    write(root / "senti.binary.test", "a bad film\t0\nfine\t1\n")
+    monkeypatch.setattr(sst, "_PUBLISHED", {"train": 3, "validation": 1, "test": 2})
+    return root
+
+
+def test_a_phrase_becomes_its_last_words_filled_in_front(monkeypatch, tmp_path):
+    tiny_sst(monkeypatch, tmp_path)
+    source = read("sst", folder=tmp_path, length=4)
+    # By frequency in the training part, in lower case.
+    assert source.vocabulary == ("</s>", "<unk>", "a", "film", "fine", "of", "films")
+    assert source.train.x.tolist() == [[0, 2, 4, 3], [0, 0, 2, 3], [2, 3, 5, 6]]
+    assert source.validation.x.tolist() == [[1, 1, 5, 1]]  # the first two of six words are left out
+    assert source.test.x.tolist() == [[0, 2, 1, 3], [0, 0, 0, 4]]
+    assert source.train.x.dtype == torch.int64
+    assert [source.class_names[label] for label in source.train.y] == [
+        "positive",
+        "negative",
+        "negative",
+    ]
+    assert source.test.y.tolist() == [0, 1]
+    assert (source.num_classes, source.vectors) == (2, None)
+    few = read("sst", folder=tmp_path, length=4, words=2)
+    assert few.vocabulary == ("</s>", "<unk>", "a", "film")
+    assert few.train.x.tolist() == [[0, 2, 1, 3], [0, 0, 2, 3], [2, 3, 1, 1]]
+    assert read("sst", folder=tmp_path).train.x.shape == (3, 30)
+
+
+def test_sst_names_what_does_not_fit(monkeypatch, tmp_path):
+    root = tiny_sst(monkeypatch, tmp_path)
+
+    def call(**options):
+        return lambda: read("sst", folder=tmp_path, **options)
+
+    refused("`length` is 0; it must be at least 1", call(length=0))
+    refused("`words` is 0; it must be at least 1", call(words=0))
+    train = root / "senti.binary.train"
+    whole = train.read_text()
+    for line in ("a film", "a film\t4", "a film\t", "\t0", " \t0", ""):  # 4: the file of grades
+        write(train, whole.replace("a film\t0", line))
+        text = f"{train}, line 2: {line!r} is not a phrase, a tab and a label, 0 or 1"
+        refused(text, call())
+    write(train, "sentence\tlabel\n" + whole)  # that of GLUE has a heading
+    refused(f"{train}, line 1: 'sentence\\tlabel' is not a phrase", call())
+    write(train, whole.partition("\n")[0])
+    refused(f"{train} gives 1 phrases, where 3 were published", call())
+    write(train, whole.replace("\n", "\r\n"))
+    assert read("sst", folder=tmp_path).train.y.tolist() == [1, 0, 0]
+    train.write_bytes(b"\xff\xfe")
+    refused(f"{train} is not a text file", call())
+
+
 # Whether the files are there
 
 
@@ -1005,6 +1067,7 @@ TINY = {
     "animal10n": (tiny_animal10n, "animal-10n/test_batch.bin"),
     "webvision": (tiny_webvision, "webvision/info/val_filelist.txt"),
     "twitter": (tiny_twitter, "twitter-pos/glc/tweets-dev.txt"),
+    "sst": (tiny_sst, "sst-glc/senti.binary.dev"),
 }
 
 

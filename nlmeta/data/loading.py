@@ -99,7 +99,7 @@ def load(
     download : bool
         If True, missing files are downloaded if the terms of use allow it. Default False.
     **options
-        Options of the reader, such as `size` of image files or `window` of texts.
+        Options of the reader, such as `size` of image files or `length` of texts.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from typing import Any
 
 from nlmeta import presets
 from nlmeta.experiments.label_heads import CORRECTION
+from nlmeta.experiments.own_folder import IN_FOLDER, load_with_folder
 from nlmeta.experiments.task import Entry, Problem
 from nlmeta.experiments.training_runs import ALL, TrainingTable
 
@@ -79,6 +80,27 @@ PROBLEMS = (
         training=SHORT,
         held_out=1000,
     ),
+    Problem(
+        name="SST, symmetric 40 %",
+        load={
+            "name": "sst",
+            "noise": "symmetric",
+            "rate": 0.4,
+            "meta_size": 500,
+            "words": 5000,
+        },
+        network={"name": "text_mlp", "window": 30, "summed": True},
+        training=SHORT,
+        train_size=10_000,
+        held_out=1000,
+    ),
+    Problem(
+        name="digits, own folder 22 %",
+        load={"name": "digits", "noise": IN_FOLDER},
+        network={"name": "mlp", "hidden": [128, 128]},
+        training=DIGITS,
+        held_out=100,
+    ),
 )
 
 META: dict[str, Any] = {"meta": "clean", "effort": 4.0, "training": {"meta_batch_size": 128}}
@@ -132,4 +154,5 @@ CARRY_OVER = TrainingTable(
     entries=ENTRIES,
     seeds=range(5),
     history=True,
+    load=load_with_folder,
 )

@@ -19,7 +19,7 @@ from nlmeta.experiments import literature
 from nlmeta.experiments.builders import BUILDERS, CLOSED_FORMS
 from nlmeta.experiments.measured import Measurements
 from nlmeta.experiments.record import RECORDS, Record
-from nlmeta.experiments.report import frame, regrets
+from nlmeta.experiments.report import frame, problem_name, regrets
 from nlmeta.experiments.study import Study, hours
 from nlmeta.experiments.task import Experiment, Task
 
@@ -255,7 +255,7 @@ def rules_for_epochs(experiments: Iterable[Experiment]) -> str:
         for rule, of_rule in runs.groupby("selector", sort=False):
             plain = of_rule[of_rule["method"] == "cross-entropy"]
             shown = [_mean_regret(part["regret"]) for part in (plain, of_rule)]
-            rows.append((f"{dataset}, {problem}", rule, *shown))
+            rows.append((problem_name(str(dataset), str(problem)), rule, *shown))
     columns = ["problem", "rule", "cross-entropy", "all entries"]
     return f"{RULES}\n{_lines(pd.DataFrame(rows, columns=columns))}\n"
 

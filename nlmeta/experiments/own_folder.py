@@ -17,9 +17,10 @@ from torch import nn
 
 from nlmeta import data, metrics, models, noise, seeding
 from nlmeta.experiments.auditions import audition
+from nlmeta.experiments.loading import load_named
 from nlmeta.experiments.measured import Measurement, Measurements
 
-__all__ = ["OWN_FOLDER", "hold", "read_folder", "write_folder"]
+__all__ = ["IN_FOLDER", "OWN_FOLDER", "hold", "load_with_folder", "read_folder", "write_folder"]
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MIXED_UP = ((7, 1), (4, 9), (3, 8))  # nearly half of the first lie among the second
@@ -27,6 +28,7 @@ BY_LOOKS = 0.1  # share of the labels that follow the picture
 EXAM, CHECKED = 500, 100
 EPOCHS = 12  # half of the chapter's, so that ten auditions take minutes
 BUDGET = "10h"  # so that everything is run, on any machine
+IN_FOLDER = "by looks and mixed up"  # the noise by which `load_with_folder` knows the folder
 
 
 def write_folder(folder: Path) -> None:
@@ -72,6 +74,28 @@ def read_folder(folder: Path) -> data.Split:
     )
 
 
+def load_with_folder(name: str, **options: Any) -> data.Split:
+    """`loading.load_named`, where digits with the noise `IN_FOLDER` are the chapter's folder.
+
+    Parameters
+    ----------
+    name : str
+        The dataset.
+    **options
+        Options of `loading.load_named`. The folder looks at none but the noise, so it is the same
+        for all seeds.
+
+    Returns
+    -------
+    Split
+    """
+    if options.get("noise") != IN_FOLDER:
+        return load_named(name, **options)
+    with tempfile.TemporaryDirectory() as place:
+        write_folder(Path(place))
+        return read_folder(Path(place))
+
+
 def _network(seed: int) -> nn.Module:
     return models.MLP(3 * 8 * 8, len(CLASSES), hidden=(128, 128), seed=seed)
 
@@ -102,9 +126,7 @@ def hold(*, seed: int, device: str, checked: bool) -> list[dict[str, Any]]:
         first (``noisy_validation`` is the same where these had noisy labels); ``chosen``, whether
         the audition's advice is to take it; ``in_full``, its seconds; and its ``setting``.
     """
-    with tempfile.TemporaryDirectory() as place:
-        write_folder(Path(place))
-        split = read_folder(Path(place))
+    split = load_with_folder("digits", noise=IN_FOLDER)
     exam, shown = split.test, split if checked else _without_checked(split)
     training = {"epochs": EPOCHS}
     found = audition(

@@ -18,6 +18,7 @@ __all__ = [
     "frame",
     "histories",
     "method_regrets",
+    "problem_name",
     "read",
     "regrets",
     "rows",
@@ -285,6 +286,28 @@ def regrets(name: str | Path) -> pd.DataFrame:
             chosen = {"epoch": chosen_epoch(history, rule), "regret": regret(history, rule)}
             found.append({**own, "epochs": len(history), "selector": rule, **chosen})
     return pd.DataFrame(found)
+
+
+def problem_name(dataset: str, problem: str) -> str:
+    """The name of a problem where those of several records stand side by side.
+
+    Parameters
+    ----------
+    dataset, problem : str
+        The columns of `histories` and `regrets`.
+
+    Returns
+    -------
+    str
+        The problem, with its dataset in front unless its name begins with it.
+
+    Examples
+    --------
+    >>> problem_name("cifar10n", "worst"), problem_name("sst", "SST, symmetric 40 %")
+    ('cifar10n, worst', 'SST, symmetric 40 %')
+    """
+    begins_so = problem.partition(",")[0].lower().replace("-", "_") == dataset
+    return problem if begins_so else f"{dataset}, {problem}"
 
 
 def _scored(name: str | Path) -> Iterator[tuple[dict[str, Any], Mapping[str, list[Any]]]]:

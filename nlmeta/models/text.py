@@ -1,4 +1,4 @@
-"""A network for windows of words, as for the part-of-speech tags of tweets."""
+"""A network for windows of words, as for the part-of-speech tags of tweets, and for short texts."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,11 @@ from nlmeta.seeding import seeded
 
 __all__ = ["TextMLP"]
 
+_SUMMED = 0.03  # the first size of vectors that are summed
+
 
 class TextMLP(MLP):
-    """A fully connected network with ReLU on the joined word vectors of a window.
+    """A fully connected network with ReLU on the joined or summed word vectors of a window.
 
     Parameters
     ----------
@@ -29,6 +31,10 @@ class TextMLP(MLP):
     hidden : sequence of int
         Widths of the hidden layers; the last is the width D of the features. Default (256, 256)
         (GLC's code).
+    summed : bool
+        Whether the vectors are added up, those of index 0 left out, so that the place of a word
+        does not count. Learned vectors then begin at 0.03 of the usual size (ours), or SGD would
+        hardly move them. Default False: they are joined.
     seed : int
         Seed of the initial weights and of learned word vectors.
 
@@ -45,6 +51,7 @@ class TextMLP(MLP):
         window: int = 3,
         dimension: int | None = None,
         hidden: Sequence[int] = (256, 256),
+        summed: bool = False,
         seed: int,
     ) -> None:
         check_count("window", window)
@@ -65,9 +72,12 @@ class TextMLP(MLP):
             check_count("dimension", dimension)
             with seeded(seed, "word vectors"):
                 vectors = nn.Embedding(words, dimension)
-        super().__init__(window * vectors.embedding_dim, num_classes, hidden, seed=seed)
+            if summed:
+                vectors.weight.data *= _SUMMED
+        width = vectors.embedding_dim * (1 if summed else window)
+        super().__init__(width, num_classes, hidden, seed=seed)
         self.window = window
-        self.body = nn.Sequential(vectors, self.body)
+        self.body = nn.Sequential(_Sum(vectors) if summed else vectors, self.body)
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """`Network.forward` for word indices of shape (n, window)."""
@@ -77,3 +87,15 @@ class TextMLP(MLP):
                 f"shape (n, {self.window})"
             )
         return super().forward(x, return_features)
+
+
+class _Sum(nn.Module):
+    """The sum of the vectors of a window, without those of index 0."""
+
+    def __init__(self, vectors: nn.Embedding) -> None:
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = (x > 0)[..., None]  # (n, window, 1)
+        return (self.vectors(x) * inside).sum(1)  # (n, E)

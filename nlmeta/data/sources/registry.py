@@ -60,6 +60,7 @@ DATASETS: Mapping[str, Dataset] = {
     "animal10n": Dataset("nlmeta.data.sources.animal10n", meta=0, validation=0),
     "webvision": Dataset("nlmeta.data.sources.webvision", meta=0, validation=0),
     "twitter": Dataset("nlmeta.data.sources.twitter", meta=1_000, balanced=False),
+    "sst": Dataset("nlmeta.data.sources.sst", meta=1_000),
 }
 
 
