@@ -11,24 +11,11 @@ from nlmeta.experiments.task import Place
 
 DIGITS = EXPERIMENTS["digits"]
 RECORD = Record(RECORDS / "digits.jsonl")
-#: Entries that still have runs to do; ``python -m nlmeta run digits`` goes on with them.
-OPEN = {
-    "L2B",
-    "MetaLabelNet",
-    "MetaLabelNet, head stays",
-    "Meta Label Correction",
-    "Meta Label Correction, head stays",
-    "MLC, act first",
-    "MSLG, act first",
-    "CLID-MU, act first",
-}
-WHOLE = [entry for entry in DIGITS.entries if entry.name not in OPEN]
 
 
-def test_the_record_is_whole_but_for_the_open_entries_and_holds_nothing_else():
-    to_do = {task.plan["entry"] for task in DIGITS.tasks(RECORD) if task.key not in RECORD.runs}
-    assert to_do == OPEN
-    assert len(WHOLE) == len(DIGITS.entries) - len(OPEN)
+def test_the_record_is_whole_and_holds_nothing_else():
+    tasks = DIGITS.tasks(RECORD)
+    assert {task.key for task in tasks} == set(RECORD.runs)
     assert (RECORD.damaged, RECORD.unknown, RECORD.repeated) == ([], 0, 0)
 
 
@@ -40,14 +27,13 @@ def test_all_entries_have_the_same_effort_of_choice():
 
 def test_every_network_is_there_in_every_problem_on_every_seed_once():
     runs = experiments.read("digits")
-    runs = runs[~runs["entry"].isin(OPEN)]
-    assert set(runs["entry"]) == {entry.name for entry in WHOLE}
+    assert set(runs["entry"]) == {entry.name for entry in DIGITS.entries}
     counts = runs.groupby(["method", "problem", "seed"]).size()
     assert (counts == 1).all()
     assert len(counts) == len(DIGITS.problems) * len(DIGITS.seeds) * len(runs["method"].unique())
 
 
-@pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", DIGITS.entries, ids=lambda entry: entry.name)
 def test_what_the_record_reports_was_chosen_by_the_rule(entry):
     """With means of the frame, and not by the code that makes the tasks."""
     runs, tried = (experiments.read("digits", stage=stage) for stage in ("table", "choice"))
