@@ -135,8 +135,8 @@
   };
 
   /* A drawing with axes; `layer` is emptied and drawn anew at each change. */
-  function plot({ width = 480, height = 260, x, y, xLabel, yLabel, label, ticks = 5 }) {
-    const [left, right, top, bottom] = [48, 12, 10, 40];
+  function plot({ width = 400, height = 240, x, y, xLabel, yLabel, label, ticks = 5 }) {
+    const [left, right, top, bottom] = [56, 14, 10, 40];
     const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (width - left - right);
     const Y = (v) => height - bottom - ((v - y[0]) / (y[1] - y[0])) * (height - top - bottom);
     const layer = make("svg:g");
@@ -195,7 +195,7 @@
     const equal = M.SIX.points.map(() => 1 / 6);
     const right = M.SIX.given.map((y, b) => (b === M.SIX.wrong ? 1 - y : y));
     const drawing = plot({
-      x: [0, MOST], y: [0, 1.6], xLabel: "step size", yLabel: "loss after the step", ticks: 4,
+      x: [0, MOST], y: [0, 2.4], xLabel: "step size", yLabel: "loss after the step", ticks: 4,
       label: "The training loss and the clean loss after one step, against the size of the step.",
     });
     function show() {
@@ -205,11 +205,11 @@
       const sizes = range(0, MOST, 120);
       drawing.line(sizes.map((lr) => [lr, at(lr).training]), "nlmeta-a");
       drawing.line(sizes.map((lr) => [lr, at(lr).clean]), "nlmeta-b");
-      drawing.line([[size.value, 0], [size.value, 1.6]], "nlmeta-guide");
+      drawing.line([[size.value, 0], [size.value, 2.4]], "nlmeta-guide");
       const here = at(size.value);
       drawing.dot(size.value, here.training, "nlmeta-a");
       drawing.dot(size.value, here.clean, "nlmeta-b");
-      drawing.text(MOST, at(MOST).training, "six training labels", "nlmeta-end", -4, -8);
+      drawing.text(9, at(9).training, "the six", "nlmeta-end", -8, -8);
       drawing.text(MOST, at(MOST).clean, "the clean one", "nlmeta-end", -4, -8);
       const best = M.bestStep(labels, MOST);
       result.textContent =
@@ -271,7 +271,7 @@
     }
     const sample = choice("sample", ["1", "2", "3 (wrong label)", "4", "5", "6"], 2, show);
     const weight = slider("its weight", {
-      min: 0, max: 0.5, step: 0.01, value: 0.17, change: show, write: (v) => v.toFixed(2),
+      min: 0, max: 0.5, step: 1 / 60, value: even, change: show, write: (v) => v.toFixed(2),
     });
     const result = card(place, {
       title: "Turn the weight of one sample.",
@@ -285,7 +285,7 @@
   figures.explain = function (place) {
     const BATCH = [[0.95, 1], [0.9, 0], [0.8, 1], [0.7, 0], [0.6, 1], [0.3, 1], [0.15, 1], [0.05, 1]];
     const drawing = plot({
-      x: [0, 1], y: [0, 1], width: 480, height: 250, ticks: 4, xLabel: "network: probability of class 0",
+      x: [0, 1], y: [0, 1], height: 250, ticks: 4, xLabel: "network: probability of class 0",
       yLabel: "pulled towards", label: "For each sample, the belief of the network and what it is pulled to.",
     });
     function show() {
@@ -353,7 +353,7 @@
       asks: "A training image is labelled 1, and one clean image is of class 0. Guess first: what " +
         "becomes of the label if the two images have nothing in common?",
       drawing: [drawing.svg], controls: [like.row, sure.row, at.row],
-      note: "Formulas (6.2) to (6.5) for a linear model with weights zero, α = 1 and β = 6; likeness " +
+      note: "Formulas (6.2) to (6.5) for a linear model with weights zero, α = 1 and β = 1; likeness " +
         "is the inner product of the two images. Orange: given label; violet: class of the clean one.",
     });
     show();
@@ -364,7 +364,7 @@
     const KS = [1, 5, 50, Infinity];
     const name = (K) => (K === Infinity ? "∞" : String(K));
     const drawing = plot({
-      x: [-0.2, 2.2], y: [-0.5, 6], xLabel: "θ₁ (steep)", yLabel: "θ₂ (flat)", height: 320, ticks: 4,
+      x: [0, 2], y: [0, 8], xLabel: "θ₁ (steep)", yLabel: "θ₂ (flat)", height: 320, ticks: 4,
       label: "Where 1, 5, 50 and infinitely many inner steps end, and which way each end moves with φ.",
     });
     function show() {
@@ -373,14 +373,14 @@
       drawing.clear();
       drawing.line(range(0, 120, 120).map((K) => M.innerSteps(K, phi.value, problem).theta), "nlmeta-guide");
       drawing.dot(problem.c[0], problem.c[1], "nlmeta-b", 7);
-      drawing.text(problem.c[0], problem.c[1], "clean optimum", "", -8, -12);
+      drawing.text(problem.c[0], problem.c[1], "clean optimum", "", -60, -12);
       ends.forEach(({ theta, arrow, gradient }, k) => {
         const kind = gradient > 0 ? "nlmeta-wrong" : "nlmeta-right";
         drawing.arrow(theta, theta.map((value, i) => value + 0.3 * arrow[i]), kind);
         drawing.dot(theta[0], theta[1], kind);
-        drawing.text(theta[0], theta[1], name(KS[k]), kind, 8, 12);
+        drawing.text(theta[0], theta[1], name(KS[k]), kind, ...(k === 3 ? [-20, -4] : [8, 14]));
       });
-      const signs = ends.map(({ gradient }, k) => `${name(KS[k])} steps ${signed(gradient, 2)}`);
+      const signs = ends.map(({ gradient }, k) => `${name(KS[k])} step${k ? "s" : ""} ${signed(gradient, 2)}`);
       const turned = Math.sign(ends[0].gradient) !== Math.sign(ends[3].gradient);
       result.textContent = `Derivative of the clean loss by φ: ${signs.join(", ")}. ` +
         (turned ? "One step says the opposite of training to the end." : "One step has the right sign.");

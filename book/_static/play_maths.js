@@ -65,7 +65,7 @@
   /* Chapter 6, equations (6.2) to (6.5), for a linear model with weights zero and three classes: the
      soft label of one image, whose inner product with the clean image of class 0 is `likeness`.
      Returns the label before the first step and after each. */
-  function labelRow(given, likeness, { k = 5, alpha = 1, beta = 6, steps = 60 } = {}) {
+  function labelRow(given, likeness, { k = 5, alpha = 1, beta = 1, steps = 60 } = {}) {
     let u = [0, 1, 2].map((c) => (c === given ? k : 0));
     const rows = [softmax(u)];
     const logits = [u];

@@ -24,6 +24,11 @@ WIDTH = 1400
 WORDS, LINES, NUMBERS = 200, 20, 12  # a minute
 LONG = 25  # lines of an open cell
 
+SECONDS = 300  # for a page, also on a busy machine
+READY = """
+document.fonts.ready.then(() => window.MathJax?.startup?.promise)
+    .then(() => { window.nlmetaReady = true; });
+"""
 # One script, since each question to the browser is a round trip.
 MEASURE = (
     r"""
@@ -129,11 +134,15 @@ def complaints(page: Page, bounds: dict[str, int]) -> list[str]:
 
 def measure(browser: Any, html: Path, name: str) -> Page:
     """A page that the browser is asked to show."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
     metrics = {"width": WIDTH, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get((html / f"{name}.html").resolve().as_uri())
-    ready = "return document.fonts.ready.then(() => window.MathJax?.startup?.promise).then(() => 1)"
-    browser.execute_script(ready)
+    wait = WebDriverWait(browser, SECONDS)
+    wait.until(lambda driver: driver.execute_script("return document.readyState") == "complete")
+    browser.execute_script(READY)
+    wait.until(lambda driver: driver.execute_script("return window.nlmetaReady === true"))
     return page_of(name, browser.execute_script(MEASURE))
 
 
@@ -145,6 +154,7 @@ def _chromium() -> Any:
         raise FileNotFoundError("Chromium and chromedriver are needed (apt: chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = paths[0]
+    options.page_load_strategy = "eager"  # what is waited for, `measure` says
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
