@@ -1,6 +1,7 @@
-"""What all tests share: the repository's root, and the rule for tests that need a GPU."""
+"""What all tests share: the repository's root, closed figures, and the rule for GPU tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def root() -> Path:
     """The root of the repository."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed():
+    """No test meets a figure of another, whichever files happen to share a process."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def pytest_collection_modifyitems(items):

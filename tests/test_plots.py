@@ -70,12 +70,6 @@ XYZ = np.array(  # of linear RGB, divided by the white point D65
 )
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def lab(colour, sight):
     """CIE L*a*b* of a colour as seen with that sight."""
     rgb = np.array(to_rgb(colour))
