@@ -6,13 +6,13 @@
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cards
 import chapters
+import make_book
 import meter
 import moving
 import pytest
@@ -80,15 +80,10 @@ return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-f
 def book(root, tmp_path_factory):
     """The book from the stored outputs, built strictly in a copy of its sources."""
     place = tmp_path_factory.mktemp("book")
-    shutil.copytree(root / "book", place / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / "_toc.yml", place)
-    config = (root / "_config.yml").read_text("utf-8")
-    stored = re.sub(r"(execute_notebooks:) \w+", r"\1 'off'", config)
-    assert stored != config
-    (place / "_config.yml").write_text(stored, "utf-8")
+    make_book.copy_of_sources(root, place)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place)]
     done = subprocess.run(
-        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, text=True, check=False
+        [*command, *make_book.STRICT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return place / "_build/html"
