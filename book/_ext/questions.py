@@ -142,12 +142,13 @@ class PlaceQuestions(SphinxTransform):
             if section.children and isinstance(section[0], nodes.title)
         }
         for asked in mine:
-            if asked.section not in sections:
+            heading = re.sub(r"[$`*]", "", asked.section)  # as Sphinx has it, without markup
+            if heading not in sections:
                 raise ExtensionError(
                     f"{BANK}: {chapter} has no section {asked.section!r}, which {asked.ask!r} asks "
                     f"about; its sections are {list(sections)}"
                 )
-            section = sections[asked.section]
+            section = sections[heading]
             below = (k for k, part in enumerate(section) if isinstance(part, nodes.section))
             section.insert(next(below, len(section)), nodes.raw("", as_html(asked), format="html"))
         if mine:
