@@ -105,11 +105,11 @@ def as_html(asked: Question) -> str:
         mark = f"{asked.name}-{place}"
         said = "Right." if choice.right else "Not quite."
         kind = "right" if choice.right else "wrong"
+        # Not described by the reply: a screen reader would read it before the reader has chosen.
         lines += [
-            f'<div class="nlmeta-choice"><input type="radio" name="{asked.name}" id="{mark}" '
-            f'aria-describedby="{mark}-reply">',
+            f'<div class="nlmeta-option"><input type="radio" name="{asked.name}" id="{mark}">',
             f'<label for="{mark}">{marked_up(choice.text)}</label>',
-            f'<p class="nlmeta-reply nlmeta-{kind}" id="{mark}-reply"><strong>{said}</strong> '
+            f'<p class="nlmeta-reply nlmeta-{kind}" role="status"><strong>{said}</strong> '
             f"{marked_up(choice.reply)}</p></div>",
         ]
     return "\n".join([*lines, "</fieldset>"])
@@ -126,6 +126,19 @@ def as_gift(asked: Question) -> str:
         sign = "=" if choice.right else "~"
         lines.append(f"  {sign}{escaped(choice.text)} #{escaped(choice.reply)}")
     return "\n".join([*lines, "}"])
+
+
+MATHS = re.compile(r'<span class="math notranslate nohighlight">\\\((.*?)\\\)</span>')
+
+
+def as_nodes(text: str) -> nodes.container:
+    """HTML as nodes, with each formula as a node of its own: they bring MathJax to the page."""
+    box = nodes.container(classes=["nlmeta-asked"])
+    for place, part in enumerate(MATHS.split(text)):  # formulas stand at odd places
+        box += (
+            nodes.math("", html.unescape(part)) if place % 2 else nodes.raw("", part, format="html")
+        )
+    return box
 
 
 class PlaceQuestions(SphinxTransform):
@@ -170,10 +183,11 @@ class QuestionBank(SphinxDirective):
             for choice in sorted(asked.choices, key=lambda choice: not choice.right):
                 sign = "Right" if choice.right else "Wrong"
                 lines.append(
-                    f"<li>{sign}: {marked_up(choice.text)} <em>{marked_up(choice.reply)}</em></li>"
+                    f"<li><strong>{sign}:</strong> {marked_up(choice.text)}<br>"
+                    f"<em>{marked_up(choice.reply)}</em></li>"
                 )
         text = re.sub(r"((?:<li>.*</li>\n?)+)", r"<ul>\1</ul>", "\n".join(lines))
-        return [nodes.raw("", text, format="html")]
+        return [as_nodes(text)]
 
 
 def setup(app):
