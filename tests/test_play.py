@@ -90,7 +90,7 @@ def test_the_best_step_is_where_the_training_loss_is_smallest(maths):
 
 @pytest.mark.parametrize(("belief", "label", "a", "b"), [(0.9, 1, 0.3, 0.1), (0.2, 0, 0.5, 0.25)])
 def test_a_label_behind_t(belief, label, a, b, maths):
-    """Chapter 5, (5.1): the pull is minus the gradient of the package's loss by the logits."""
+    """Chapter 8, (8.1): the pull is minus the gradient of the package's loss by the logits."""
     T = torch.tensor([[1 - a, a], [b, 1 - b]], dtype=torch.float64)
     z = torch.tensor([[belief, 1 - belief]], dtype=torch.float64).log().requires_grad_()
     loss = losses.transition_cross_entropy(z, torch.tensor([label]), T)
@@ -103,7 +103,7 @@ def test_a_label_behind_t(belief, label, a, b, maths):
 
 @pytest.mark.parametrize(("given", "likeness", "k"), [(1, 0.8, 5.0), (2, -0.4, 2.0)])
 def test_a_moving_label(given, likeness, k, maths):
-    """Chapter 6, (6.2) to (6.5), by a double backward through the virtual step, 12 times."""
+    """Chapter 9, (9.2) to (9.5), by a double backward through the virtual step, 12 times."""
     x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     clean = torch.tensor([[likeness, (1 - likeness**2) ** 0.5]], dtype=torch.float64)
     u = torch.zeros(1, 3, dtype=torch.float64)
