@@ -258,3 +258,24 @@ def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
         parts = zip(features.split(20), logits.split(20), strict=True)
         values = [losses.cross_layer_divergence(h, z, one_hot=one_hot) for h, z in parts]
         assert got == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_spread_errors_keep_the_count_of_every_pair(root, share):
+    """Sixty samples in three classes of unequal size; what is kept is what looks most alike."""
+    spread, _ = definition(root, "looks_right", "spread")
+    g = seeding.generator(3, "spread")
+    true = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
+    looks, likeness = true.clone(), torch.rand(60, 3, generator=g, dtype=torch.float64)
+    looks[:10], looks[30:35] = 1, 2
+    given = spread(true, looks, likeness, share, seeding.generator(4, "spread"))
+
+    def counts(labels):
+        return torch.bincount(10 * true + labels, minlength=30)
+
+    assert torch.equal(counts(given), counts(looks))
+    for i, j, n in ((0, 1, 10), (1, 2, 5)):
+        rows = ((true == i) & (looks == j)).nonzero().flatten()
+        alike = rows[likeness[rows, j].argsort(descending=True)][: round(share * n)]
+        assert (given[alike] == j).all()
+    assert torch.equal(given, looks) == (share == 1)
