@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
-from torch.func import functional_call
+from torch.func import functional_call, grad, jvp
 from torch.testing import assert_close
 
 from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, losses, models, seeding
-from nlmeta.methods import WeightNet
+from nlmeta.methods import LearningToReweight, WeightNet
 
 
 def definition(root, chapter, name):
@@ -25,6 +25,8 @@ def definition(root, chapter, name):
         "torch": torch,
         "F": F,
         "functional_call": functional_call,
+        "grad": grad,
+        "jvp": jvp,
         "forward_ad": forward_ad,
         "fwAD": forward_ad,
         "nn": torch.nn,
@@ -88,6 +90,43 @@ def test_lookahead_gradient_from_scratch_equals_the_package(root):
     ).gradients[0]
     assert want.abs().max() > 1e-4
     assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_reweight_from_scratch_equals_the_package(root):
+    """Ten steps in float64 on its weights and on the package's; then a batch that nobody helps."""
+    reweight, source = definition(root, "reweighting", "reweight")
+    code = [line for line in source.splitlines() if line.strip()]
+    assert len(code) <= 12
+    split = data.load("digits", noise="one-target", rate=0.4, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    optimizers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (mine, theirs)]
+    order = seeding.generator(6, "batches")
+    meta = data.draw_batch(split.meta, None, generator=order)
+    zeros = 0
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=order)
+        weights = reweight(mine, train.x, train.y, meta.x, meta.y)
+        assert weights.sum().item() == pytest.approx(1, abs=1e-12)
+        zeros += int((weights == 0).sum())
+        loss = (weights * F.cross_entropy(mine(train.x), train.y, reduction="none")).sum()
+        optimizers[0].zero_grad()
+        loss.backward()
+        optimizers[0].step()
+        LearningToReweight().step(theirs, optimizers[1], train, meta)
+    assert 48 < zeros < 432  # some help and some do not
+    start = models.MLP(64, 10, (24,), seed=6).double()
+    pairs = zip(mine.parameters(), start.parameters(), strict=True)
+    assert max((p - s).abs().max().item() for p, s in pairs) > 1e-2
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+    against = torch.nn.Linear(2, 2).double()
+    torch.nn.init.zeros_(against.weight)
+    torch.nn.init.zeros_(against.bias)
+    x = torch.tensor([[1.0, 0.5], [2.0, 0.1]], dtype=torch.float64)
+    nobody = reweight(against, x, torch.tensor([1, 1]), x[:1], torch.tensor([0]))
+    assert nobody.tolist() == [0, 0]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
@@ -219,3 +258,24 @@ def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
         parts = zip(features.split(20), logits.split(20), strict=True)
         values = [losses.cross_layer_divergence(h, z, one_hot=one_hot) for h, z in parts]
         assert got == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_spread_errors_keep_the_count_of_every_pair(root, share):
+    """Sixty samples in three classes of unequal size; what is kept is what looks most alike."""
+    spread, _ = definition(root, "looks_right", "spread")
+    g = seeding.generator(3, "spread")
+    true = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
+    looks, likeness = true.clone(), torch.rand(60, 3, generator=g, dtype=torch.float64)
+    looks[:10], looks[30:35] = 1, 2
+    given = spread(true, looks, likeness, share, seeding.generator(4, "spread"))
+
+    def counts(labels):
+        return torch.bincount(10 * true + labels, minlength=30)
+
+    assert torch.equal(counts(given), counts(looks))
+    for i, j, n in ((0, 1, 10), (1, 2, 5)):
+        rows = ((true == i) & (looks == j)).nonzero().flatten()
+        alike = rows[likeness[rows, j].argsort(descending=True)][: round(share * n)]
+        assert (given[alike] == j).all()
+    assert torch.equal(given, looks) == (share == 1)
