@@ -10,8 +10,20 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, losses, models, seeding
-from nlmeta.methods import WeightNet
+from nlmeta import (
+    CLIDMU,
+    MLC,
+    MLNT,
+    MSLG,
+    CrossEntropy,
+    bilevel,
+    data,
+    losses,
+    models,
+    procedures,
+    seeding,
+)
+from nlmeta.methods import ELR, CoTeaching, WeightNet
 
 
 def definition(root, chapter, name):
@@ -219,3 +231,92 @@ def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
         parts = zip(features.split(20), logits.split(20), strict=True)
         values = [losses.cross_layer_divergence(h, z, one_hot=one_hot) for h, z in parts]
         assert got == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+
+
+@pytest.fixture
+def batch_of_logits():
+    """Logits of two networks for 40 samples in float64, and labels, in ten classes."""
+    g = seeding.generator(6, "rivals")
+    first, second = (torch.randn(40, 10, generator=g, dtype=torch.float64) for _ in range(2))
+    return first, second, torch.randint(10, (40,), generator=g)
+
+
+def lines_of(source):
+    return [line for line in source.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
+def test_gce_from_scratch_equals_the_package(q, root, batch_of_logits):
+    """Value and gradient, to round-off."""
+    gce, source = definition(root, "without_looking_ahead", "gce")
+    assert len(lines_of(source)) <= 10
+    logits, _, labels = batch_of_logits
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    value, want = gce(ours, labels, q), losses.generalised_cross_entropy(theirs, labels, q=q)
+    assert_close(value, want, rtol=1e-12, atol=0)
+    (got,), (wanted,) = torch.autograd.grad(value, ours), torch.autograd.grad(want, theirs)
+    assert wanted.abs().max() > 1e-4
+    assert_close(got, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_elr_from_scratch_equals_the_package(root):
+    """Ten steps in float64: the targets and the weights."""
+    elr, source = definition(root, "without_looking_ahead", "elr")
+    assert len(lines_of(source)) <= 10
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    method = ELR(len(split.train), 10, weight=5.0, beta=0.7).double()
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (mine, theirs)]
+    targets = torch.zeros(len(split.train), 10, dtype=torch.float64)
+    order = seeding.generator(6, "batches")
+    for _ in range(10):
+        train = data.draw_batch(split.train, 300, generator=order)
+        loss, moved = elr(mine(train.x), train.y, targets[train.ids], 5.0, 0.7)
+        targets[train.ids] = moved.detach()
+        optimizers[0].zero_grad()
+        loss.backward()
+        optimizers[0].step()
+        method.step(theirs, optimizers[1], train)
+    assert method.targets.sum(1).max() > 0.6  # a sample was seen more than three times
+    assert_close(method.targets, targets, rtol=1e-10, atol=1e-12)
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_co_teaching_from_scratch_equals_the_package(root):
+    """One step of two networks, of which each uses the other one's choice."""
+    co_teaching, source = definition(root, "without_looking_ahead", "co_teaching")
+    assert len(lines_of(source)) <= 11
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    model, peer = (models.MLP(64, 10, (24,), seed=seed).double() for seed in (6, 7))
+    train = data.draw_batch(split.train, 48, generator=seeding.generator(6, "batches"))
+    ours = co_teaching(model(train.x), peer(train.x), train.y, used=0.5)
+    method = CoTeaching(peer, forget_rate=0.5, ramp_steps=0)
+    told = method.step(model, torch.optim.SGD(model.parameters(), lr=0.1), train)
+    assert not torch.isclose(ours[0], ours[1])
+    assert_close(torch.stack(ours).detach(), torch.stack([told["loss"], told["peer_loss"]]))
+
+
+def test_matrices_and_corrected_loss_from_scratch_equal_the_package(root, batch_of_logits):
+    """Forward correction, and T read off clean samples and off anchors."""
+    forward, source = definition(root, "without_looking_ahead", "forward")
+    from_clean, from_anchors = (
+        definition(root, "without_looking_ahead", f"matrix_from_{name}")[0]
+        for name in ("clean", "anchors")
+    )
+    assert len(lines_of(source)) <= 15
+    logits, _, labels = batch_of_logits
+    transition = torch.rand(10, 10, generator=seeding.generator(6, "T"), dtype=torch.float64)
+    transition /= transition.sum(1, keepdim=True)
+    assert not torch.allclose(transition, transition.t())
+    want = losses.transition_cross_entropy(logits, labels, transition)
+    assert_close(forward(logits, labels, transition), want, rtol=1e-12, atol=0)
+
+    network, y = torch.nn.Identity(), torch.arange(40) % 10
+    p = logits.softmax(1)
+    want = procedures.transition_from_clean(network, data.Samples(logits, y))
+    assert_close(from_clean(p, y), want, rtol=1e-12, atol=0)
+    for percentile in (100, 97, 50):
+        want = procedures.transition_from_anchors(network, logits, percentile=percentile)
+        assert_close(from_anchors(p, percentile), want, rtol=1e-12, atol=0)
