@@ -300,7 +300,7 @@ def test_co_teaching_from_scratch_equals_the_package(root):
 
 def test_matrices_and_corrected_loss_from_scratch_equal_the_package(root, batch_of_logits):
     """Forward correction, and T read off clean samples and off anchors."""
-    forward, source = definition(root, "without_looking_ahead", "forward")
+    forward, source = definition(root, "without_looking_ahead", "forward_correction")
     from_clean, from_anchors = (
         definition(root, "without_looking_ahead", f"matrix_from_{name}")[0]
         for name in ("clean", "anchors")
