@@ -1,12 +1,15 @@
 """What chapters build from scratch, pulled out of the notebooks and compared with the package."""
 
 import copy
+import functools
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
+from scipy import stats
 from torch.func import functional_call
 from torch.testing import assert_close
 
@@ -18,6 +21,7 @@ from nlmeta import (
     CrossEntropy,
     bilevel,
     data,
+    experiments,
     losses,
     models,
     procedures,
@@ -320,3 +324,57 @@ def test_matrices_and_corrected_loss_from_scratch_equal_the_package(root, batch_
     for percentile in (100, 97, 50):
         want = procedures.transition_from_anchors(network, logits, percentile=percentile)
         assert_close(from_anchors(p, percentile), want, rtol=1e-12, atol=0)
+
+
+@pytest.fixture(scope="module")
+def leaves(root):
+    """The cell of chapter 17 with the tree's leaves and their evidence."""
+    notebook = nbformat.read(root / "book" / "which_method.ipynb", as_version=4)
+    (cell,) = (c.source for c in notebook.cells if "\ndef evidence(" in c.source)
+    names = {"experiments": experiments, "functools": functools, "pd": pd}
+    exec(compile(cell, "which_method.ipynb", "exec"), names)
+    return names
+
+
+def test_the_evidence_of_a_leaf_is_what_the_record_says(leaves):
+    """One leaf by hand: differences seed by seed, and Student's interval of their mean."""
+    rows = leaves["evidence"](("many", "one name", True)).set_index(["problem", "reference"])
+    runs = experiments.read("digits")
+    problem = "one-target 40 %, 100 clean"
+    accuracy = runs[runs["problem"] == problem].pivot(
+        index="seed", columns="method", values="accuracy"
+    )
+    for rival in ("GLC", "ELR", "MSLG"):
+        apart = 100 * (accuracy["MLC"] - accuracy[rival])
+        low, high = stats.t.interval(0.95, 4, apart.mean(), stats.sem(apart))
+        row = rows.loc[(problem, rival)]
+        assert row[["mean", "low", "high"]].tolist() == pytest.approx([apart.mean(), low, high])
+        assert row["verdict"] == ("ahead" if low > 0 else "behind" if high < 0 else "not decided")
+
+
+def test_a_leaf_has_no_rival_that_costs_more_or_sees_more_than_its_reader_has(leaves):
+    """And none is left out: each row of the record with the same means is compared."""
+    for (checked, errors, dear), (take, where) in leaves["LEAVES"].items():
+        rows = leaves["evidence"]((checked, errors, dear))
+        compared = {(row.problem, row.reference) for row in rows.itertuples()}
+        may = set(leaves["NOTHING"])
+        may |= set(leaves["CHECKED"]) if checked != "none" else set()
+        may |= set(leaves["NOTHING_DEAR"]) if dear else set()
+        may |= set(leaves["CHECKED_DEAR"]) if dear and checked != "none" else set()
+        wanted = set()
+        for record, problem in where:
+            runs = experiments.read(record)
+            there = runs[runs["problem"] == problem]["method"].str.removesuffix(", auto")
+            assert take in set(there)
+            wanted |= {(problem, name) for name in (may & set(there)) - {take}}
+        assert compared == wanted
+
+
+def test_a_recommendation_is_behind_no_rival_but_where_the_chapter_says_so(leaves):
+    """Two leaves of readers who do not know their errors, each behind ELR on one problem."""
+    behind = {}
+    for leaf in leaves["LEAVES"]:
+        rows = leaves["evidence"](leaf)
+        lost = rows[rows["high"] < 0]
+        behind |= {leaf: lost["reference"].tolist()} if len(lost) else {}
+    assert behind == {("few", "unknown", False): ["ELR"], ("many", "unknown", False): ["ELR"]}
