@@ -19,7 +19,7 @@ const slide = Reveal.getCurrentSlide();
 return [...slide.querySelectorAll('h2, img, p.says, p.from')].filter(part => {
     const box = part.getBoundingClientRect();
     return box.left < -1 || box.top < -1 || box.right > window.innerWidth + 1
-        || box.bottom > window.innerHeight + 1 || box.width < 10;
+        || box.bottom > window.innerHeight + 1 || Math.min(box.width, box.height) < 8;
 }).map(part => part.tagName + ' ' + part.textContent.slice(0, 60));
 """
 PLACE = "return Reveal.getIndices().h"

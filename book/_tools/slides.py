@@ -124,7 +124,8 @@ def write(place: Path, root: Path = ROOT) -> list[Path]:
     reveal = Path(package.submodule_search_locations[0], "_static/revealjs")
     for part in PARTS:
         shutil.copytree(reveal / part, place / "reveal" / part, dirs_exist_ok=True)
-    config = Config({"SlidesExporter": {"reveal_url_prefix": "reveal", "reveal_theme": "white"}})
+    options = {"reveal_url_prefix": "reveal", "reveal_theme": "white", "exclude_anchor_links": True}
+    config = Config({"SlidesExporter": options})
     exporter = SlidesExporter(config=config, raw_template=TEMPLATE.read_text("utf-8"))
     decks = []
     for week in weeks(root):
