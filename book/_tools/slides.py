@@ -24,6 +24,9 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from traitlets.config import Config
 
 TEMPLATE = Path(__file__).with_name("slides.html.j2")
+FRAME = re.compile(
+    r'<img class="nlmeta-frame"[^>]*?alt="([^"]*)"[^>]*?src="data:image/png;base64,([^"]*)"'
+)
 PARTS = ("dist", "plugin/notes")  # of reveal.js
 FIGURE = """<figure class="shown"><img src="data:image/png;base64,{png}" alt="{alt}"></figure>
 
@@ -45,6 +48,7 @@ class Slide:
     asks: str
     says: str
     guess: str  # the first column of a row of `predictions.md`
+    frame: int | None = None  # of a slider, which picture
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,13 @@ def figure(slide: Slide, root: Path = ROOT) -> tuple[str, str]:
         if slide.figure not in (cell.id, mystnb.get("figure", {}).get("name")):
             continue
         shown = [output.get("data", {}) for output in cell.get("outputs", [])]
-        alts = re.findall(r'\balt="([^"]+)"', "".join(data.get("text/html", "") for data in shown))
-        alt = mystnb.get("image", {}).get("alt") or html.unescape(alts[0] if alts else "")
+        frames = FRAME.findall("".join(data.get("text/html", "") for data in shown))
+        if slide.frame is not None and frames:
+            alt, png = frames[slide.frame]
+            return png, html.unescape(alt)
+        alt = mystnb.get("image", {}).get("alt") or html.unescape(frames[0][0] if frames else "")
         for data in shown:
-            if "image/png" in data:  # of a slider, the picture that it begins with
+            if "image/png" in data:
                 return "".join(data["image/png"].split()), alt
     raise ValueError(f"chapter {slide.chapter!r} stores no figure {slide.figure!r}")
 
