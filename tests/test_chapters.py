@@ -438,3 +438,103 @@ def test_a_recommendation_is_behind_no_rival_but_where_the_chapter_says_so(leave
         lost = rows[rows["high"] < 0]
         behind |= {leaf: lost["reference"].tolist()} if len(lost) else {}
     assert behind == {("few", "unknown", False): ["ELR"], ("many", "unknown", False): ["ELR"]}
+
+
+@pytest.fixture(scope="module")
+def logistic():
+    """A ridge-penalised logistic regression in float64 with weights of samples; its optimum."""
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(30, 4, generator=g, dtype=torch.float64) * torch.tensor([2.0, 1.0, 0.6, 0.3])
+    y = (torch.rand(30, generator=g) < 0.5).double()
+    clean_x = torch.randn(9, 4, generator=g, dtype=torch.float64)
+    weights = torch.linspace(0.2, 1.4, 30, dtype=torch.float64)
+
+    def inner(theta, w):
+        each = F.binary_cross_entropy_with_logits(x @ theta, y, reduction="none")
+        return (w * each).mean() + 0.05 * theta.square().sum()
+
+    def outer(theta):
+        return F.softplus(-clean_x @ theta).mean()
+
+    hessian = torch.func.jacrev(torch.func.grad(inner))
+
+    def train(w):
+        theta = torch.zeros(4, dtype=torch.float64)
+        for _ in range(30):  # Newton's method
+            slope = torch.func.grad(inner)(theta, w)
+            theta = theta - torch.linalg.solve(hessian(theta, w), slope)
+        return theta
+
+    units = torch.eye(30, dtype=torch.float64)
+    ends = [[outer(train(weights + s * 1e-5 * e)).item() for s in (1, -1)] for e in units]
+    exact = torch.tensor([(up - down) / 2e-5 for up, down in ends], dtype=torch.float64)
+    assert exact.abs().max() > 1e-3
+    return inner, outer, train(weights), weights, exact
+
+
+def test_implicit_derivatives_from_scratch_are_those_of_training_again(root, logistic):
+    """A loss that is no quadratic, against differences of whole trainings."""
+    inner, outer, theta, weights, exact = logistic
+    implicit, _ = definition(root, "optimum", "implicit")
+    solvers = {
+        name: definition(root, "optimum", name)[0]
+        for name in ("written_out", "conjugate_gradients", "neumann")
+    }
+    ways = {
+        "written out": solvers["written_out"],
+        "CG": lambda product, v: solvers["conjugate_gradients"](product, v, 4),
+        "Neumann": lambda product, v: solvers["neumann"](product, v, 400, 1.0),
+    }
+    for name, solve in ways.items():
+        got = implicit(inner, outer, theta, weights, solve)
+        assert_close(got, exact, rtol=0, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+    early = implicit(inner, outer, theta, weights, lambda product, v: ways["CG"](product, v) * 0.9)
+    assert (early - exact).abs().max() > 1e-5
+
+
+def test_unrolled_from_scratch_ends_at_the_implicit_derivative(root, logistic):
+    """From zero, many steps; truncated; and from the optimum, K steps are K terms of Neumann."""
+    inner, outer, theta, weights, exact = logistic
+    unrolled, _ = definition(root, "optimum", "unrolled")
+    implicit, _ = definition(root, "optimum", "implicit")
+    neumann, _ = definition(root, "optimum", "neumann")
+    zero = torch.zeros_like(theta)
+    assert_close(unrolled(inner, outer, zero, weights, 1.0, 400), exact, rtol=0, atol=1e-9)
+    assert_close(unrolled(inner, outer, zero, weights, 1.0, 600, 300), exact, rtol=0, atol=1e-9)
+    for steps in (1, 2, 7):
+        by_steps = unrolled(inner, outer, theta, weights, 1.0, steps)
+        by_terms = implicit(
+            inner, outer, theta, weights, lambda h, v, n=steps: neumann(h, v, n, 1.0)
+        )
+        assert_close(by_steps, by_terms, rtol=0, atol=1e-13)
+        assert (by_steps - exact).abs().max() > 1e-5
+
+
+def test_one_unrolled_step_is_the_hypergradient_of_the_package(root):
+    """A linear layer with two logits, weights of samples, from weights that are not zero."""
+    unrolled, _ = definition(root, "optimum", "unrolled")
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=2).to("cpu", torch.float64)
+    x, y = split.train.x[:40].flatten(1), split.train.y[:40]
+    clean_x, clean_y = split.meta.x.flatten(1), split.meta.y
+    layer = torch.nn.Linear(64, 10, bias=False).double()
+    weights = torch.linspace(0.01, 0.05, 40, dtype=torch.float64)
+    got = unrolled(
+        lambda theta, w: w @ F.cross_entropy(x @ theta.T, y, reduction="none"),
+        lambda theta: F.cross_entropy(clean_x @ theta.T, clean_y),
+        layer.weight,
+        weights,
+        0.4,
+        1,
+    )
+    weights.requires_grad_()
+    want = bilevel.hypergradient(
+        layer,
+        bilevel.forward_pass(layer, x),
+        lambda z: weights @ F.cross_entropy(z, y, reduction="none"),
+        lambda network: F.cross_entropy(network(clean_x), clean_y),
+        [weights],
+        lr=0.4,
+        mode="exact",
+    ).gradients[0]
+    assert want.abs().max() > 1e-3
+    assert_close(got, want, rtol=1e-10, atol=1e-13)

@@ -315,7 +315,7 @@ def test_the_front_page_has_a_card_for_each_chapter(book, browser):
 PLAYED = {  # figure: page, a slider or choice, how it is moved, words of the result afterwards
     "step": ("welcome", "input[type=range]", Keys.END, "After a step of 12.0"),
     "weight": ("bilevel", "input[type=range]", Keys.HOME, "foretold"),
-    "inner": ("bilevel", "input[type=range]", Keys.HOME, "One step has the right sign"),
+    "inner": ("optimum", "input[type=range]", Keys.HOME, "One step has the right sign"),
     "explain": ("mlc", "input[type=range]", Keys.END, "3 are explained away"),
     "row": ("mslg", "input[type=range]", Keys.HOME, "class 0"),
     "suspects": ("own_data", "button.nlmeta-tile", Keys.SPACE, "You call 1 of 16 labels wrong."),

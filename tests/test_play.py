@@ -159,7 +159,7 @@ def test_inner_steps(steps, phi, maths):
 
 
 def test_one_step_can_have_the_wrong_sign(maths):
-    """What the figure of chapter 4 shows first."""
+    """What the figure of chapter 7 shows first."""
     one, end = (maths("innerSteps", K, 1.0, PROBLEM)["gradient"] for K in (1, "inf"))
     assert one < -0.1
     assert end > 1

@@ -359,7 +359,7 @@
     show();
   };
 
-  /* Chapter 4: how many inner steps stand behind the arrow. */
+  /* Chapter 7: how many inner steps stand behind the arrow. */
   figures.inner = function (place) {
     const KS = [1, 5, 50, Infinity];
     const name = (K) => (K === Infinity ? "∞" : String(K));

@@ -81,7 +81,7 @@
     return { rows, logits };
   }
 
-  /* Chapter 4: K gradient steps from 0 on the inner loss 1/2 (theta - phi d)' A (theta - phi d), with
+  /* Chapter 7: K gradient steps from 0 on the inner loss 1/2 (theta - phi d)' A (theta - phi d), with
      A diagonal, and the outer loss 1/2 |theta - c|^2. K may be Infinity. */
   function innerSteps(K, phi, { curvatures, d, c, lr }) {
     const reached = curvatures.map((a) => (K === Infinity ? 1 : 1 - (1 - lr * a) ** K));
