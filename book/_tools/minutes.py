@@ -44,6 +44,8 @@ def counts(cells: list[nbformat.NotebookNode]) -> tuple[int, int, int]:
             continue
         if not tags(cell) & FOLDED:
             lines += sum(bool(line.strip()) for line in cell.source.splitlines())
+        if "hide-output" in tags(cell):
+            continue
         for output in cell.get("outputs", []):
             text = output.get("text") or output.get("data", {}).get("text/plain", "")
             if not text.startswith("<Figure"):
