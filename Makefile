@@ -41,8 +41,7 @@ help:  ## list the targets
 
 book:
 	@$(call prepare,book)
-	rm -rf _build
-	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python $(TOOLS)/make_book.py
 	@echo "Every chapter ran and the book is built. Open _build/html/index.html"
 
 test:

@@ -3,7 +3,7 @@
 Accuracy alone does not tell learning from memorising; the shares below split the samples by
 whether their given label is wrong. They need the true labels and are for evaluation only. Arpit et
 al., "A closer look at memorization in deep networks" (ICML 2017), and chapter 2 explain
-memorisation in this sense. Chapters 3 and 5 use the error of a transition matrix.
+memorisation in this sense. Chapters 3 and 8 use the error of a transition matrix.
 
 Arrays are tensors, NumPy arrays or pandas frames and columns, such as `nlmeta.analysis` returns.
 Every share is one count divided by another in float64, so a short last batch has its right weight.

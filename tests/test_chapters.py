@@ -1,17 +1,33 @@
 """What chapters build from scratch, pulled out of the notebooks and compared with the package."""
 
 import copy
+import functools
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
-from torch.func import functional_call
+from scipy import stats
+from torch.func import functional_call, grad, jvp
 from torch.testing import assert_close
 
-from nlmeta import CLIDMU, MLC, MLNT, MSLG, CrossEntropy, bilevel, data, losses, models, seeding
-from nlmeta.methods import WeightNet
+from nlmeta import (
+    CLIDMU,
+    MLC,
+    MLNT,
+    MSLG,
+    CrossEntropy,
+    bilevel,
+    data,
+    experiments,
+    losses,
+    models,
+    procedures,
+    seeding,
+)
+from nlmeta.methods import ELR, CoTeaching, LearningToReweight, WeightNet
 
 
 def definition(root, chapter, name):
@@ -25,6 +41,8 @@ def definition(root, chapter, name):
         "torch": torch,
         "F": F,
         "functional_call": functional_call,
+        "grad": grad,
+        "jvp": jvp,
         "forward_ad": forward_ad,
         "fwAD": forward_ad,
         "nn": torch.nn,
@@ -88,6 +106,43 @@ def test_lookahead_gradient_from_scratch_equals_the_package(root):
     ).gradients[0]
     assert want.abs().max() > 1e-4
     assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
+def test_reweight_from_scratch_equals_the_package(root):
+    """Ten steps in float64 on its weights and on the package's; then a batch that nobody helps."""
+    reweight, source = definition(root, "reweighting", "reweight")
+    code = [line for line in source.splitlines() if line.strip()]
+    assert len(code) <= 12
+    split = data.load("digits", noise="one-target", rate=0.4, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    optimizers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (mine, theirs)]
+    order = seeding.generator(6, "batches")
+    meta = data.draw_batch(split.meta, None, generator=order)
+    zeros = 0
+    for _ in range(10):
+        train = data.draw_batch(split.train, 48, generator=order)
+        weights = reweight(mine, train.x, train.y, meta.x, meta.y)
+        assert weights.sum().item() == pytest.approx(1, abs=1e-12)
+        zeros += int((weights == 0).sum())
+        loss = (weights * F.cross_entropy(mine(train.x), train.y, reduction="none")).sum()
+        optimizers[0].zero_grad()
+        loss.backward()
+        optimizers[0].step()
+        LearningToReweight().step(theirs, optimizers[1], train, meta)
+    assert 48 < zeros < 432  # some help and some do not
+    start = models.MLP(64, 10, (24,), seed=6).double()
+    pairs = zip(mine.parameters(), start.parameters(), strict=True)
+    assert max((p - s).abs().max().item() for p, s in pairs) > 1e-2
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+    against = torch.nn.Linear(2, 2).double()
+    torch.nn.init.zeros_(against.weight)
+    torch.nn.init.zeros_(against.bias)
+    x = torch.tensor([[1.0, 0.5], [2.0, 0.1]], dtype=torch.float64)
+    nobody = reweight(against, x, torch.tensor([1, 1]), x[:1], torch.tensor([0]))
+    assert nobody.tolist() == [0, 0]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
@@ -219,6 +274,170 @@ def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
         parts = zip(features.split(20), logits.split(20), strict=True)
         values = [losses.cross_layer_divergence(h, z, one_hot=one_hot) for h, z in parts]
         assert got == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_spread_errors_keep_the_count_of_every_pair(root, share):
+    """Sixty samples in three classes of unequal size; what is kept is what looks most alike."""
+    spread, _ = definition(root, "looks_right", "spread")
+    g = seeding.generator(3, "spread")
+    true = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
+    looks, likeness = true.clone(), torch.rand(60, 3, generator=g, dtype=torch.float64)
+    looks[:10], looks[30:35] = 1, 2
+    given = spread(true, looks, likeness, share, seeding.generator(4, "spread"))
+
+    def counts(labels):
+        return torch.bincount(10 * true + labels, minlength=30)
+
+    assert torch.equal(counts(given), counts(looks))
+    for i, j, n in ((0, 1, 10), (1, 2, 5)):
+        rows = ((true == i) & (looks == j)).nonzero().flatten()
+        alike = rows[likeness[rows, j].argsort(descending=True)][: round(share * n)]
+        assert (given[alike] == j).all()
+    assert torch.equal(given, looks) == (share == 1)
+
+
+@pytest.fixture
+def batch_of_logits():
+    """Logits of two networks for 40 samples in float64, and labels, in ten classes."""
+    g = seeding.generator(6, "rivals")
+    first, second = (torch.randn(40, 10, generator=g, dtype=torch.float64) for _ in range(2))
+    return first, second, torch.randint(10, (40,), generator=g)
+
+
+def lines_of(source):
+    return [line for line in source.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
+def test_gce_from_scratch_equals_the_package(q, root, batch_of_logits):
+    """Value and gradient, to round-off."""
+    gce, source = definition(root, "without_looking_ahead", "gce")
+    assert len(lines_of(source)) <= 10
+    logits, _, labels = batch_of_logits
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    value, want = gce(ours, labels, q), losses.generalised_cross_entropy(theirs, labels, q=q)
+    assert_close(value, want, rtol=1e-12, atol=0)
+    (got,), (wanted,) = torch.autograd.grad(value, ours), torch.autograd.grad(want, theirs)
+    assert wanted.abs().max() > 1e-4
+    assert_close(got, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_elr_from_scratch_equals_the_package(root):
+    """Ten steps in float64: the targets and the weights."""
+    elr, source = definition(root, "without_looking_ahead", "elr")
+    assert len(lines_of(source)) <= 10
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    mine = models.MLP(64, 10, (24,), seed=6).double()
+    theirs = copy.deepcopy(mine)
+    method = ELR(len(split.train), 10, weight=5.0, beta=0.7).double()
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (mine, theirs)]
+    targets = torch.zeros(len(split.train), 10, dtype=torch.float64)
+    order = seeding.generator(6, "batches")
+    for _ in range(10):
+        train = data.draw_batch(split.train, 300, generator=order)
+        loss, moved = elr(mine(train.x), train.y, targets[train.ids], 5.0, 0.7)
+        targets[train.ids] = moved.detach()
+        optimizers[0].zero_grad()
+        loss.backward()
+        optimizers[0].step()
+        method.step(theirs, optimizers[1], train)
+    assert method.targets.sum(1).max() > 0.6  # a sample was seen more than three times
+    assert_close(method.targets, targets, rtol=1e-10, atol=1e-12)
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_co_teaching_from_scratch_equals_the_package(root):
+    """One step of two networks, of which each uses the other one's choice."""
+    co_teaching, source = definition(root, "without_looking_ahead", "co_teaching")
+    assert len(lines_of(source)) <= 11
+    split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
+    model, peer = (models.MLP(64, 10, (24,), seed=seed).double() for seed in (6, 7))
+    train = data.draw_batch(split.train, 48, generator=seeding.generator(6, "batches"))
+    ours = co_teaching(model(train.x), peer(train.x), train.y, used=0.5)
+    method = CoTeaching(peer, forget_rate=0.5, ramp_steps=0)
+    told = method.step(model, torch.optim.SGD(model.parameters(), lr=0.1), train)
+    assert not torch.isclose(ours[0], ours[1])
+    assert_close(torch.stack(ours).detach(), torch.stack([told["loss"], told["peer_loss"]]))
+
+
+def test_matrices_and_corrected_loss_from_scratch_equal_the_package(root, batch_of_logits):
+    """Forward correction, and T read off clean samples and off anchors."""
+    forward, source = definition(root, "without_looking_ahead", "forward_correction")
+    from_clean, from_anchors = (
+        definition(root, "without_looking_ahead", f"matrix_from_{name}")[0]
+        for name in ("clean", "anchors")
+    )
+    assert len(lines_of(source)) <= 15
+    logits, _, labels = batch_of_logits
+    transition = torch.rand(10, 10, generator=seeding.generator(6, "T"), dtype=torch.float64)
+    transition /= transition.sum(1, keepdim=True)
+    assert not torch.allclose(transition, transition.t())
+    want = losses.transition_cross_entropy(logits, labels, transition)
+    assert_close(forward(logits, labels, transition), want, rtol=1e-12, atol=0)
+
+    network, y = torch.nn.Identity(), torch.arange(40) % 10
+    p = logits.softmax(1)
+    want = procedures.transition_from_clean(network, data.Samples(logits, y))
+    assert_close(from_clean(p, y), want, rtol=1e-12, atol=0)
+    for percentile in (100, 97, 50):
+        want = procedures.transition_from_anchors(network, logits, percentile=percentile)
+        assert_close(from_anchors(p, percentile), want, rtol=1e-12, atol=0)
+
+
+@pytest.fixture(scope="module")
+def leaves(root):
+    """The cell of chapter 17 with the tree's leaves and their evidence."""
+    notebook = nbformat.read(root / "book" / "which_method.ipynb", as_version=4)
+    (cell,) = (c.source for c in notebook.cells if "\ndef evidence(" in c.source)
+    names = {"experiments": experiments, "functools": functools, "pd": pd}
+    exec(compile(cell, "which_method.ipynb", "exec"), names)
+    return names
+
+
+def test_the_evidence_of_a_leaf_is_what_the_record_says(leaves):
+    """One leaf by hand: differences seed by seed, and Student's interval of their mean."""
+    rows = leaves["evidence"](("many", "one name", True)).set_index(["problem", "reference"])
+    runs = experiments.read("digits")
+    problem = "one-target 40 %, 100 clean"
+    accuracy = runs[runs["problem"] == problem].pivot(
+        index="seed", columns="method", values="accuracy"
+    )
+    for rival in ("GLC", "ELR", "MSLG"):
+        apart = 100 * (accuracy["MLC"] - accuracy[rival])
+        low, high = stats.t.interval(0.95, 4, apart.mean(), stats.sem(apart))
+        row = rows.loc[(problem, rival)]
+        assert row[["mean", "low", "high"]].tolist() == pytest.approx([apart.mean(), low, high])
+        assert row["verdict"] == ("ahead" if low > 0 else "behind" if high < 0 else "not decided")
+
+
+def test_a_leaf_has_no_rival_that_costs_more_or_sees_more_than_its_reader_has(leaves):
+    """And none is left out: each row of the record with the same means is compared."""
+    for (checked, errors, dear), (take, where) in leaves["LEAVES"].items():
+        rows = leaves["evidence"]((checked, errors, dear))
+        compared = {(row.problem, row.reference) for row in rows.itertuples()}
+        may = set(leaves["NOTHING"])
+        may |= set(leaves["CHECKED"]) if checked != "none" else set()
+        may |= set(leaves["NOTHING_DEAR"]) if dear else set()
+        may |= set(leaves["CHECKED_DEAR"]) if dear and checked != "none" else set()
+        wanted = set()
+        for record, problem in where:
+            runs = experiments.read(record)
+            there = runs[runs["problem"] == problem]["method"].str.removesuffix(", auto")
+            assert take in set(there)
+            wanted |= {(problem, name) for name in (may & set(there)) - {take}}
+        assert compared == wanted
+
+
+def test_a_recommendation_is_behind_no_rival_but_where_the_chapter_says_so(leaves):
+    """Two leaves of readers who do not know their errors, each behind ELR on one problem."""
+    behind = {}
+    for leaf in leaves["LEAVES"]:
+        rows = leaves["evidence"](leaf)
+        lost = rows[rows["high"] < 0]
+        behind |= {leaf: lost["reference"].tolist()} if len(lost) else {}
+    assert behind == {("few", "unknown", False): ["ELR"], ("many", "unknown", False): ["ELR"]}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """CLID-MU against its closed forms, its limits, and double backward.
 
-Equation numbers are those of chapter 8.
+Equation numbers are those of chapter 11.
 """
 
 import copy
@@ -104,7 +104,7 @@ def logits_and_tangent(loss, correction, model, train, meta, objective):
 
 
 def by_weight(z, z_dot, y):
-    """(8.4): -alpha <p - e, z_dot>, sample by sample."""
+    """(11.4): -alpha <p - e, z_dot>, sample by sample."""
     return -LR * ((z.softmax(1) - F.one_hot(y, 3)) * z_dot).sum(1)
 
 
@@ -114,7 +114,7 @@ def by_weight(z, z_dot, y):
 @every_objective
 @pytest.mark.parametrize("mode", ["jvp", "exact"])
 def test_derivative_by_a_weight_is_the_slope_of_its_loss_along_the_outer_gradient(mode, objective):
-    """(8.4) against double backward and forward mode, BatchNorm in training mode."""
+    """(11.4) against double backward and forward mode, BatchNorm in training mode."""
     train, meta = problem()
     model, head = network(), Free(weighted_sum, 8)
     method = clid_mu(head, objective=objective, mode=mode)
@@ -128,7 +128,7 @@ def test_derivative_by_a_weight_is_the_slope_of_its_loss_along_the_outer_gradien
 @every_objective
 @pytest.mark.parametrize("mode", ["jvp", "exact"])
 def test_derivative_by_a_weight_before_it_is_normalised(mode, objective):
-    """(8.5): (kappa_i - mean of kappa by the weights) / sum of the weights."""
+    """(11.5): (kappa_i - mean of kappa by the weights) / sum of the weights."""
     train, meta = problem()
     model, head = network(), Free(normalised_sum, 8)
     method = clid_mu(head, objective=objective, mode=mode)
@@ -165,7 +165,7 @@ def test_derivative_by_the_weight_net_is_backpropagated_from_that_by_its_weights
 @every_objective
 @pytest.mark.parametrize("mode", ["jvp", "exact"])
 def test_derivative_by_a_logit_multiplier_in_closed_form(mode, objective):
-    """(8.10): -alpha / n [z_dot (s - e) + z s_dot], with s the softmax of v z."""
+    """(11.10): -alpha / n [z_dot (s - e) + z s_dot], with s the softmax of v z."""
     train, meta = problem()
     model, head = network(), Free(multiplied, 8, 3)
     method = clid_mu(head, objective=objective, mode=mode)
@@ -405,7 +405,7 @@ def test_the_head_takes_a_step_of_its_optimiser_along_the_hypergradient(make, ki
 
 
 def test_the_network_is_trained_with_the_head_that_has_moved():
-    """(8.7), for weights: the ordinary step comes after the head's, from the same pass."""
+    """(11.7), for weights: the ordinary step comes after the head's, from the same pass."""
     train, meta = problem()
     model, method = network(), clid_mu(weight_net(), head_lr=5.0)
     before, head = copy.deepcopy(model), copy.deepcopy(method.head)
@@ -657,7 +657,7 @@ def test_settings_hold_the_head_and_every_option():
 
 @both_heads
 def test_under_autocast_the_network_trains_with_the_head_that_has_moved(make):
-    """Autocast's casts of the head's weights are older than (8.6)."""
+    """Autocast's casts of the head's weights are older than (11.6)."""
     train, meta = problem(dtype=torch.float32)
 
     def loss(head_lr, cache=True):

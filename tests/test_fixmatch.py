@@ -107,7 +107,7 @@ def test_without_unlabelled_weight_and_views_it_is_cross_entropy_bit_for_bit():
 
 @both_corrections
 def test_one_step_with_lines_of_ones_own(correction):
-    """Two passes, plain autograd, double backward for the head: (8.11) and (8.12)."""
+    """Two passes, plain autograd, double backward for the head: (11.11) and (11.12)."""
     method = fixmatch(correction=correction(), unlabelled_weight=0.7)
     twin, model, other = copy.deepcopy(method), network(), network()
     train, meta = problem()

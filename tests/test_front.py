@@ -99,7 +99,7 @@ def test_stored_labels_are_a_run_of_the_package():
     for name in ("mended", "spoilt"):
         assert again[name] == pytest.approx(stored[name][:4], abs=25)
     assert stored["mended"][0] == stored["spoilt"][0] == 0
-    assert stored["mended"][-1] > 0.8 * stored["wrong"]  # as chapter 6 says
+    assert stored["mended"][-1] > 0.8 * stored["wrong"]  # as chapter 9 says
     same = [a == b[:4] for a, b in zip(again["says"], stored["says"], strict=True)]
     assert sum(same) >= 14
     assert len({len(says) for says in stored["says"]} | {len(stored["mended"])}) == 1

@@ -90,7 +90,7 @@ def test_a_head_neither_reads_nor_moves_the_global_generator(make):
 
 
 def test_a_weight_is_one_hidden_layer_and_a_sigmoid_of_the_samples_loss():
-    """(8.1), from the layers' own numbers."""
+    """(11.1), from the layers' own numbers."""
     head, forward = weight_net(normalise=False), recorded()
     first, _, second = head.layers
     p = forward.logits.detach().softmax(1)[torch.arange(N), LABELS]
@@ -119,7 +119,7 @@ def test_weights_that_are_all_zero_stay_zero():
 
 
 def test_the_weighted_loss_is_a_sum_over_samples():
-    """(8.3): the division is in the weights already."""
+    """(11.3): the division is in the weights already."""
     head, forward = weight_net(), recorded()
     w = head(forward, LABELS)
     want = sum(
@@ -132,7 +132,7 @@ def test_the_weighted_loss_is_a_sum_over_samples():
 
 
 def test_multipliers_come_from_a_gaussian_whose_mean_and_deviation_are_learned():
-    """(8.8): the sigmoid of mean + exp(s / 2) xi, from the layers' own numbers."""
+    """(11.8): the sigmoid of mean + exp(s / 2) xi, from the layers' own numbers."""
     head, forward = multiplier(), recorded()
     noise = copy.deepcopy(head._noise)
     got = head(forward, LABELS)
@@ -168,7 +168,7 @@ def test_multipliers_depend_on_features_and_on_the_label():
 
 
 def test_multipliers_stand_before_the_softmax():
-    """(8.9): a mean over the batch of the cross-entropy of v z."""
+    """(11.9): a mean over the batch of the cross-entropy of v z."""
     head, forward = multiplier(), recorded()
     v = head(forward, LABELS)
     p = (v * forward.logits).softmax(1)[torch.arange(N), LABELS]

@@ -1,6 +1,6 @@
 """MLC against its closed forms, its limits, and a literal transcription of its equations.
 
-The names I1 to I5, H1 and H2 are those of chapter 5.
+The names I1 to I5, H1 and H2 are those of chapter 8.
 """
 
 import copy

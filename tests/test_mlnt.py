@@ -1,6 +1,6 @@
 """MLNT against its closed forms, its limits, and a literal transcription of its equations.
 
-Equation numbers are those of chapter 7. The first commit of the released code is ``order="first"``
+Equation numbers are those of chapter 10. The first commit of the released code is ``order="first"``
 with ``update="sum"`` and ``scale="entries"``; the last one has ``order="second"``.
 """
 
@@ -984,7 +984,7 @@ def test_a_share_of_the_mentor_needs_no_teacher():
 
 
 def test_under_autocast_cross_entropy_is_taken_where_the_meta_step_led():
-    """(7.7) moves the network within the step; autocast's casts of its weights are older."""
+    """(10.7) moves the network within the step; autocast's casts of its weights are older."""
     train = batch(dtype=torch.float32)
 
     def loss(weight, cache=True):

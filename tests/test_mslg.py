@@ -1,6 +1,6 @@
 """MSLG against its closed forms, its limits, and double backward.
 
-Equation numbers are those of chapter 6.
+Equation numbers are those of chapter 9.
 """
 
 import copy
@@ -87,7 +87,7 @@ def test_label_gradient_equals_double_backward_for_every_switch(options, kind):
 @pytest.mark.parametrize("kind", ["MLP", "BatchNorm"])
 @pytest.mark.parametrize(("scale", "c"), [("samples", 1 / 7), ("entries", 1 / 21)])
 def test_label_gradient_is_the_tangent_of_the_probabilities(scale, c, kind):
-    """(6.4): alpha c J v with J the Jacobian of the softmax; by a difference quotient of p."""
+    """(9.4): alpha c J v with J the Jacobian of the softmax; by a difference quotient of p."""
     given, train, meta = problem()
     model = network(kind)
     method = mslg(given, scale=scale)
@@ -164,7 +164,7 @@ def test_rows_of_label_logits_keep_their_sum():
 
 
 def test_label_gradient_does_not_depend_on_the_label_at_a_given_direction():
-    """The label enters only through the virtual step: with v held fixed it drops out of (6.4)."""
+    """The label enters only through the virtual step: with v held fixed it drops out of (9.4)."""
     given, train, meta = problem()
     model = network()
     one, two = mslg(given), mslg(given, moved=False)

@@ -6,16 +6,18 @@
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cards
 import chapters
+import make_book
 import meter
 import moving
 import pytest
+import questions
+from PIL import Image
 
 selenium = pytest.importorskip("selenium")
 from chromium import open_page, page_errors  # noqa: E402
@@ -80,15 +82,10 @@ return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-f
 def book(root, tmp_path_factory):
     """The book from the stored outputs, built strictly in a copy of its sources."""
     place = tmp_path_factory.mktemp("book")
-    shutil.copytree(root / "book", place / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / "_toc.yml", place)
-    config = (root / "_config.yml").read_text("utf-8")
-    stored = re.sub(r"(execute_notebooks:) \w+", r"\1 'off'", config)
-    assert stored != config
-    (place / "_config.yml").write_text(stored, "utf-8")
+    make_book.copy_of_sources(root, place)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place)]
     done = subprocess.run(
-        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, text=True, check=False
+        [*command, *make_book.STRICT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return place / "_build/html"
@@ -203,6 +200,39 @@ def test_an_answer_is_folded_until_the_reader_asks_for_it(page, book, browser):
         assert not box.find_element(By.CSS_SELECTOR, ".cell_output").is_displayed()
     boxes[0].find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
     assert boxes[0].find_element(By.CSS_SELECTOR, ".cell_output").is_displayed()
+
+
+def test_a_shared_link_shows_a_picture(book):
+    """As large as platforms ask for, with words for those who do not see it."""
+    with Image.open(book / "_static/preview.png") as shown:
+        assert shown.size == (1200, 630)
+        assert len(shown.getcolors(1 << 20)) > 20  # not a blank page
+    for page in PAGES:
+        head = (book / f"{page}.html").read_text("utf-8").partition("</head>")[0]
+        assert re.search(r'property="og:image" content="https://[^"]+/_static/preview.png"', head)
+        assert re.search(r'property="og:image:alt" content="Sixteen handwritten digits', head)
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_a_question_answers_to_the_keyboard(page, book, browser):
+    """Each choice shows its own reply and hides that of the one before; before, none is shown."""
+    asked = [one for one in questions.read(book.parents[1]) if f"book/{one.chapter}" == page]
+    if not asked:
+        pytest.skip("no question belongs to this chapter")
+    open_page(browser, book / f"{page}.html", NARROW, "light")
+    for one in asked:
+        box = browser.find_element(By.ID, one.name)
+        shown = [reply.is_displayed() for reply in box.find_elements(By.CLASS_NAME, "nlmeta-reply")]
+        assert not any(shown)
+        first, second = box.find_elements(By.TAG_NAME, "input")[:2]
+        first.send_keys(Keys.SPACE)
+        first.send_keys(Keys.ARROW_DOWN)
+        replies = box.find_elements(By.CLASS_NAME, "nlmeta-reply")
+        assert [reply.is_displayed() for reply in replies][:2] == [False, True]
+        said = "Right." if one.choices[1].right else "Not quite."
+        assert replies[1].text.startswith(said)
+        assert second.is_selected()
+    assert page_errors(browser) == []
 
 
 @pytest.mark.parametrize("page", PAGES)

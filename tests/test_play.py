@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from chromium import open_page, page_errors
 from scipy.optimize import minimize_scalar
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from nlmeta import losses
 
@@ -90,7 +92,7 @@ def test_the_best_step_is_where_the_training_loss_is_smallest(maths):
 
 @pytest.mark.parametrize(("belief", "label", "a", "b"), [(0.9, 1, 0.3, 0.1), (0.2, 0, 0.5, 0.25)])
 def test_a_label_behind_t(belief, label, a, b, maths):
-    """Chapter 5, (5.1): the pull is minus the gradient of the package's loss by the logits."""
+    """Chapter 8, (8.1): the pull is minus the gradient of the package's loss by the logits."""
     T = torch.tensor([[1 - a, a], [b, 1 - b]], dtype=torch.float64)
     z = torch.tensor([[belief, 1 - belief]], dtype=torch.float64).log().requires_grad_()
     loss = losses.transition_cross_entropy(z, torch.tensor([label]), T)
@@ -103,7 +105,7 @@ def test_a_label_behind_t(belief, label, a, b, maths):
 
 @pytest.mark.parametrize(("given", "likeness", "k"), [(1, 0.8, 5.0), (2, -0.4, 2.0)])
 def test_a_moving_label(given, likeness, k, maths):
-    """Chapter 6, (6.2) to (6.5), by a double backward through the virtual step, 12 times."""
+    """Chapter 9, (9.2) to (9.5), by a double backward through the virtual step, 12 times."""
     x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     clean = torch.tensor([[likeness, (1 - likeness**2) ** 0.5]], dtype=torch.float64)
     u = torch.zeros(1, 3, dtype=torch.float64)
@@ -196,8 +198,64 @@ def test_without_a_script_a_sentence_leads_to_the_page(root):
 
 
 def test_scripts_ask_the_network_for_nothing(root):
-    for name in ("play.js", "play_maths.js"):
+    for name in ("play.js", "play_maths.js", "choose.js"):
         script = (root / "book/_static" / name).read_text("utf-8")
         assert re.findall(r"https?://[^\s\"]+", script) in ([], ["http://www.w3.org/2000/svg"])
         assert not re.search(r"\b(fetch|XMLHttpRequest|import|eval)\b", script)
     assert moving.STORED.exists()
+
+
+@pytest.fixture
+def tree(root, browser, tmp_path):
+    """The decision tree as chapter 17 has stored it, on a page with the script and nothing else."""
+    notebook = chapters.read(root / "book/which_method.ipynb")
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    found = [o.get("data", {}).get("text/html", "") for o in outputs]
+    (stored,) = (html for html in found if "nlmeta-choose" in html)
+    script = (root / "book/_static/choose.js").read_text("utf-8")
+    page = tmp_path / "tree.html"
+    page.write_text(f"<!doctype html>{stored}<script>{script}</script>", "utf-8")
+    open_page(browser, page, 390, "light")
+    assert page_errors(browser) == []
+    place = browser.find_element(By.CSS_SELECTOR, ".nlmeta-choose")
+    return place, json.loads(place.get_dom_attribute("data-tree")), stored
+
+
+def leaves(node):
+    if "take" in node:
+        return [node]
+    return [leaf for answer in node["answers"] for leaf in leaves(answer["then"])]
+
+
+def test_the_tree_leads_by_the_keyboard_to_the_leaf_that_was_computed(tree):
+    """The last answer to each question, then another first answer, which forgets the path."""
+    place, node, _ = tree
+    depth = 0
+    while "take" not in node:
+        groups = place.find_elements(By.TAG_NAME, "fieldset")
+        assert len(groups) == depth + 1
+        radios = groups[depth].find_elements(By.TAG_NAME, "input")
+        names = [radio.accessible_name.strip() for radio in radios]
+        assert names == [answer["says"] for answer in node["answers"]]
+        radios[0].send_keys(Keys.ARROW_UP)  # from the first to the last
+        node, depth = node["answers"][-1]["then"], depth + 1
+    assert depth >= 2
+    said = place.find_element(By.CSS_SELECTOR, ".nlmeta-result")
+    assert said.text.startswith(f"Take {node['take']}. {node['why']}")
+    said.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    rows = said.find_elements(By.TAG_NAME, "li")
+    assert [row.text for row in rows] == [
+        f"{row['where']}: {row['text']}. {row['verdict']}" for row in node["rows"]
+    ]
+    first = place.find_elements(By.TAG_NAME, "fieldset")[0]
+    first.find_elements(By.TAG_NAME, "input")[-1].send_keys(Keys.ARROW_UP)
+    assert len(place.find_elements(By.TAG_NAME, "fieldset")) == 2
+    assert said.text == ""
+
+
+def test_without_a_script_the_tree_is_a_list_of_all_its_leaves(tree):
+    _, node, stored = tree
+    still = re.findall(r"<li>(.*?)</li>", stored)
+    assert len(still) >= len(leaves(node)) > 10
+    for leaf in leaves(node):
+        assert any(f"<b>{leaf['take']}</b>. {leaf['why']}" in line for line in still)

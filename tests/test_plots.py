@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from nlmeta import Method, analysis, methods, noise, plots, widgets
 from nlmeta.data import Images, Samples, Split
+from nlmeta.plots import styles
 
 mpl.use("Agg")
 
@@ -84,8 +85,9 @@ def texts(ax):
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_different_colours_stay_apart_for_colour_blind_readers(sight):
-    """A difference of 2.3 is just noticeable; 10 is plain to see."""
-    colours = sorted(set(plots.COLOURS.values()))
+    """A difference of 2.3 is just noticeable; 10 is plain to see. Labels have their own two."""
+    others = [styles.RIGHT, styles.WRONG, styles.UNKNOWN_METHOD["color"]]
+    colours = [*sorted(set(plots.COLOURS.values())), *others]
     for one, other in itertools.combinations(colours, 2):
         distance = np.linalg.norm(lab(one, sight) - lab(other, sight))
         assert distance > 10, (one, other, distance)

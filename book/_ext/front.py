@@ -34,7 +34,7 @@ HERO = """<div class="nlmeta-play nlmeta-sixteen" data-play="sixteen">
 leads to what it says after {epochs} epochs.</p>
 </div>
 <p class="nlmeta-small">{samples:,} digits, {wrong} of them mislabelled (dashed frames); {checked}
-others have right labels and judge each step. The method is MSLG, of chapter 6: at its end {mended}
+others have right labels and judge each step. The method is MSLG, of chapter 9: at its end {mended}
 of the wrong labels are right, and {spoilt} right ones wrong. What that is worth beside simpler
 means, the chapters say.</p>"""
 CARD = """<li class="nlmeta-card">{figure}

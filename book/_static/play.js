@@ -281,7 +281,7 @@
     show();
   };
 
-  /* Chapter 5: T, and the labels of a batch that it explains away. */
+  /* Chapter 8: T, and the labels of a batch that it explains away. */
   figures.explain = function (place) {
     const BATCH = [[0.95, 1], [0.9, 0], [0.8, 1], [0.7, 0], [0.6, 1], [0.3, 1], [0.15, 1], [0.05, 1]];
     const drawing = plot({
@@ -322,7 +322,7 @@
     show();
   };
 
-  /* Chapter 6: one soft label, step by step. */
+  /* Chapter 9: one soft label, step by step. */
   figures.row = function (place) {
     const STEPS = 60;
     const NAMES = ["class 0, the clean image's", "class 1, the given label", "class 2"];
@@ -353,7 +353,7 @@
       asks: "A training image is labelled 1, and one clean image is of class 0. Guess first: what " +
         "becomes of the label if the two images have nothing in common?",
       drawing: [drawing.svg], controls: [like.row, sure.row, at.row],
-      note: "Formulas (6.2) to (6.5) for a linear model with weights zero, α = 1 and β = 1; likeness " +
+      note: "Formulas (9.2) to (9.5) for a linear model with weights zero, α = 1 and β = 1; likeness " +
         "is the inner product of the two images. Orange: given label; violet: class of the clean one.",
     });
     show();
@@ -403,7 +403,7 @@
     show();
   };
 
-  /* Chapter 11: sixteen suspects, to be judged before the truth is shown. */
+  /* Chapter 14: sixteen suspects, to be judged before the truth is shown. */
   figures.suspects = function (place) {
     const data = window.nlmetaSixteen.suspects;
     const said = data.given.map(() => false);

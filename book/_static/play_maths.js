@@ -52,7 +52,7 @@
     return (low + high) / 2;
   }
 
-  /* Chapter 5, equation (5.1): a sample of two classes behind T = [[1 - a, a], [b, 1 - b]].
+  /* Chapter 8, equation (8.1): a sample of two classes behind T = [[1 - a, a], [b, 1 - b]].
      belief is the network's probability of class 0. */
   function corrected(belief, label, a, b) {
     const p = [belief, 1 - belief];
@@ -62,7 +62,7 @@
     return { q, r, loss: -Math.log(q), pull: p.map((value, i) => r[i] - value) };
   }
 
-  /* Chapter 6, equations (6.2) to (6.5), for a linear model with weights zero and three classes: the
+  /* Chapter 9, equations (9.2) to (9.5), for a linear model with weights zero and three classes: the
      soft label of one image, whose inner product with the clean image of class 0 is `likeness`.
      Returns the label before the first step and after each. */
   function labelRow(given, likeness, { k = 5, alpha = 1, beta = 1, steps = 60 } = {}) {
@@ -71,10 +71,10 @@
     const logits = [u];
     for (let n = 0; n < steps; n += 1) {
       const mean = sum(u) / 3;
-      const atClean = softmax(u.map((value) => (alpha * likeness * (value - mean)) / 3)); // (6.2)
-      const zDot = atClean.map((value, c) => likeness * (value - (c === 0 ? 1 : 0))); // (6.3)
+      const atClean = softmax(u.map((value) => (alpha * likeness * (value - mean)) / 3)); // (9.2)
+      const zDot = atClean.map((value, c) => likeness * (value - (c === 0 ? 1 : 0))); // (9.3)
       const centre = sum(zDot) / 3; // all predictions are 1/3
-      u = u.map((value, c) => value - (beta * alpha * (zDot[c] - centre)) / 3); // (6.4), (6.5)
+      u = u.map((value, c) => value - (beta * alpha * (zDot[c] - centre)) / 3); // (9.4), (9.5)
       rows.push(softmax(u));
       logits.push(u);
     }
@@ -91,7 +91,7 @@
     return { theta, arrow, outer: dot(away, away) / 2, gradient: dot(away, arrow) };
   }
 
-  /* Chapter 11: how many of some verdicts ("is the label wrong?") agree with the truth. */
+  /* Chapter 14: how many of some verdicts ("is the label wrong?") agree with the truth. */
   function verdicts(said, given, truth) {
     return said.filter((wrong, i) => wrong === (given[i] !== truth[i])).length;
   }

@@ -19,6 +19,7 @@ from pathlib import Path
 import checks
 import nbformat
 from chapters import ROOT, choose, read, tags
+from kernels import Manager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
@@ -68,14 +69,22 @@ def smaller(png: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def execute(path: Path) -> tuple[list[str], float]:
-    """Run one chapter and store it; return the reasons for not storing it, and the seconds."""
+def run(path: Path) -> tuple[nbformat.NotebookNode, str, float]:
+    """Run a chapter in an empty directory of its own.
+
+    Returns
+    -------
+    tuple
+        The notebook with its outputs, what stopped it (empty if nothing did), and the seconds.
+    """
     notebook = read(path)
+    stopped = ""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as empty:
         client = NotebookClient(
             notebook,
             kernel_name="python3",
+            kernel_manager_class=Manager,
             timeout=CELL_SECONDS,
             resources={"metadata": {"path": empty}},
             store_widget_state=False,
@@ -85,10 +94,17 @@ def execute(path: Path) -> tuple[list[str], float]:
         try:
             client.execute()
         except CellExecutionError as error:
-            return [str(error)], time.perf_counter() - started
+            stopped = str(error)
         except TimeoutError:
-            return [f"a cell took more than {CELL_SECONDS} s"], time.perf_counter() - started
-    seconds = time.perf_counter() - started
+            stopped = f"a cell took more than {CELL_SECONDS} s"
+    return notebook, stopped, time.perf_counter() - started
+
+
+def execute(path: Path) -> tuple[list[str], float]:
+    """Run one chapter and store it; return the reasons for not storing it, and the seconds."""
+    notebook, stopped, seconds = run(path)
+    if stopped:
+        return [stopped], seconds
     clean(notebook, path.stem)
     complaints = checks.stored_outputs(notebook) + checks.counts(notebook)
     text = nbformat.writes(notebook) + "\n"

@@ -1,11 +1,11 @@
-"""Compute what the front page and chapter 11 show of sixteen digits each, and store it.
+"""Compute what the front page and chapter 14 show of sixteen digits each, and store it.
 
     python book/_tools/sixteen.py
 
 Writes `book/_static/sixteen.js`, which pages load as a script, since a page from the disk may read
-no other file. `labels` is the run of chapter 6: MSLG on 1,097 digits of which 40 % are mislabelled,
+no other file. `labels` is the run of chapter 9: MSLG on 1,097 digits of which 40 % are mislabelled,
 judged by 100 checked ones; of the first sixteen training images it keeps what their soft labels
-say after each epoch. `suspects` are sixteen digits of the kind of error that chapter 11 has,
+say after each epoch. `suspects` are sixteen digits of the kind of error that chapter 14 has,
 mistaken by their looks, with the opinion of a classifier that was not trained on them.
 """
 
@@ -32,7 +32,7 @@ def picture(pixels: torch.Tensor) -> str:
 
 
 def moving_labels(epochs: int = 42) -> dict:
-    """The run of chapter 6, seed 0: soft labels of the first sixteen images after each epoch."""
+    """The run of chapter 9, seed 0: soft labels of the first sixteen images after each epoch."""
     split = data.load("digits", noise="one-target", rate=0.4, meta_size=100, seed=0)
     model = models.MLP(64, 10, seed=0)
     warm_up = {"epochs": 8, "schedule": "constant", "evaluate_every": 8}

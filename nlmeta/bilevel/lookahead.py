@@ -35,7 +35,7 @@ class Lookahead:
     only : tuple of str, optional
         Beginnings of the names of the parameters that take part in the virtual step; the others
         are held fixed. ``("classifier",)`` is the last layer of the networks in `nlmeta.models`: it
-        costs little and is another, weaker signal (chapter 10). Default: all parameters.
+        costs little and is another, weaker signal (chapter 13). Default: all parameters.
     fd_step : float
         Length of the step of ``mode="fd"``, explained in `tangent`. Default 1e-2.
     one_sided : bool

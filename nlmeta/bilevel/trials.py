@@ -1,4 +1,4 @@
-"""Trial steps: lookahead whose meta-parameters are the network's own, as in MLNT (chapter 7)."""
+"""Trial steps: lookahead whose meta-parameters are the network's own, as in MLNT (chapter 10)."""
 
 from collections.abc import Callable
 from typing import Any, Literal

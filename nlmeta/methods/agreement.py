@@ -1,4 +1,4 @@
-"""The prediction that MLNT's trial networks should match: teacher and mentor mixed (chapter 7)."""
+"""The prediction that MLNT's trial networks should match: teacher and mentor mixed (chapter 10)."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ def mixed_target(
     *,
     share: float,
 ) -> tuple[Tensor, Tensor]:
-    """The mixture of two predictions for a batch, equation (7.3), and the mentor's features.
+    """The mixture of two predictions for a batch, equation (10.3), and the mentor's features.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A step recorded as a CUDA graph, and replayed: the same kernels without Python (chapter 10).
+"""A step recorded as a CUDA graph, and replayed: the same kernels without Python (chapter 13).
 
 A step of a meta-learning method runs thousands of small GPU kernels. For networks as small as those
 of this book, Python needs more time to launch them than the GPU to compute. A graph launches all of

@@ -1,4 +1,4 @@
-"""CLID-MU: learn how far to trust a label, judged without any clean label (chapter 8).
+"""CLID-MU: learn how far to trust a label, judged without any clean label (chapter 11).
 
 R. Hu, D. Zhang, H. Zhang, E. Rundensteiner, "CLID-MU: Cross-Layer Information Divergence Based Meta
 Update Strategy for Learning with Noisy Labels", KDD 2025.
@@ -108,21 +108,21 @@ class CLIDMU(Method):
         """Virtual step, step of the head, ordinary step, from one pass. See `Method.step`."""
         meta = require_meta(self, meta)
         forward, lr = self._checked_pass(model, train), optimizer.param_groups[0]["lr"]
-        correction = self.head(forward, train.y) if self.mode.acts_first else None  # (8.1-8.2)
+        correction = self.head(forward, train.y) if self.mode.acts_first else None  # (11.1-11.2)
 
         def learn(taken: bilevel.TakenStep | None) -> dict[str, Tensor]:
             own = {"lr": lr, "correction": correction, "taken": taken}
             return self.learn(model, forward, train.y, meta, **own)
 
         def loss(forward: bilevel.ForwardPass) -> Tensor:
-            return self.ordinary_loss(forward, train.y, correction)  # (8.7): old weights, new head
+            return self.ordinary_loss(forward, train.y, correction)  # (11.7): old weights, new head
 
         return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
-        """The network's step with the head as it is, (8.7). See `Method.ordinary_step`."""
+        """The network's step with the head as it is, (11.7). See `Method.ordinary_step`."""
         forward = self._checked_pass(model, train)
         loss = self.ordinary_loss(forward, train.y)
         descend(optimizer, loss)
@@ -179,7 +179,7 @@ class CLIDMU(Method):
             nn.utils.clip_grad_norm_(parameters, self.max_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = self.head_lr
-        self._optimizer.step()  # (8.6)
+        self._optimizer.step()  # (11.6)
         self._optimizer.zero_grad()
         torch.clear_autocast_cache()  # it holds casts of the head as it was
         return {"meta_loss": hyper.outer_loss, "hypergradient": length}
@@ -195,7 +195,7 @@ class CLIDMU(Method):
         correction: Tensor | None = None,
         taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
-        """Derivative by the head's parameters of the objective after a virtual step, (8.4-8.5).
+        """Derivative by the head's parameters of the objective after a virtual step, (11.4-11.5).
 
         It has the parameters of `learn`, and returns one gradient for each parameter of the head.
         """
@@ -214,7 +214,7 @@ class CLIDMU(Method):
     def ordinary_loss(
         self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
     ) -> Tensor:
-        """The loss of the ordinary step, (8.7), with the head's output held fixed, new or given."""
+        """The loss of the ordinary step, (11.7), with the head's output held fixed, new or given."""
         if correction is None:
             with torch.no_grad():
                 correction = self.head(forward, labels)

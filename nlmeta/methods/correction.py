@@ -1,4 +1,4 @@
-"""Loss correction with a given transition matrix T, which MLC would learn (chapter 5).
+"""Loss correction with a given transition matrix T, which MLC would learn (chapter 8).
 
 G. Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach",
 CVPR 2017; with additional trusted samples D. Hendrycks et al., "Using Trusted Data to Train Deep

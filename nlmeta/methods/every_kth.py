@@ -1,4 +1,4 @@
-"""The meta step in every k-th step only: cheaper, and a different method (chapter 10)."""
+"""The meta step in every k-th step only: cheaper, and a different method (chapter 13)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""FixMatch: few labels and many unlabelled samples, with or without CLID-MU (chapter 8).
+"""FixMatch: few labels and many unlabelled samples, with or without CLID-MU (chapter 11).
 
 K. Sohn, D. Berthelot, C. Li, Z. Zhang, N. Carlini, E. Cubuk, A. Kurakin, H. Zhang, C. Raffel,
 "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence", NeurIPS 2020.
@@ -151,7 +151,7 @@ class FixMatch(Method):
             # Those it is not sure of count as zeros of the mean, as published.
             unlabelled = (
                 sure * losses.cross_entropy(logits, pseudo, reduction="none")
-            ).mean()  # (8.12)
+            ).mean()  # (11.12)
             loss = loss + self.unlabelled_weight * unlabelled
             diagnostics["unlabelled_loss"] = unlabelled.detach()
             diagnostics["accepted"] = sure.to(unlabelled.dtype).mean()
@@ -165,7 +165,7 @@ class FixMatch(Method):
         return self.correction.ordinary_loss(forward, labels)
 
     def pseudo_labels(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's predictions for a batch, and which of them are sure; (8.11).
+        """The network's predictions for a batch, and which of them are sure; (11.11).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Two small networks that decide how much a given label counts; CLID-MU learns them (chapter 8).
+"""Two small networks that decide how much a given label counts; CLID-MU learns them (chapter 11).
 
 A head is called with a forward pass and its labels, and returns a correction; its `loss` takes
 logits and that correction. The head's inputs are detached from the network, so the head enters the
@@ -62,12 +62,12 @@ class WeightNet(nn.Module):
         return {"name": "WeightNet", **options}
 
     def weights(self, sample_losses: Tensor) -> Tensor:
-        """Weights w for losses of shape (n,), in (0, 1) and not yet normalised; (8.1)."""
+        """Weights w for losses of shape (n,), in (0, 1) and not yet normalised; (11.1)."""
         seen = sample_losses.to(next(self.parameters()).dtype)
         return self.layers(seen[:, None]).sigmoid()[:, 0]
 
     def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """Normalised weights (n,) of the first n samples of a forward pass; (8.2)."""
+        """Normalised weights (n,) of the first n samples of a forward pass; (11.2)."""
         logits = forward.logits.detach()[: len(labels)]
         w = self.weights(losses.cross_entropy(logits, labels, reduction="none"))
         if not self.normalise:
@@ -77,7 +77,7 @@ class WeightNet(nn.Module):
         return w / torch.where(total > 0, total, torch.ones_like(total))
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
-        """Weighted cross-entropy of the first n logits, from the weights of `forward`; (8.3)."""
+        """Weighted cross-entropy of the first n logits, from the weights of `forward`; (11.3)."""
         sample_losses = losses.cross_entropy(logits[: len(labels)], labels, reduction="none")
         return (correction * sample_losses).sum()
 
@@ -131,7 +131,7 @@ class LogitMultiplier(nn.Module):
         self._noise = generator(seed, "head noise")
 
     def forward(self, forward: bilevel.ForwardPass, labels: Tensor) -> Tensor:
-        """Factors (n, C) for the first n samples of a forward pass, with fresh noise; (8.8)."""
+        """Factors (n, C) for the first n samples of a forward pass, with fresh noise; (11.8)."""
         features = checked_features(self, forward.features)[: len(labels)]
         seen = self.body(torch.cat([features, self.embedding(labels)], dim=1))
         mean, deviation = self.mean(seen), (0.5 * self.log_variance(seen)).exp()
@@ -142,7 +142,7 @@ class LogitMultiplier(nn.Module):
         return (mean + deviation * noise.to(mean.dtype)).sigmoid()
 
     def loss(self, logits: Tensor, labels: Tensor, correction: Tensor) -> Tensor:
-        """Cross-entropy of the first n logits times their factors; (8.9)."""
+        """Cross-entropy of the first n logits times their factors; (11.9)."""
         return losses.cross_entropy(correction * logits[: len(labels)], labels)
 
     def get_extra_state(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""MLC: learn the noise transition matrix so that a step taken with it helps clean data (chapter 5).
+"""MLC: learn the noise transition matrix so that a step taken with it helps clean data (chapter 8).
 
 Z. Wang, G. Hu, Q. Hu, "Training Noise-Robust Deep Neural Networks via Meta-Learning", CVPR 2020.
 Not to be confused with Meta Label Correction (Zheng et al., AAAI 2021), which is called MLC as
@@ -165,25 +165,25 @@ class MLC(Method):
             hyper = self.transition_gradient(model, forward, train.y, meta, taken=taken)
             with torch.no_grad():
                 step = transition_step(hyper.gradients[0], self.transition_lr)
-                moved = self.transition - step  # (5.4)
-                self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (5.5)
+                moved = self.transition - step  # (8.4)
+                self.transition.copy_(normalise_transition(moved, by=self.normalise))  # (8.5)
             return {"meta_loss": hyper.outer_loss, "hypergradient": hyper.norm}
 
         def loss(forward: bilevel.ForwardPass) -> Tensor:
-            return self.loss(forward.logits, train.y, self.transition.detach())  # (5.6)
+            return self.loss(forward.logits, train.y, self.transition.detach())  # (8.6)
 
         return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
-        """The network's step with T as it is, (5.6). See `Method.ordinary_step`."""
+        """The network's step with T as it is, (8.6). See `Method.ordinary_step`."""
         loss = self.loss(logits_of(model, train.x), train.y, self.transition.detach())
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
     def loss(self, logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
-        """The corrected loss, (5.1), with this method's switches."""
+        """The corrected loss, (8.1), with this method's switches."""
         return losses.transition_cross_entropy(
             logits,
             labels,
@@ -202,7 +202,7 @@ class MLC(Method):
         *,
         taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
-        """Derivative by T of the meta loss after a virtual step, (5.2) and (5.3).
+        """Derivative by T of the meta loss after a virtual step, (8.2) and (8.3).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""MLNT: weights at which a step on other wrong labels does little harm (chapter 7).
+"""MLNT: weights at which a step on other wrong labels does little harm (chapter 10).
 
 J. Li, Y. Wong, Q. Zhao, M. Kankanhalli, "Learning to Learn from Noisy Labeled Data", CVPR 2019.
 
@@ -154,7 +154,7 @@ class MLNT(Method):
             with torch.no_grad():
                 for name, p in theta.items():
                     if id(p) in theirs:  # what the optimiser leaves out stays where it is
-                        p -= weight * gradient[name]  # (7.7)
+                        p -= weight * gradient[name]  # (10.7)
             with bilevel.same_random_numbers(forward):
                 again = bilevel.with_parameters(model, theta)  # so running statistics stay
                 loss = losses.cross_entropy(logits_of(again, train.x), train.y)
@@ -164,7 +164,7 @@ class MLNT(Method):
             backward(optimizer, loss)
             for name, p in theta.items():
                 if p.grad is not None:  # what the logits do not depend on has none
-                    p.grad += weight * gradient[name]  # (7.6)
+                    p.grad += weight * gradient[name]  # (10.6)
             optimizer.step()
         return {
             "loss": loss.detach(),
@@ -192,7 +192,7 @@ class MLNT(Method):
     def meta_gradient(
         self, model: nn.Module, forward: bilevel.ForwardPass, labels: Tensor, log_q: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Mean divergence after a trial step on each set: its gradient by name, (7.5), and itself.
+        """Mean divergence after a trial step on each set: its gradient by name, (10.5), and itself.
 
         Parameters
         ----------
@@ -204,13 +204,13 @@ class MLNT(Method):
             Log-probabilities from `target`.
         """
 
-        def divergence(network: Any) -> Tensor:  # (7.4): KL(q || p')
+        def divergence(network: Any) -> Tensor:  # (10.4): KL(q || p')
             return losses.soft_label_divergence(
                 logits_of(network, forward.x), log_q, direction="label-first", scale=self.scale
             )
 
         sets = labels if self.trial_lr > 0 else labels[:1]
-        return bilevel.mean_trial_gradient(  # (7.2), (7.5)
+        return bilevel.mean_trial_gradient(  # (10.2), (10.5)
             model,
             forward,
             losses.cross_entropy,
@@ -245,5 +245,5 @@ class MLNT(Method):
         """Count a step. Returns the weight of its meta-gradient and the teacher's share, (2,)."""
         u = min(self.teacher.n_averaged / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
         share = self.teacher.count(self.decay if u == 1 else self.ramp_decay)
-        weight = self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (7.8)
+        weight = self.meta_weight * math.exp(-5 * (1 - u) ** 2)  # (10.8)
         return torch.tensor([weight, share], dtype=torch.float64, device="cpu")

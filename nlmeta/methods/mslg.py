@@ -1,4 +1,4 @@
-"""MSLG: one learnable label per sample, moved so that a virtual step helps clean data (chapter 6).
+"""MSLG: one learnable label per sample, moved so that a virtual step helps clean data (chapter 9).
 
 G. Algan, I. Ulusoy, "Meta Soft Label Generation for Noisy Labels", ICPR 2020.
 
@@ -151,14 +151,14 @@ class MSLG(Method):
             nonlocal u
             hyper = self.label_gradient(model, forward, u, meta, taken=taken)
             step = label_step(hyper.gradients[0], self.label_lr, unit=self.k, visits=self.visits)
-            before, u = u, u - step  # (6.5)
+            before, u = u, u - step  # (9.5)
             self.memory.write(train.ids, u)
             change = (u - before).abs().mean()
             norm = hyper.norm
             return {"meta_loss": hyper.outer_loss, "hypergradient": norm, "label_change": change}
 
         def loss(forward: bilevel.ForwardPass) -> Tensor:
-            return self.ordinary_loss(forward.logits, u)  # (6.6): old weights, new labels
+            return self.ordinary_loss(forward.logits, u)  # (9.6): old weights, new labels
 
         return both_steps(self.mode, model, optimizer, forward, learn=learn, loss=loss)
 
@@ -170,20 +170,20 @@ class MSLG(Method):
     def ordinary_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, train: Batch
     ) -> dict[str, Tensor]:
-        """The network's step on the labels as they are, (6.6). See `Method.ordinary_step`."""
+        """The network's step on the labels as they are, (9.6). See `Method.ordinary_step`."""
         logits = logits_of(model, train.x)
         loss = self.ordinary_loss(logits, self.memory.read(train.ids, like=logits))
         descend(optimizer, loss)
         return {"loss": loss.detach()}
 
     def divergence(self, logits: Tensor, label_logits: Tensor) -> Tensor:
-        """The inner loss, (6.1), with this method's switches."""
+        """The inner loss, (9.1), with this method's switches."""
         return losses.soft_label_divergence(
             logits, label_logits, direction=self.direction, scale=self.scale
         )
 
     def ordinary_loss(self, logits: Tensor, label_logits: Tensor) -> Tensor:
-        """The loss of the ordinary step, (6.6): the divergence plus gamma times the entropy."""
+        """The loss of the ordinary step, (9.6): the divergence plus gamma times the entropy."""
         return divergence_with_entropy(
             logits,
             label_logits,
@@ -201,7 +201,7 @@ class MSLG(Method):
         *,
         taken: bilevel.TakenStep | None = None,
     ) -> bilevel.Hypergradient:
-        """Derivative by the batch's label logits of the meta loss after a virtual step, (6.2-6.4).
+        """Derivative by the batch's label logits of the meta loss after a virtual step, (9.2-9.4).
 
         For "prediction-first" it is alpha times the tangent of the *probabilities* along the outer
         gradient, times the scale of the loss: labels move as the prediction itself would in a step

@@ -1,4 +1,4 @@
-"""Synthetic wrong labels that resemble plausible ones: the labels of neighbours (chapter 7)."""
+"""Synthetic wrong labels that resemble plausible ones: the labels of neighbours (chapter 10)."""
 
 import math
 
@@ -20,7 +20,7 @@ def neighbour_labels(
     neighbours: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Sets of labels in which some are copied from neighbours, equation (7.1).
+    """Sets of labels in which some are copied from neighbours, equation (10.1).
 
     In each set floor(rho n) samples are drawn without replacement. The label of each is replaced by
     the given label of one of its nearest samples, itself left out. The two labels are often equal,

@@ -1,4 +1,4 @@
-"""Sample weights from a clean meta set: what came before CLID-MU (chapter 8), and L2B.
+"""Sample weights from a clean meta set: what came before CLID-MU (chapter 11), and L2B.
 
 M. Ren, W. Zeng, B. Yang, R. Urtasun, "Learning to Reweight Examples for Robust Deep Learning",
 ICML 2018: each sample of the batch has a weight of its own, which is forgotten after the step.

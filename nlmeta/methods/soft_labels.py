@@ -15,7 +15,7 @@ def divergence_with_entropy(
     scale: losses.Scale,
     entropy_weight: float,
 ) -> Tensor:
-    """The loss (6.6), the divergence plus gamma times the entropy, with the options of `MSLG`."""
+    """The loss (9.6), the divergence plus gamma times the entropy, with the options of `MSLG`."""
     entropy = losses.entropy(logits, scale=scale)
     if direction == "label-first":
         divergence = losses.soft_label_divergence(

@@ -92,7 +92,7 @@ def _comparable(x: object) -> bool:
 
 
 def normalise_transition(matrix: Tensor, *, by: Literal["row", "column"] = "row") -> Tensor:
-    """Clip at zero and divide by the sums, equation (5.5).
+    """Clip at zero and divide by the sums, equation (8.5).
 
     A row or column without a positive entry stays zero (the guard of Ren et al., ICML 2018).
 

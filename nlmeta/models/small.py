@@ -1,4 +1,4 @@
-"""Two small networks for the embedded digits and for images of a similar size (chapters 2 to 5)."""
+"""Two small networks for the embedded digits and for images of a similar size (chapters 2 to 8)."""
 
 from collections.abc import Sequence
 

@@ -62,7 +62,7 @@ CONVENTIONS: Mapping[str, str] = {
     "consecutive-blocks": "every class flips to the next one in blocks of five class numbers, "
     "which are not CIFAR-100's superclasses; the rate is that of wrong labels",
     "instance-dependent": "the rate is the mean of the samples' flip rates before they are "
-    "truncated to [0, 1]; that of wrong labels is higher below 0.3 and lower above 0.7",
+    "truncated to [0, 1]; below 0.3 more labels than that are wrong, above 0.7 fewer",
     "feature-dependent": "exactly int(n * rate) labels are wrong",
     "human": "people gave the labels; no rate was asked for",
     "given": "the labels are as they came; no rate was asked for",

@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "STYLES", "UNKNOWN_METHOD", "WRONG", "style_of", "white"]
+__all__ = ["COLOURS", "RIGHT", "STYLES", "UNKNOWN_METHOD", "WRONG", "style_of", "white"]
 
 #: How a method is drawn, ready for ``ax.plot(x, y, **STYLES["MLC"])``. The four methods of the
 #: book have a colour each. Baselines share one by family and differ in line and marker: black
@@ -25,11 +25,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "GLC": {"color": "#56B4E9", "linestyle": "--", "marker": ">"},
     "learning to reweight": {"color": "#CC79A7", "linestyle": "-.", "marker": (4, 1, 0)},
     "L2B": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": (8, 1, 0)},
-    "mean teacher": {"color": "#D55E00", "linestyle": "--", "marker": "H"},
+    "mean teacher": {"color": "#6B3E00", "linestyle": "--", "marker": "H"},
     "Meta-Weight-Net": {"color": "#CC79A7", "linestyle": "--", "marker": "8"},
     "MetaLabelNet": {"color": "#009E73", "linestyle": "--", "marker": (7, 1, 0)},
     "Meta Label Correction": {"color": "#009E73", "linestyle": "-.", "marker": (5, 1, 36)},
-    "MLNT": {"color": "#D55E00", "linestyle": "-", "marker": "p"},
+    "MLNT": {"color": "#6B3E00", "linestyle": "-", "marker": "p"},
     "MSLG": {"color": "#009E73", "linestyle": "-", "marker": "h"},
     "MLC": {"color": "#0072B2", "linestyle": "-", "marker": "D"},
     "CLID-MU": {"color": "#CC79A7", "linestyle": "-", "marker": "*"},
@@ -38,9 +38,9 @@ STYLES: dict[str, dict[str, Any]] = {
 COLOURS: dict[str, str] = {method: style["color"] for method, style in STYLES.items()}
 
 #: A method that the table lacks, such as a reader's own.
-UNKNOWN_METHOD: dict[str, Any] = {"color": "#332288", "linestyle": (0, (1, 1)), "marker": "d"}
-#: The colour of wrong labels.
-WRONG = "#D55E00"
+UNKNOWN_METHOD: dict[str, Any] = {"color": "#117733", "linestyle": (0, (1, 1)), "marker": "d"}
+#: The colours of right and of wrong labels, which no method has.
+RIGHT, WRONG = "#332288", "#D55E00"
 
 
 def style_of(method: str) -> dict[str, Any]:

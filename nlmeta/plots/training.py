@@ -14,7 +14,7 @@ from nlmeta import _checks
 from nlmeta._arrays import Array, as_tensor
 from nlmeta.analysis import LossMixture, fit_loss_mixture
 from nlmeta.plots._frames import check_columns, check_unique
-from nlmeta.plots.styles import STYLES, UNKNOWN_METHOD, WRONG, white
+from nlmeta.plots.styles import RIGHT, STYLES, UNKNOWN_METHOD, WRONG, white
 
 __all__ = ["curves", "loss_mixture", "memorisation_curve"]
 
@@ -172,7 +172,7 @@ def loss_mixture(
                 f"shape {tuple(values.shape)}"
             )
         parts = [values[~wrong.cpu()], values[wrong.cpu()]]
-        labels, colours, hatches = ["right labels", "wrong labels"], ["0.85", WRONG], ["", "///"]
+        labels, colours, hatches = ["right labels", "wrong labels"], [RIGHT, WRONG], ["", "///"]
     # One sample's share of the density of all, so that the two parts add up to the histogram.
     share = 1 / (len(values) * (edges[1] - edges[0]))
     ax.hist(

@@ -1,6 +1,6 @@
 """Baselines that use the clean meta set without meta-learning: train on it, or fine-tune on it.
 
-A method that uses clean samples must be compared with their plain use (chapter 5).
+A method that uses clean samples must be compared with their plain use (chapter 8).
 """
 
 from typing import Any

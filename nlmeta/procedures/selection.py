@@ -1,4 +1,4 @@
-"""The choice of an epoch's network without any label (chapter 8).
+"""The choice of an epoch's network without any label (chapter 11).
 
 CLID-MU chooses its networks by the divergence that it trains with: the epochs with the lowest
 values are kept, and their logits are added. A score is any function of a network, so rival scores

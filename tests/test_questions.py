@@ -1,0 +1,98 @@
+"""The questions with choices: what the bank may hold, where they stand, and that they answer."""
+
+import re
+
+import chapters
+import pytest
+
+pytest.importorskip("sphinx")
+questions = pytest.importorskip("questions")
+from docutils import nodes  # noqa: E402
+
+SOUND = {
+    "chapter": "noise",
+    "section": "Six labels, by hand",
+    "ask": "What does row $i$ hold?",
+    "right": "probabilities",
+    "reply": "They sum to one.",
+    "wrong": [["counts", "Divide them first."], ["labels", "They are drawn from it."]],
+}
+
+
+@pytest.fixture(scope="module")
+def bank(root):
+    return questions.read(root)
+
+
+def headings(path):
+    """The headings of a chapter, as Markdown."""
+    cells = (cell.source for cell in chapters.read(path).cells if cell.cell_type == "markdown")
+    return {line.lstrip("# ") for text in cells for line in text.splitlines() if line[:2] == "##"}
+
+
+def test_each_question_belongs_to_a_section_of_its_chapter(root, bank):
+    there = {path.stem: headings(path) for path in chapters.notebooks(root)}
+    assert len(bank) > 30
+    lost = [asked.ask for asked in bank if asked.section not in there.get(asked.chapter, set())]
+    assert lost == []
+
+
+def test_the_place_of_the_right_answer_tells_nothing(bank):
+    """No place among the first three has more than two thirds of them, or less than a tenth."""
+    places = [[choice.right for choice in asked.choices].index(True) for asked in bank]
+    for place in range(3):
+        assert 0.1 < places.count(place) / len(places) < 0.67
+
+
+def test_names_come_from_the_words_and_differ(bank):
+    names = [asked.name for asked in bank]
+    assert len(set(names)) == len(names)
+    one = questions.question(SOUND)
+    assert one.name == questions.question({**SOUND, "reply": "Another reply."}).name
+    assert one.name != questions.question({**SOUND, "ask": "What does column $j$ hold?"}).name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"wrong": [["counts", "Divide them first."]]}, "has 1 wrong answers; it must have 2 to 4"),
+        ({"right": "counts"}, "two choices that are the same"),
+        ({"reply": " "}, "without words, or without a reply"),
+        ({"hint": "none"}, "'hint'"),
+    ],
+)
+def test_refuses_a_question_that_cannot_be_asked(change, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        questions.question({**SOUND, **change})
+
+
+def test_markup_of_a_line():
+    """Formulas for MathJax, code, stress; all else is escaped."""
+    made = questions.marked_up("if $a < b$, *then* `x & y` <b>")
+    assert made == (
+        'if <span class="math notranslate nohighlight">\\(a &lt; b\\)</span>, <em>then</em> '
+        "<code>x &amp; y</code> &lt;b&gt;"
+    )
+
+
+def test_gift_escapes_what_the_format_reserves():
+    """A question as learning platforms import it: one right answer, a reply to each."""
+    asked = questions.question({**SOUND, "ask": "Is {a} = 1: yes?", "right": "~yes"})
+    said = questions.as_gift(asked)
+    assert r"Is \{a\} \= 1\: yes?" in said
+    assert r"=\~yes #They sum to one." in said
+    assert len(re.findall(r"^  ~", said, re.MULTILINE)) == 2
+
+
+def test_a_question_about_a_section_that_is_gone_stops_the_build(tmp_path):
+    """It would be lost without a word."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / questions.BANK).write_text(
+        '[[question]]\nchapter = "noise"\nsection = "Gone"\nask = "Where?"\nright = "here"\n'
+        'reply = "Yes."\nwrong = [["a", "No."], ["b", "No."]]\n'
+    )
+    document = pytest.importorskip("docutils.utils").new_document("noise")
+    document += nodes.section("", nodes.title("", "Six labels"))
+    document.settings.env = type("Env", (), {"docname": "book/noise", "srcdir": tmp_path})()
+    with pytest.raises(Exception, match="noise has no section 'Gone'"):
+        questions.PlaceQuestions(document).apply()
