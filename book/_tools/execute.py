@@ -26,7 +26,7 @@ from PIL import Image
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"}
-CELL_SECONDS = 600
+CELL_SECONDS = 1200  # on a busy machine the longest takes ten minutes
 
 
 def clean(notebook: nbformat.NotebookNode, chapter: str) -> None:

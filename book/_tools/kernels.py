@@ -4,30 +4,35 @@ Each of two workers asks for free ports, lets them go and starts its kernel. Whe
 one, a kernel never comes up, and the worker waits for it without an end. Windows has ports only.
 """
 
+import shutil
 import sys
-from tempfile import TemporaryDirectory
+import tempfile
+import weakref
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 
-def through_files(options: dict[str, Any]) -> TemporaryDirectory | None:
-    """Add to a manager's options what makes it use files; return the folder that they lie in.
-
-    The folder is deleted with the object, so the manager has to keep it.
-    """
+def through_files(options: dict[str, Any]) -> str | None:
+    """Add to a manager's options what makes it use files; return the folder that they lie in."""
     if sys.platform == "win32":
         return None
-    folder = TemporaryDirectory(prefix="kernel-")
-    options |= {"transport": "ipc", "ip": f"{folder.name}/socket"}
+    folder = tempfile.mkdtemp(prefix="kernel-")
+    options |= {"transport": "ipc", "ip": f"{folder}/socket"}
     return folder
+
+
+def remove_with(made: KernelManager, folder: str | None) -> None:
+    """Delete the folder when the manager goes."""
+    if folder is not None:
+        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
 
 
 def manager(**options: Any) -> KernelManager:
     """A manager for programs that wait for each message, as nbval does."""
     folder = through_files(options)
     made = KernelManager(**options)
-    made.folder = folder
+    remove_with(made, folder)
     return made
 
 
@@ -37,4 +42,4 @@ class Manager(AsyncKernelManager):
     def __init__(self, **options: Any) -> None:
         folder = through_files(options)
         super().__init__(**options)
-        self.folder = folder
+        remove_with(self, folder)
