@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -11,8 +12,11 @@ from small_course import assignment, cell, place, with_answers, without
 
 from nlmeta.__main__ import main
 from nlmeta.course import SECRET, secret_seed
+from nlmeta.course.confining import Confinement
 from nlmeta.course.notebooks import drop_region
+from nlmeta.course.rebuilding import Step
 from nlmeta.course.releasing import complaints, released
+from nlmeta.course.running import run_steps
 
 
 def write(notebook, path):
@@ -191,8 +195,55 @@ def test_check_runs_the_tests_that_a_student_sees(capsys, tmp_path):
     status, said = call(capsys, "check", write(right, tmp_path / "mine.ipynb"))
     assert "test_twice: passed (2 of 2 points)" in said  # a hidden test will find it
     assert "test_half: right for 1, 2, wrong for 3 (2 of 3 points)" in said
-    assert "4 of 5 points" in said
+    last = (
+        "the shown parts of the tests give 4 of 5 points; hidden parts can still take any of them"
+    )
+    assert said.splitlines()[-1] == last
     assert status == 1
+
+
+def test_check_does_not_call_what_the_shown_tests_give_the_marks(capsys, tmp_path):
+    """The shown part of test_twice passes, its hidden part will take its two points."""
+    answers = {
+        "twice": "def twice(x):\n    return 2",
+        "half": "half = lambda x: x / 2",
+        "why": "So.",
+    }
+    mine = write(with_answers(released(assignment()), **answers), tmp_path / "mine.ipynb")
+    status, said = call(capsys, "check", mine)
+    first, *_, last = said.splitlines()
+    assert first == "2 tests run now; the whole may take a minute"
+    assert last == (
+        "the shown part of each test passes; hidden parts can still take any of these 5 points"
+    )
+    assert status == 0
+
+
+def test_check_counts_the_points_of_tests_that_are_hidden_as_a_whole(capsys, tmp_path):
+    notebook = with_answers(
+        released(assignment()), twice="twice = lambda x: 2 * x", test_half="# All of it is hidden."
+    )
+    _, said = call(capsys, "check", write(notebook, tmp_path / "mine.ipynb"))
+    assert "test_half" not in said
+    assert said.splitlines()[-1] == (
+        "the shown part of each test passes; hidden parts can still take any of these 2 points; "
+        "3 more are in tests that you do not see"
+    )
+
+
+def test_a_verdict_is_reported_when_its_test_ends():
+    """The second test waits for half a second, so a report at the end of all would come late."""
+    slow = "import time\ntime.sleep(0.5)\nassert True, 'no'"
+    steps = [Step("first", "test", "assert 1, 'no'"), Step("second", "test", slow)]
+    reported = []
+    run_steps(
+        steps,
+        Confinement([], confined=False),
+        "public",
+        report=lambda name, verdict: reported.append((name, verdict.error, time.monotonic())),
+    )
+    assert [report[:2] for report in reported] == [("first", None), ("second", None)]
+    assert reported[1][2] - reported[0][2] > 0.45
 
 
 def test_check_says_what_is_missing_doubled_or_not_answered(capsys, tmp_path):

@@ -12,7 +12,7 @@ from nlmeta.course.grading import Marks, grade, grade_one
 from nlmeta.course.notebooks import mark, needed, points, read, role
 from nlmeta.course.rebuilding import steps_of
 from nlmeta.course.releasing import CODE_STUB, TEXT_STUB, complaints, released, solved
-from nlmeta.course.running import run_steps
+from nlmeta.course.running import Verdict, run_steps
 from nlmeta.course.secret import PUBLIC
 
 __all__ = ["add_course"]
@@ -93,19 +93,29 @@ def _check(given: argparse.Namespace) -> int:
     for line in _missing(notebook):
         print(line)
     steps = [step for step in steps_of(notebook) if step.kind != "test" or not _hidden(step.source)]
-    outcome = run_steps(steps, Confinement([], confined=False), PUBLIC)
+    worth = points(notebook)
+    given_points: dict[str, float] = {}
+
+    def report(name: str, verdict: Verdict) -> None:
+        most = worth.get(name, 0.0)
+        own = 0.0 if verdict.error else most if verdict.score is None else verdict.score
+        given_points[name] = own
+        said = verdict.error or ("passed" if own == most else verdict.printed or "partly")
+        print(f"{name}: {said} ({own:g} of {most:g} points)", flush=True)
+
+    count = sum(step.kind == "test" for step in steps)
+    print(f"{count} tests run now; the whole may take a minute", flush=True)
+    outcome = run_steps(steps, Confinement([], confined=False), PUBLIC, report=report)
     for remark in outcome.remarks:
         print(f"note: {remark}")
-    shown = {name: most for name, most in points(notebook).items() if name in outcome.verdicts}
-    good = 0.0
-    for name, verdict in outcome.verdicts.items():
-        most = shown.get(name, 0.0)
-        own = 0.0 if verdict.error else most if verdict.score is None else verdict.score
-        good += own
-        said = verdict.error or ("passed" if own == most else verdict.printed or "partly")
-        print(f"{name}: {said} ({own:g} of {most:g} points)")
-    full = sum(shown.values())
-    print(f"the tests that you see give {good:g} of {full:g} points; hidden ones follow")
+    good, full = sum(given_points.values()), sum(worth.get(name, 0.0) for name in given_points)
+    unseen = sum(worth.values()) - full
+    still = "hidden parts can still take any of"
+    if good == full:
+        said = f"the shown part of each test passes; {still} these {full:g} points"
+    else:
+        said = f"the shown parts of the tests give {good:g} of {full:g} points; {still} them"
+    print(said + (f"; {unseen:g} more are in tests that you do not see" if unseen else ""))
     return 0 if good == full else 1
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,14 +81,27 @@ class Outcome:
         The verdict of each test by its name. A test that did not end has an error.
     remarks : list of str
         The events beside the tests: cells that ended the process, functions that were changed.
+    report : callable or None
+        A function that is given the name and the verdict of each test as it ends.
     """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    report: Callable[[str, Verdict], None] | None = None
+
+    def judge(self, name: str, verdict: Verdict) -> None:
+        """Keep the verdict of a test, and report it."""
+        self.verdicts[name] = verdict
+        if self.report is not None:
+            self.report(name, verdict)
 
 
 def run_steps(
-    steps: Sequence[Step], confinement: Confinement, secret: str, slot: int = 0
+    steps: Sequence[Step],
+    confinement: Confinement,
+    secret: str,
+    slot: int = 0,
+    report: Callable[[str, Verdict], None] | None = None,
 ) -> Outcome:
     """Run cells in their order; a cell that ends the process is left out of the next start.
 
@@ -102,13 +115,15 @@ def run_steps(
         The secret from which hidden tests draw. Only tests are given it.
     slot : int
         The place among the submissions that run at the same time. Default 0.
+    report : callable, optional
+        A function that is given the name and the verdict of each test as soon as there is one.
 
     Returns
     -------
     Outcome
         A verdict for each test.
     """
-    outcome = Outcome()
+    outcome = Outcome(report=report)
     left_out: set[int] = set()
     left = confinement.limits.seconds
     for _ in range(MOST_STARTS):
@@ -123,7 +138,7 @@ def run_steps(
             break
     for step in steps:
         if step.kind == "test" and step.name not in outcome.verdicts:
-            outcome.verdicts[step.name] = Verdict("this test was not reached")
+            outcome.judge(step.name, Verdict("this test was not reached"))
     return outcome
 
 
@@ -150,10 +165,10 @@ def _run_all(
                 raise OSError(text) from ended
             outcome.remarks.append(f"{step.name}: {ended}; run without it")
             if step.kind == "test":
-                outcome.verdicts[step.name] = Verdict(str(ended))
+                outcome.judge(step.name, Verdict(str(ended)))
             return place
         if step.kind == "test":
-            outcome.verdicts[step.name] = verdict
+            outcome.judge(step.name, verdict)
             if verdict.changed:
                 said = f"the notebook changes {verdict.changed}; tests put the original back"
                 _remark(outcome, said)
