@@ -28,9 +28,9 @@ Two papers train on *CIFAR-10*. Both are right.
 
 The answer is short.
 
-:::{admonition} You will learn
-- who asks? nobody
-:::"""
+> **You will learn**
+>
+> - who asks? nobody"""
 
 
 def test_a_card_asks_what_the_chapter_asks():

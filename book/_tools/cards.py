@@ -36,7 +36,8 @@ class Card:
 
 
 def plain(text: str) -> str:
-    """Markdown of a sentence or two as text: no emphasis, no links, one line."""
+    """Markdown of a sentence or two as text: no quotation marks, emphasis or links, one line."""
+    text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"\*\*|\*(?=\w)|(?<=\w)\*|`|\$", "", text)
     return " ".join(text.split())
@@ -45,9 +46,9 @@ def plain(text: str) -> str:
 def question(first_cell: str, room: int = ROOM) -> str:
     """The questions that a chapter opens with, after as many sentences as there is room for.
 
-    They stand between the badge and the box with the goals.
+    They stand between the badge and the goals.
     """
-    opening = BADGE.split(first_cell.partition("\n:::")[0])[-1]
+    opening = BADGE.split(first_cell.partition("\n> **You will learn**")[0])[-1]
     sentences = re.split(r"(?<=[.?!])\s+", plain(opening))
     asked = [place for place, sentence in enumerate(sentences) if sentence.endswith("?")]
     if not asked:

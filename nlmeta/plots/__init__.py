@@ -7,8 +7,8 @@ universal design" (2008), with a wine red and a grey instead of the yellow that 
 white. An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
 returns.
 
-They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves), 5 (learned
-matrices, comparisons over seeds) and 15 (intervals, waterfalls). `nlmeta.metrics` measures,
+They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves), 8 (learned
+matrices, comparisons over seeds) and 20 (intervals, waterfalls). `nlmeta.metrics` measures,
 `nlmeta.analysis` makes the frame of suspects, and `nlmeta.widgets` adds sliders.
 """
 
