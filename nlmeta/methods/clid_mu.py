@@ -214,7 +214,7 @@ class CLIDMU(Method):
     def ordinary_loss(
         self, forward: bilevel.ForwardPass, labels: Tensor, correction: Tensor | None = None
     ) -> Tensor:
-        """The loss of the ordinary step, (11.7), with the head's output held fixed, new or given."""
+        """The loss of the ordinary step, (11.7), with the head's output fixed, new or given."""
         if correction is None:
             with torch.no_grad():
                 correction = self.head(forward, labels)

@@ -1,11 +1,10 @@
 """MLNT's further iterations: the best network so far selects samples and joins the target.
 
-Li et al., CVPR 2019 (chapter 10). A first iteration trains on all samples. The better of its student
-and teacher becomes the mentor: samples with a low probability of the given label are left out, and
-a new network is trained on the rest, with the mentor's predictions in its target. The released code
-does not contain these iterations, so the reader must choose the threshold and the mentor's share;
-inspect `label_confidence` first.
-"""
+Li et al., CVPR 2019 (chapter 10). A first iteration trains on all samples. The better of its
+student and teacher becomes the mentor: samples with a low probability of the given label are left
+out, and a new network is trained on the rest, with the mentor's predictions in its target. The
+released code does not contain these iterations, so the reader must choose the threshold and the
+mentor's share; inspect `label_confidence` first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
