@@ -40,6 +40,7 @@ def test_a_card_asks_what_the_chapter_asks():
     assert cards.question(OPENING, room=len(asked) + 20) == f"Both are right. {asked}"
     assert cards.question(OPENING) == f"Two papers train on CIFAR-10. Both are right. {asked}"
     assert cards.plain("a * b, $x$ and **c_d**") == "a * b, x and c_d"
+    assert cards.plain("Ask: *which one?* Then go. *Now.*") == "Ask: which one? Then go. Now."
 
 
 def test_every_chapter_has_a_card_with_its_own_words(root):

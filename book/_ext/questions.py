@@ -99,7 +99,7 @@ def marked_up(text: str) -> str:
 
 def as_html(asked: Question) -> str:
     """A question that answers."""
-    lines = [f'<fieldset class="nlmeta-question" id="{asked.name}">']
+    lines = [f'<fieldset class="nlmeta-quiz" id="{asked.name}">']
     lines.append(f"<legend>{marked_up(asked.ask)}</legend>")
     for place, choice in enumerate(asked.choices):
         mark = f"{asked.name}-{place}"
