@@ -51,14 +51,17 @@ def definition(root, chapter, name):
     return names[name], cells[0]
 
 
+def lines_of(source, *, comments=True):
+    """The lines of a definition that are not empty, with or without those of comments alone."""
+    lines = [line.strip() for line in source.splitlines()]
+    return [line for line in lines if line and (comments or not line.startswith("#"))]
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own, at the first dual number
 def test_mlc_from_scratch_equals_the_package(root):
     """Ten steps in float64: T and the weights, to a relative 1e-10."""
     mlc_step, source = definition(root, "mlc", "mlc_step")
-    code = [
-        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
-    ]
-    assert len(code) <= 40
+    assert len(lines_of(source, comments=False)) <= 40
     split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
     theirs = copy.deepcopy(mine)
@@ -84,8 +87,7 @@ def test_mlc_from_scratch_equals_the_package(root):
 def test_lookahead_gradient_from_scratch_equals_the_package(root):
     """Sample weights, BatchNorm in training mode, float64; the network is left as it was."""
     lookahead_gradient, source = definition(root, "bilevel", "lookahead_gradient")
-    code = [line for line in source.splitlines() if line.strip()]
-    assert len(code) <= 25
+    assert len(lines_of(source)) <= 25
     split = data.load("digits", noise="symmetric", rate=0.5, seed=8).to("cpu", torch.float64)
     model = models.SmallCNN(1, 10, width=4, hidden=12, seed=8).double()
     x, y = split.train.x[:32], split.train.y[:32]
@@ -112,8 +114,7 @@ def test_lookahead_gradient_from_scratch_equals_the_package(root):
 def test_reweight_from_scratch_equals_the_package(root):
     """Ten steps in float64 on its weights and on the package's; then a batch that nobody helps."""
     reweight, source = definition(root, "reweighting", "reweight")
-    code = [line for line in source.splitlines() if line.strip()]
-    assert len(code) <= 12
+    assert len(lines_of(source)) <= 12
     split = data.load("digits", noise="one-target", rate=0.4, seed=6).to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
     theirs = copy.deepcopy(mine)
@@ -149,10 +150,7 @@ def test_reweight_from_scratch_equals_the_package(root):
 def test_mslg_from_scratch_equals_the_package(root):
     """Ten steps in float64: the labels and the weights, to a relative 1e-10."""
     mslg_step, source = definition(root, "mslg", "mslg_step")
-    code = [
-        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
-    ]
-    assert len(code) <= 40
+    assert len(lines_of(source, comments=False)) <= 40
     split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
     theirs = copy.deepcopy(mine)
@@ -177,10 +175,7 @@ def test_mslg_from_scratch_equals_the_package(root):
 def test_mlnt_from_scratch_equals_the_package(root, order):
     """Ten steps in float64: student and teacher, to a relative 1e-10 of what the method adds."""
     mlnt_step, source = definition(root, "mlnt", "mlnt_step")
-    code = [
-        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
-    ]
-    assert len(code) <= 40
+    assert len(lines_of(source, comments=False)) <= 40
     split = data.load("digits", noise="symmetric", rate=0.5, seed=6).to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
     theirs, plain = copy.deepcopy(mine), copy.deepcopy(mine)
@@ -227,10 +222,7 @@ def test_clid_mu_from_scratch_equals_the_package(root):
     here the closed form.
     """
     clid_mu_step, source = definition(root, "clid_mu", "clid_mu_step")
-    code = [
-        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
-    ]
-    assert len(code) <= 40
+    assert len(lines_of(source, comments=False)) <= 40
     split = data.load("digits", noise="symmetric", rate=0.5, seed=6).with_noisy_meta(200, seed=6)
     split = split.to("cpu", torch.float64)
     mine = models.MLP(64, 10, (24,), seed=6).double()
@@ -260,8 +252,7 @@ def test_scores_of_an_epoch_from_scratch_equal_the_package(root):
     package adds 1e-7 inside of the logarithm, whose argument is about 1/20.
     """
     scores_by_hand, source = definition(root, "choosing_epoch", "scores_by_hand")
-    code = [line for line in source.splitlines() if line.strip()]
-    assert len(code) <= 30
+    assert len(lines_of(source)) <= 30
     g = seeding.generator(6, "scores")
     features = torch.randn(40, 8, generator=g, dtype=torch.float64)
     logits = torch.randn(40, 10, generator=g, dtype=torch.float64)
@@ -303,10 +294,6 @@ def batch_of_logits():
     g = seeding.generator(6, "rivals")
     first, second = (torch.randn(40, 10, generator=g, dtype=torch.float64) for _ in range(2))
     return first, second, torch.randint(10, (40,), generator=g)
-
-
-def lines_of(source):
-    return [line for line in source.splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("q", [0.3, 0.7, 1.0])

@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import cards
@@ -83,10 +82,8 @@ def book(root, tmp_path_factory):
     """The book from the stored outputs, built strictly in a copy of its sources."""
     place = tmp_path_factory.mktemp("book")
     make_book.copy_of_sources(root, place)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place)]
-    done = subprocess.run(
-        [*command, *make_book.STRICT], capture_output=True, text=True, check=False
-    )
+    command = make_book.jupyter_book(place)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return place / "_build/html"
 

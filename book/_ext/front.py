@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1] / "_tools"))
 
 import cards
 import moving
-from chapters import page_path
+from chapters import numbers, page_path
 
 DATA = "book/_static/sixteen.js"
 DOORS = {"read": "Read", "run": "Run", "teach": "Teach"}
@@ -34,9 +34,9 @@ HERO = """<div class="nlmeta-play nlmeta-sixteen" data-play="sixteen">
 leads to what it says after {epochs} epochs.</p>
 </div>
 <p class="nlmeta-small">{samples:,} digits, {wrong} of them mislabelled (dashed frames); {checked}
-others have right labels and judge each step. The method is MSLG, of chapter 9: at its end {mended}
-of the wrong labels are right, and {spoilt} right ones wrong. What that is worth beside simpler
-means, the chapters say.</p>"""
+others have right labels and judge each step. The method is MSLG, of chapter {number}: at its
+end {mended} of the wrong labels are right, and {spoilt} right ones wrong. What that is worth
+beside simpler means, the chapters say.</p>"""
 CARD = """<li class="nlmeta-card">{figure}
 <p class="nlmeta-part">{part}</p>
 <p class="nlmeta-title"><a href="{href}">{title}</a></p>
@@ -48,7 +48,7 @@ alt="Open chapter {number} in Colab"></a></p></li>"""
 
 def enlarged(pixels: str) -> str:
     """Sixty-four pixels, each a digit of base 17, as a PNG in base64: black on white."""
-    shades = bytes(255 - 255 * int(pixel, 17) // 16 for pixel in pixels)
+    shades = bytes(255 - 255 * shade // 16 for shade in moving.shades(pixels))
     png = io.BytesIO()
     Image.frombytes("L", (8, 8), shades).save(png, "PNG", optimize=True)
     return base64.b64encode(png.getvalue()).decode()
@@ -87,6 +87,7 @@ class Hero(Front):
         picture = HERO.format(
             tiles="".join(tile(*digit) for digit in digits),
             epochs=data["start"] + len(data["mended"]) - 1,
+            number=numbers(self.root())["mslg"],
             samples=data["samples"],
             wrong=data["wrong"],
             checked=data["checked"],

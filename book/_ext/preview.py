@@ -16,16 +16,13 @@ sys.path.append(str(Path(__file__).parents[1] / "_tools"))
 
 import moving
 
+from nlmeta.plots import RIGHT, WRONG
+
 FILE = "_static/preview.png"
 DATA = "book/_static/sixteen.js"
 SIZE = (1200, 630)  # pixels, as the platforms ask for
-INK, RIGHT, WRONG = "#1a1a1a", "#332288", "#D55E00"
+INK = "#1a1a1a"
 SIDE, LEFT, TOP = 118, 650, 42  # of the digits, in pixels
-
-
-def pixels(picture: str) -> np.ndarray:
-    """Sixty-four digits of base 17 as an 8 x 8 array from 0 to 16."""
-    return np.array([int(pixel, 17) for pixel in picture]).reshape(8, 8)
 
 
 def drawn(title: str, digits: dict) -> Figure:
@@ -48,7 +45,7 @@ def drawn(title: str, digits: dict) -> Figure:
     for place, (picture, given, true, end) in enumerate(shown):
         x = LEFT + place % 4 * (SIDE + 14)
         y = TOP + place // 4 * (SIDE + 24)
-        image = pixels(picture)
+        image = np.array(moving.shades(picture)).reshape(8, 8)
         page.imshow(image, cmap="gray_r", extent=(x, x + 80, y + 80, y), interpolation="nearest")
         colour = RIGHT if given == true else WRONG
         frame = Rectangle((x, y), 80, 80, fill=False, edgecolor=colour, linewidth=3)

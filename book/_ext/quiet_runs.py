@@ -4,9 +4,12 @@ Their kernels inherit these variables, unless the reader has set them otherwise.
 """
 
 import os
+import sys
+from pathlib import Path
 
-# Sums in one order give the same digits everywhere; progress bars are for people who wait.
-DEFAULTS = {"OMP_NUM_THREADS": "1", "NLMETA_PROGRESS": "0"}
+sys.path.append(str(Path(__file__).parents[1] / "_tools"))
+
+from kernels import DEFAULTS
 
 
 def setup(app):

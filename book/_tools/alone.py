@@ -16,10 +16,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from chapters import ROOT, choose
+from kernels import DEFAULTS
 
 TOOLS = Path(__file__).parent
-# As the Makefile has them, for systems without `make`: the same digits, and no progress bars.
-DEFAULTS = {"OMP_NUM_THREADS": "1", "NLMETA_PROGRESS": "0"}
 CELL_SECONDS = 900  # on a busy machine the longest takes four minutes
 RUN_SECONDS = 3600  # of all chapters together; what takes longer hangs
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
+# As the Makefile has them, for systems without `make`: the same digits, and no progress bars.
+DEFAULTS = {"OMP_NUM_THREADS": "1", "NLMETA_PROGRESS": "0"}
+
 
 def through_files(options: dict[str, Any]) -> str | None:
     """Add to a manager's options what makes it use files; return the folder that they lie in."""

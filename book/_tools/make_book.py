@@ -22,13 +22,19 @@ from pathlib import Path
 import nbformat
 from chapters import ROOT, notebooks
 from execute import run
+from kernels import DEFAULTS
 
-# As the Makefile has them, for systems without `make`: the same digits, and no progress bars.
-DEFAULTS = {"OMP_NUM_THREADS": "1", "NLMETA_PROGRESS": "0"}
+from nlmeta.experiments.machine import environment
+
 STRICT = ["--all", "-W", "-n", "--keep-going"]
 TABLE = re.compile(r"```\{nb-exec-table\}\n```")
 PACKAGES = ["nlmeta", "torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib"]
 PACKAGES += ["seaborn", "jupyter-book", "nbclient"]
+
+
+def jupyter_book(place: Path, *options: str) -> list[str]:
+    """The strict build of the sources in a folder, as a command of this Python on any system."""
+    return [sys.executable, "-m", "jupyter_book.cli.main", "build", str(place), *STRICT, *options]
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,6 @@ def run_in_place(path: Path) -> Outcome:
     return Outcome(path.stem, title, began, seconds, stopped)
 
 
-def processor() -> str:
-    """The processor's name, as far as the system says it."""
-    try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
 def status(outcomes: list[Outcome], wall: float) -> str:
     """The table of the status page, and what the chapters ran on, as Markdown."""
     lines = ["| chapter | began (UTC) | seconds | |", "|---|---|---|---|"]
@@ -81,13 +78,14 @@ def status(outcomes: list[Outcome], wall: float) -> str:
         said = f"{outcome.began:%Y-%m-%d %H:%M}"
         lines.append(f"| {link} | {said} | {outcome.seconds:.0f} | every cell ran |")
     total = sum(outcome.seconds for outcome in outcomes)
+    ran_on = environment()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines += [
         "",
         f"Together {total / 60:.0f} minutes, two chapters at a time in {wall / 60:.0f}.",
         "",
-        f"*Machine:* {processor()}, {os.cpu_count()} processors, {platform.system()}. "
-        f"*Software:* Python {platform.python_version()}, {packages}.",
+        f"*Machine:* {ran_on['machine']}, {platform.system()}. "
+        f"*Software:* Python {ran_on['python']}, {packages}.",
     ]
     return "\n".join(lines)
 
@@ -124,8 +122,7 @@ def build(root: Path = ROOT) -> int:
         print(f"No book was built, for a cell failed in: {names}", file=sys.stderr)
         return 1
     write_status(place / "book/status.md", outcomes, (datetime.now(UTC) - began).total_seconds())
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(place), *STRICT]
-    return subprocess.run([*command, "--path-output", str(root)], check=False).returncode
+    return subprocess.run(jupyter_book(place, "--path-output", str(root)), check=False).returncode
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ STORED = ROOT / "book/_static/sixteen.js"
 NAME = "window.nlmetaSixteen"
 
 
+def shades(picture: str) -> list[int]:
+    """The 64 pixels of a stored digit, row by row, from 0 to 16."""
+    return [int(pixel, 17) for pixel in picture]
+
+
 def text(content: dict) -> str:
     """The script that holds the data."""
     return f"{NAME} = {json.dumps(content, separators=(',', ':'))};\n"

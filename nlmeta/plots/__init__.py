@@ -20,12 +20,14 @@ from nlmeta.plots.comparisons import (
 )
 from nlmeta.plots.matrices import transition_beside_estimate, transition_matrix
 from nlmeta.plots.samples import noisy_examples, suspects_sheet
-from nlmeta.plots.styles import COLOURS, STYLES
+from nlmeta.plots.styles import COLOURS, RIGHT, STYLES, WRONG
 from nlmeta.plots.training import curves, loss_mixture, memorisation_curve
 
 __all__ = [
     "COLOURS",
+    "RIGHT",
     "STYLES",
+    "WRONG",
     "curves",
     "intervals",
     "loss_mixture",

@@ -39,8 +39,10 @@ COLOURS: dict[str, str] = {method: style["color"] for method, style in STYLES.it
 
 #: A method that the table lacks, such as a reader's own.
 UNKNOWN_METHOD: dict[str, Any] = {"color": "#117733", "linestyle": (0, (1, 1)), "marker": "d"}
-#: The colours of right and of wrong labels, which no method has.
-RIGHT, WRONG = "#332288", "#D55E00"
+#: The colour of right labels, which no method has.
+RIGHT = "#332288"
+#: The colour of wrong labels, which no method has.
+WRONG = "#D55E00"
 
 
 def style_of(method: str) -> dict[str, Any]:
