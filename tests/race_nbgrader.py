@@ -10,7 +10,6 @@ compares the points, and prints both wall times and their ratio.
 
 import csv
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -45,33 +44,13 @@ def ours(source: Path, folder: Path, out: Path) -> tuple[float, dict]:
     return seconds, found
 
 
-def theirs(source: Path, handed_in: dict, place: Path, programs: Path) -> tuple[float, dict]:
+def theirs(course: stock.Course, handed_in: dict) -> tuple[float, dict]:
     """Seconds of autograde alone, and points by student and test."""
-    name = source.stem
-    around = stock.environment(programs, place)
-    course = place / "course"
-
-    def call(*command):
-        given = {"cwd": course, "env": around, "capture_output": True, "text": True}
-        done = subprocess.run([str(word) for word in command], **given)
-        if done.returncode:
-            sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
-        return done.stdout
-
-    def put(notebook, *where):
-        path = course.joinpath(*where, name, f"{name}.ipynb")
-        path.parent.mkdir(parents=True)
-        nbformat.write(notebook, path)
-
-    put(read(source), "source")
-    (course / "nbgrader_config.py").write_text(f"c = get_config()\n{stock.CONFIG}")
-    call(programs / "nbgrader", "generate_assignment", name)
     for student, notebook in handed_in.items():
-        put(notebook, "submitted", student)
+        course.put(notebook, "submitted", student)
     began = time.perf_counter()
-    call(programs / "nbgrader", "autograde", name)
-    seconds = time.perf_counter() - began
-    return seconds, json.loads(call(programs / "python", "-c", stock.READ, name))
+    course.call("nbgrader", "autograde", course.name)
+    return time.perf_counter() - began, course.points()
 
 
 def main(name: str = "reweight_mlc", count: str = "12") -> None:
@@ -90,7 +69,8 @@ def main(name: str = "reweight_mlc", count: str = "12") -> None:
         for student, notebook in handed_in.items():
             nbformat.write(notebook, folder / f"{student}.ipynb")
         first, points_here = ours(source, folder, Path(scratch, "marks"))
-        second, points_there = theirs(source, handed_in, Path(scratch, "stock"), programs)
+        course = stock.Course(name, programs, Path(scratch, "stock"))
+        second, points_there = theirs(course, handed_in)
     differ = [
         (student, test, value, points_there[student][test])
         for student, tests in points_here.items()

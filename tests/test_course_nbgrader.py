@@ -104,35 +104,45 @@ def submissions(name, source):
     return found
 
 
-@pytest.mark.parametrize("name", NAMES if EVERYTHING else USUAL)
-def test_nbgrader_takes_the_source_and_gives_the_same_points(name, nbgrader, tmp_path):
-    source = read(ROOT / f"book/assignments/source/{name}.ipynb")
-    around = environment(nbgrader, tmp_path)
-    course = tmp_path / "course"
+class Course:
+    """A course of nbgrader's own in a folder, with one assignment, generated."""
 
-    def call(*command):
-        given = {"cwd": course, "env": around, "capture_output": True, "text": True}
-        done = subprocess.run([str(word) for word in command], **given)
+    def __init__(self, name, programs, folder):
+        self.name, self.programs, self.folder = name, programs, folder / "course"
+        self.around = environment(programs, folder)
+        self.put(read(ROOT / f"book/assignments/source/{name}.ipynb"), "source")
+        (self.folder / "nbgrader_config.py").write_text(f"c = get_config()\n{CONFIG}")
+        self.call("nbgrader", "generate_assignment", name)
+
+    def call(self, program, *words):
+        command = [str(self.programs / program), *words]
+        given = {"cwd": self.folder, "env": self.around, "capture_output": True, "text": True}
+        done = subprocess.run(command, **given)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout
 
-    def put(notebook, *place):
-        path = course.joinpath(*place, name, f"{name}.ipynb")
+    def put(self, notebook, *place):
+        path = self.folder.joinpath(*place, self.name, f"{self.name}.ipynb")
         path.parent.mkdir(parents=True)
         nbformat.write(notebook, path)
 
-    put(source, "source")
-    (course / "nbgrader_config.py").write_text(f"c = get_config()\n{CONFIG}")
-    call(nbgrader / "nbgrader", "generate_assignment", name)
-    theirs = nbformat.read(course / f"release/{name}/{name}.ipynb", as_version=4)
+    def points(self):
+        """The points of all submissions, by student and test, once they are graded."""
+        return json.loads(self.call("python", "-c", READ, self.name))
+
+
+@pytest.mark.parametrize("name", NAMES if EVERYTHING else USUAL)
+def test_nbgrader_takes_the_source_and_gives_the_same_points(name, nbgrader, tmp_path):
+    source = read(ROOT / f"book/assignments/source/{name}.ipynb")
+    course = Course(name, nbgrader, tmp_path)
+    theirs = nbformat.read(course.folder / f"release/{name}/{name}.ipynb", as_version=4)
     for ours, other in zip(released(source).cells, theirs.cells, strict=True):
         if role(ours) != "written":  # whose stub has a word of its own in nbgrader
             assert ours.source.strip() == other.source.strip()
     handed_in = submissions(name, source)
     for student, (notebook, _) in handed_in.items():
-        put(notebook, "submitted", student)
-    call(nbgrader / "nbgrader", "autograde", name)
-    found = json.loads(call(nbgrader / "python", "-c", READ, name))
-    assert found == {
+        course.put(notebook, "submitted", student)
+    course.call("nbgrader", "autograde", name)
+    assert course.points() == {
         student: pytest.approx(wanted, abs=0.01) for student, (_, wanted) in handed_in.items()
     }
