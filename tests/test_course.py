@@ -11,7 +11,7 @@ import pytest
 from small_course import assignment, cell, place, with_answers, without
 
 from nlmeta.__main__ import main
-from nlmeta.course import SECRET, secret_seed
+from nlmeta.course import SECRET, After, secret_seed
 from nlmeta.course.confining import Confinement
 from nlmeta.course.notebooks import drop_region
 from nlmeta.course.rebuilding import Step
@@ -229,6 +229,25 @@ def test_check_counts_the_points_of_tests_that_are_hidden_as_a_whole(capsys, tmp
         "the shown part of each test passes; hidden parts can still take any of these 2 points; "
         "3 more are in tests that you do not see"
     )
+
+
+def test_a_test_after_a_wrong_part_names_that_part():
+    """One that passes is not looked at again; with right parts its own error stays."""
+
+    def broken():
+        raise KeyError("x")
+
+    with After({"part 1": lambda: False}):
+        pass
+    with pytest.raises(AssertionError, match="^own$"), After({"part 1": lambda: True}):
+        raise AssertionError("own")
+    for wrong in (lambda: False, broken):
+        parts = {"part 1": lambda: True, "part 2": wrong}
+        with pytest.raises(AssertionError, match="^part 2 fails, .* first") as told, After(parts):
+            raise ValueError
+        assert str(told.value).endswith("(Here: ValueError)")
+    with pytest.raises(KeyboardInterrupt), After({"part 1": lambda: False}):
+        raise KeyboardInterrupt
 
 
 def test_a_verdict_is_reported_when_its_test_ends():

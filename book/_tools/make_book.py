@@ -34,7 +34,8 @@ PACKAGES += ["seaborn", "jupyter-book", "nbclient"]
 
 def jupyter_book(place: Path, *options: str) -> list[str]:
     """The strict build of the sources in a folder, as a command of this Python on any system."""
-    return [sys.executable, "-m", "jupyter_book.cli.main", "build", str(place), *STRICT, *options]
+    program = "from jupyter_book.cli.main import main; main()"  # wherever its program lies
+    return [sys.executable, "-c", program, "build", str(place), *STRICT, *options]
 
 
 @dataclass(frozen=True)
