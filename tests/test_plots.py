@@ -301,6 +301,67 @@ def test_panels_repeat_the_comparison_for_each_value_of_a_column():
     assert texts(figure.axes[1]) == ["+5.0 ± 3.0", "-10.0 ± 0.0"]
 
 
+def runs_of_two_noises():
+    """Two methods and a control, under two noises, with 100 and 20 clean samples, two seeds."""
+    return pd.DataFrame(
+        {
+            "method": method,
+            "seed": seed,
+            "accuracy": 0.5 + 0.1 * place + 0.02 * seed - (0.1 if meta_size == 20 else 0),
+            "noise": noise,
+            "meta_size": meta_size,
+        }
+        for noise in ("symmetric", "pair")
+        for place, method in enumerate(["EMA", "MLC", "MLC, T stays the identity"])
+        for meta_size in (20, 100)
+        for seed in range(2)
+    )
+
+
+def test_dots_are_means_and_ticks_are_seeds_in_the_order_that_is_asked_for():
+    frame = runs_of_two_noises()
+    figure = plots.dot_plot(frame, methods=["MLC", "EMA"], coloured=["MLC"])
+    assert [ax.get_title() for ax in figure.axes] == ["symmetric", "pair"]
+    for ax in figure.axes:
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["MLC", "EMA"]
+        dots = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+        assert np.allclose([dot.get_xdata()[0] for dot in dots], [61, 51, 51, 41])
+        assert [dot.get_markerfacecolor() == "white" for dot in dots] == [False, True] * 2
+        ticks = [line.get_xdata() for line in ax.lines if line.get_marker() == "|"]
+        assert np.allclose(ticks, [[60, 62], [50, 52], [50, 52], [40, 42]])
+    colours = [to_rgb(dot.get_color()) for dot in dots]
+    assert colours == [to_rgb(plots.COLOURS["MLC"])] * 2 + [to_rgb("0.4")] * 2
+    shown = figure.legends[0]
+    assert shown.get_title().get_text() == "meta size"
+    assert [text.get_text() for text in shown.get_texts()] == ["100", "20"]
+
+
+def test_dots_of_a_control_have_the_colour_of_its_method_and_one_series_needs_no_legend():
+    frame = runs_of_two_noises().query("meta_size == 100")
+    figure = plots.dot_plot(frame, methods=["MLC, T stays the identity"], coloured=["MLC"])
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [dot.get_color() for dot in dots] == [plots.COLOURS["MLC"]]
+    assert not figure.legends
+
+
+def test_refuses_dots_that_the_frame_does_not_hold():
+    frame = runs_of_two_noises()
+
+    def draw(part, methods=("MLC",)):
+        return lambda: plots.dot_plot(part, methods=methods)
+
+    refused(
+        "`methods` is ['MLC', 'GLC']; `frame` has no run of ['GLC']", draw(frame, ["MLC", "GLC"])
+    )
+    refused("`methods` is []", draw(frame, []))
+    refused("it lacks ['meta_size']", draw(frame.drop(columns="meta_size")))
+    refused("two rows for method MLC, seed 1", draw(pd.concat([frame, frame[frame.seed == 1]])))
+    three = pd.concat([frame, frame.query("meta_size == 20").assign(meta_size=5)])
+    refused("'meta_size' has the values [100, 20, 5]; it may have two at most", draw(three))
+    lacking = frame.query("not (method == 'MLC' and noise == 'pair' and meta_size == 20)")
+    refused("`frame` has no run of MLC with pair, 20", draw(lacking))
+
+
 def test_refuses_a_matrix_that_is_not_square_and_names_that_do_not_fit():
     refused(
         "`matrix` has shape (2, 3); it must be square, (C, C)",

@@ -13,6 +13,7 @@ matrices, comparisons over seeds) and 20 (intervals, waterfalls). `nlmeta.metric
 """
 
 from nlmeta.plots.comparisons import (
+    dot_plot,
     intervals,
     paired_difference_panels,
     paired_differences,
@@ -29,6 +30,7 @@ __all__ = [
     "STYLES",
     "WRONG",
     "curves",
+    "dot_plot",
     "intervals",
     "loss_mixture",
     "memorisation_curve",

@@ -1,5 +1,6 @@
 """Pictures that compare methods, seed by seed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from nlmeta import _checks
 from nlmeta.plots._frames import check_columns, check_unique
 from nlmeta.plots.styles import style_of, white
 
-__all__ = ["intervals", "paired_difference_panels", "paired_differences", "waterfall"]
+__all__ = ["dot_plot", "intervals", "paired_difference_panels", "paired_differences", "waterfall"]
 
 
 def paired_differences(
@@ -117,6 +118,92 @@ def paired_difference_panels(
         ax.set_axis_off()
     for ax, (value, part) in zip(axes.flat, parts, strict=False):
         paired_differences(part, reference=reference, ax=ax, title=str(value))
+    return figure
+
+
+def dot_plot(
+    frame: pd.DataFrame,
+    *,
+    methods: Sequence[str],
+    coloured: Sequence[str] = (),
+    panel: str = "noise",
+    series: str = "meta_size",
+) -> Figure:
+    """Draw the accuracy of each method: a tick for each seed, a dot for their mean.
+
+    Panels lie one below another and the figure is narrow, so that it reads on a phone.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Runs, such as `nlmeta.experiments.read` gives. It has the columns `method`, `seed`,
+        `accuracy` (shares) and the two below.
+    methods : sequence of str
+        The rows, from top to bottom. Runs of other methods are left out.
+    coloured : sequence of str, default ()
+        The methods that keep their colour, and with it all methods that are named after them
+        ("MSLG, labels stay"). The others are grey.
+    panel : str, default "noise"
+        A column; each of its values has a panel, in the order of the frame.
+    series : str, default "meta_size"
+        A column with one or two values. The larger has filled dots, the smaller hollow ones, a
+        little below.
+
+    Returns
+    -------
+    Figure
+        The figure, with accuracies in percent on a common axis.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, `series` has more than two values, a panel lacks a method, or a
+        method has a seed twice.
+    """
+    check_columns("frame", frame, ["method", "seed", "accuracy", panel, series])
+    missing = [name for name in methods if name not in set(frame["method"])]
+    if missing or not methods:
+        raise ValueError(f"`methods` is {list(methods)}; `frame` has no run of {missing}")
+    frame = frame[frame["method"].isin(methods)]
+    check_unique("frame", frame, ["method", "seed", panel, series])
+    values = sorted(frame[series].unique().tolist(), reverse=True)
+    if len(values) > 2:
+        raise ValueError(f"the column {series!r} has the values {values}; it may have two at most")
+    parts = list(frame.groupby(panel, sort=False))
+    figure, axes = plt.subplots(
+        len(parts),
+        1,
+        figsize=(4.7, (0.7 + 0.27 * len(methods)) * len(parts) + 0.6),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+        facecolor="white",
+    )
+    for ax, (value, part) in zip(axes.flat, parts, strict=True):
+        for place, name in enumerate(methods):
+            family = name.partition(",")[0]
+            colour = style_of(name)["color"] if family in coloured else "0.4"
+            for order, which in enumerate(values):
+                height = place + 0.3 * (order - (len(values) - 1) / 2)
+                of_one = part[(part["method"] == name) & (part[series] == which)]
+                points = 100 * of_one["accuracy"].to_numpy()
+                if not len(points):
+                    raise ValueError(f"`frame` has no run of {name} with {value}, {which}")
+                ax.plot(points, [height] * len(points), "|", color=colour, alpha=0.5)
+                hollow = {"markerfacecolor": "white"} if order else {}
+                ax.plot(points.mean(), height, "o", color=colour, markersize=5.5, **hollow)
+        ax.set_yticks(range(len(methods)), methods, fontsize=9)
+        ax.set_ylim(len(methods) - 0.5, -0.5)  # the first method on top
+        ax.set_title(str(value), fontsize=10)
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1, 0].set_xlabel("clean test accuracy (%)")
+    if len(values) == 2:
+        for fill, which in zip(("0.4", "white"), values, strict=True):
+            axes[0, 0].plot([], [], "o", color="0.4", markerfacecolor=fill, label=str(which))
+        title = series.replace("_", " ")
+        figure.legend(title=title, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
