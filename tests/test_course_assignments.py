@@ -6,6 +6,7 @@ Wrong answers lie in `course/NAME.toml`, as replacements of answer cells.
 import ast
 import re
 import tomllib
+import warnings
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +121,18 @@ def test_the_page_for_lecturers_has_its_line(path):
         sum(points(source(path), "written").values()),
     )
     assert f"| {by_tests:g} + {by_hand:g} |" in line
+
+
+@names
+def test_a_warning_in_an_answer_costs_no_points_in_nbgrader_either(path):
+    """NumPy warns of the mean of nothing on stderr, and nbgrader 0.9.6 then gives the test 0."""
+    set_up = next(cell.source for cell in source(path).cells if cell.cell_type == "code")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warnings.warn("seen before the set-up", RuntimeWarning, stacklevel=1)
+        exec(set_up, {})
+        warnings.warn("of an answer", RuntimeWarning, stacklevel=1)
+    assert [str(one.message) for one in said] == ["seen before the set-up"]
 
 
 @names
