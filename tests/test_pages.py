@@ -71,6 +71,19 @@ return [...document.querySelectorAll('{ARTICLE} table.table')]
     .filter(table => table.scrollWidth > table.clientWidth + 1)
     .map(table => table.textContent.trim().slice(0, 40));
 """
+# Boxes that scroll and that a keyboard does not reach.
+OUT_OF_REACH = f"""
+return [...document.querySelectorAll('{ARTICLE} table, {ARTICLE} pre')]
+    .filter(box => /auto|scroll/.test(getComputedStyle(box).overflowX))
+    .filter(box => box.scrollWidth > box.clientWidth + 1 && box.tabIndex < 0)
+    .map(box => box.textContent.trim().slice(0, 40));
+"""
+# Folds that are called otherwise than they read.
+MISNAMED = f"""
+return [...document.querySelectorAll('{ARTICLE} summary[aria-label]')]
+    .filter(fold => !fold.getAttribute('aria-label').includes(fold.textContent.trim()))
+    .map(fold => fold.textContent.trim().slice(0, 40));
+"""
 SHOWN_FRAMES = """
 return [...arguments[0].closest('.nlmeta-frames').querySelectorAll('img.nlmeta-frame')]
     .map((image, k) => getComputedStyle(image).display == 'none' ? -1 : k).filter(k => k >= 0);
@@ -130,6 +143,8 @@ def test_page_reads_with_the_network_off(page, width, theme, book, browser):
     if source.suffix == ".ipynb":
         assert images  # at least the badge
     assert browser.execute_script(WIDER_THAN_PAGE) == []
+    assert browser.execute_script(OUT_OF_REACH) == []
+    assert browser.execute_script(MISNAMED) == []
     if source.suffix == ".md":
         assert browser.execute_script(WIDE_TABLES) == []
 
@@ -148,6 +163,20 @@ def test_stored_mathematics_and_figures_reach_the_page(page, book, browser):
     written = any("$" in c.source for c in notebook.cells if c.cell_type == "markdown")
     set_ = browser.find_elements(By.CSS_SELECTOR, f"{ARTICLE} mjx-container")
     assert bool(set_) == written
+
+
+def test_each_chapter_says_where_in_the_book_it_is(book, browser):
+    """The part's chapters as links, this one marked; no such line on a page without a number."""
+    open_page(browser, book / "book/mslg.html", NARROW, "light")
+    place = browser.find_element(By.CSS_SELECTOR, f"{ARTICLE} nav.nlmeta-place")
+    assert place.text.split() == ["Methods", "8", "9", "10", "11"]
+    links = place.find_elements(By.TAG_NAME, "a")
+    assert [link.get_attribute("aria-current") for link in links] == [None, "page", None, None]
+    assert links[0].get_attribute("aria-label").startswith("8. Meta loss correction")
+    assert Path(links[3].get_attribute("href")).name == "clid_mu.html"
+    for page in ("book/index", "book/teaching", "book/api"):
+        open_page(browser, book / f"{page}.html", NARROW, "light")
+        assert browser.find_elements(By.CSS_SELECTOR, "nav.nlmeta-place") == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -398,7 +427,10 @@ def test_the_meter_measures(browser, tmp_path):
 
 
 FAULTY = """<!doctype html><html><body><main><article class="bd-article">
-<p>Raw \\(T\\) here.</p><img src="missing.png"><pre style="width: 2000px">wide</pre>
+<p>Raw \\(T\\) here.</p><details><summary aria-label="Toggle">Show</summary></details>
+<table style="display: block; width: 50px; overflow-x: auto"><tr>
+<td>unbreakable words</td></tr></table>
+<img src="missing.png"><pre style="width: 2000px">wide</pre>
 <script src="https://example.org/remote.js"></script><script>undefinedFunction()</script>
 </article></main></body></html>"""
 
@@ -416,3 +448,5 @@ def test_checks_of_a_page_can_fail(browser, tmp_path):
     assert not image["width"]
     assert not image["alt"]
     assert browser.execute_script(WIDER_THAN_PAGE)
+    assert browser.execute_script(OUT_OF_REACH) == ["unbreakable words"]
+    assert browser.execute_script(MISNAMED) == ["Show"]
