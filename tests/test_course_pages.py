@@ -44,6 +44,14 @@ def test_the_page_has_the_minutes_of_each_chapter_and_assignment(root):
     assert len(table(root)) == 2 + len(said)
 
 
+def test_a_chapter_names_the_minutes_that_the_page_for_lecturers_has(root):
+    """One rate for both; a reader who is told 25 and needs 45 thinks that the fault is theirs."""
+    for path in notebooks(root):
+        cells = read(path).cells
+        said = re.findall(r"\*\*Time and hardware\*\*: (\d+) minutes to read", cells[0].source)
+        assert list(map(int, said)) == pytest.approx([minutes(*counts(cells))], abs=5), path.stem
+
+
 def test_each_assignment_has_its_week_and_its_mistakes(root):
     pages = {
         name: (root / f"book/{name}.md").read_text("utf-8") for name in ("syllabus", "teaching")
