@@ -44,7 +44,7 @@ def counts(cells: list[nbformat.NotebookNode]) -> tuple[int, int, int]:
             continue
         if not tags(cell) & FOLDED:
             lines += sum(bool(line.strip()) for line in cell.source.splitlines())
-        if "hide-output" in tags(cell):
+        if tags(cell) & {"hide-output", "hide-cell"}:
             continue
         for output in cell.get("outputs", []):
             text = output.get("text") or output.get("data", {}).get("text/plain", "")
