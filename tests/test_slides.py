@@ -14,6 +14,10 @@ from selenium.webdriver.common.keys import Keys
 
 WEEKS = slides.weeks()
 # What of the present slide sticks out of the window: nothing may.
+NOTES = """
+return [...Reveal.getCurrentSlide().querySelectorAll('aside.notes')]
+    .map(notes => notes.closest('.fragment') !== null);
+"""
 STICKS_OUT = """
 const slide = Reveal.getCurrentSlide();
 return [...slide.querySelectorAll('h2, img, p.says, p.from')].filter(part => {
@@ -39,8 +43,8 @@ def decks(root, tmp_path_factory):
 def test_each_slide_has_one_figure_and_one_question(week, root):
     deck = slides.notebook(week, root)
     kinds = [cell.metadata["slideshow"]["slide_type"] for cell in deck.cells]
-    assert kinds == ["slide", "fragment", "notes"] * len(week.slides)
-    for slide, question, shown, notes in zip(
+    assert kinds == ["slide", "notes", "fragment"] * len(week.slides)
+    for slide, question, notes, shown in zip(
         week.slides, deck.cells[::3], deck.cells[1::3], deck.cells[2::3], strict=True
     ):
         assert re.fullmatch(r"## [^?]+\?", question.source)
@@ -78,7 +82,7 @@ def test_notes_hold_the_row_of_the_predictions(root):
     wrong, behind, back = rows["MLC, what is left if $T$ stays"]
     assert wrong == '"about cross-entropy"'
     week = next(week for week in WEEKS if week.number == 4)
-    notes = slides.notebook(week, root).cells[2].source
+    notes = slides.notebook(week, root).cells[1].source
     assert all(text in notes for text in (wrong, behind, back))
 
 
@@ -93,6 +97,8 @@ def test_a_deck_opens_offline_and_moves_by_the_arrow_key(week, width, decks, bro
     count = len(WEEKS[week - 1].slides)
     for place in range(count):
         assert browser.execute_script(PLACE) == place
+        # The speaker needs the likely answers while the class guesses, so not within the figure.
+        assert browser.execute_script(NOTES) == [False]
         body.send_keys(Keys.ARROW_RIGHT)  # the figure
         assert browser.execute_script(PLACE) == place
         assert browser.execute_script(STICKS_OUT) == []

@@ -114,7 +114,8 @@ def notebook(week: Week, root: Path = ROOT) -> NotebookNode:
             title=html.escape(title_of(slide.chapter, root)),
         )
         notes = NOTES.format(wrong=wrong, behind=behind, back=back)
-        parts = {"slide": f"## {slide.asks}", "fragment": shown, "notes": notes}
+        # The notes come first: below a fragment they would show only once that is shown.
+        parts = {"slide": f"## {slide.asks}", "notes": notes, "fragment": shown}
         for kind, text in parts.items():
             name = f"week{week.number}-{len(cells)}"
             metadata = {"slideshow": {"slide_type": kind}}
