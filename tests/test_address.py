@@ -106,6 +106,7 @@ def test_a_chapter_without_badge_and_set_up_cell_gets_both():
     assert "".join(first["source"]) == f"# 1. One\n\n{where.badge('one')}\n\nWords."
     assert "".join(setup["source"]) == where.setup
     assert setup["metadata"]["tags"] == address.SETUP_TAGS
+    assert setup["metadata"]["mystnb"]["code_prompt_show"] == "Set-up on Colab"
     assert address.in_chapter(written, "one", where, where) == written
 
 

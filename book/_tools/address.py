@@ -32,6 +32,7 @@ COLAB = "https://colab.research.google.com/github"
 FILES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"]
 # It prints nothing that could be compared, and in the book it is folded away.
 SETUP_TAGS = ["setup", "nbval-ignore-output", "hide-cell"]
+SETUP_PROMPTS = {"code_prompt_hide": "Hide", "code_prompt_show": "Set-up on Colab"}
 SETUP = """\
 try:
     import google.colab  # noqa: F401  (only there is anything installed)
@@ -171,7 +172,7 @@ def in_chapter(text: str, chapter: str, new: Address, former: Address) -> str:
         code = {"cell_type": "code", "execution_count": None, "id": f"{chapter}-setup"}
         code |= {"metadata": {}, "outputs": []}
         cells.insert(1, code)
-    code["metadata"]["tags"] = SETUP_TAGS
+    code["metadata"] |= {"mystnb": SETUP_PROMPTS, "tags": SETUP_TAGS}
     code["source"] = lines(new.setup)
     if notebook == json.loads(text):
         return text
