@@ -1,34 +1,36 @@
 """Sphinx extension: a line below each chapter's title says where in the book the reader is.
 
-It has the name of the part and a link to each of its chapters, as numbers. The parts are those of
-`_toc.yml`; a page whose title has no number gets no such line.
+It has the name of the part and a link to each of its chapters, as numbers. Pages that are no
+notebooks have no number and get no such line.
 """
 
-import re
+import sys
 from html import escape
+from pathlib import Path
 
-NUMBER = re.compile(r"(\d+)\. ")
+sys.path.append(str(Path(__file__).parents[1] / "_tools"))
+
+from chapters import entries, numbers
 
 
 def line(app, page):
     """The line of one page as HTML; empty for a page that is no chapter."""
-    titles = {name: title.astext() for name, title in app.env.titles.items()}
-    for part in app.env.external_site_map.root.subtrees:
-        chapters = [name for name in map(str, part.items) if NUMBER.match(titles[name])]
-        if page not in chapters:
-            continue
-        links = []
-        for name in chapters:
-            title = escape(titles[name], quote=True)
-            here = ' aria-current="page"' if name == page else ""
-            to = f'href="{app.builder.get_relative_uri(page, name) or "#"}"{here}'
-            number = NUMBER.match(titles[name])[1]
-            links.append(f'<a {to} title="{title}" aria-label="{title}">{number}</a>')
-        return (
-            '<nav class="nlmeta-place" aria-label="Chapters of this part">'
-            f"<span>{escape(part.caption)}</span> {' '.join(links)}</nav>"
-        )
-    return ""
+    root = Path(app.srcdir)
+    places = numbers(root)
+    parts = {file: part for part, file in entries(root) if Path(file).name in places}
+    if page not in parts:
+        return ""
+    links = []
+    for name in (file for file, part in parts.items() if part == parts[page]):
+        title = escape(app.env.titles[name].astext(), quote=True)
+        here = ' aria-current="page"' if name == page else ""
+        to = f'href="{app.builder.get_relative_uri(page, name) or "#"}"{here}'
+        number = places[Path(name).name]
+        links.append(f'<a {to} title="{title}" aria-label="{title}">{number}</a>')
+    return (
+        '<nav class="nlmeta-place" aria-label="Chapters of this part">'
+        f"<span>{escape(parts[page])}</span> {' '.join(links)}</nav>"
+    )
 
 
 def add_line(app, page, template, context, doctree):

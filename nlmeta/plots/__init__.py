@@ -7,15 +7,15 @@ universal design" (2008), with a wine red and a grey instead of the yellow that 
 white. An array is a tensor, a NumPy array or a pandas frame or column, such as `nlmeta.analysis`
 returns.
 
-They are first used in chapters 2 (memorisation), 3 (transition matrices), 4 (curves), 8 (learned
-matrices, comparisons over seeds) and 20 (intervals, waterfalls). `nlmeta.metrics` measures,
+They are first used in chapters 2 (memorisation, paired differences), 3 (transition matrices), 4
+(curves), 5 (intervals), 8 (dot plots), 14 (learned matrices) and 20 (waterfalls).
+`nlmeta.metrics` measures,
 `nlmeta.analysis` makes the frame of suspects, and `nlmeta.widgets` adds sliders.
 """
 
 from nlmeta.plots.comparisons import (
     dot_plot,
     intervals,
-    paired_difference_panels,
     paired_differences,
     waterfall,
 )
@@ -35,7 +35,6 @@ __all__ = [
     "loss_mixture",
     "memorisation_curve",
     "noisy_examples",
-    "paired_difference_panels",
     "paired_differences",
     "suspects_sheet",
     "transition_beside_estimate",

@@ -1,5 +1,6 @@
 """Pictures that compare methods, seed by seed."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from nlmeta import _checks
 from nlmeta.plots._frames import check_columns, check_unique
 from nlmeta.plots.styles import style_of, white
 
-__all__ = ["dot_plot", "intervals", "paired_difference_panels", "paired_differences", "waterfall"]
+__all__ = ["dot_plot", "intervals", "paired_differences", "waterfall"]
 
 
 def paired_differences(
@@ -73,54 +74,6 @@ def paired_differences(
     return ax
 
 
-def paired_difference_panels(
-    frame: pd.DataFrame, *, reference: str, facet: str, columns: int = 2
-) -> Figure:
-    """Draw `paired_differences` once for each value of a column, on a common scale.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A frame as in `paired_differences`, with the additional column `facet`.
-    reference : str
-        The method that the others are compared with, within each panel.
-    facet : str
-        The column to split by; its values become the titles.
-    columns : int, default 2
-        Number of panels in a row.
-
-    Returns
-    -------
-    Figure
-        The figure.
-
-    Raises
-    ------
-    ValueError
-        The frame of a panel is refused by `paired_differences`.
-    """
-    _checks.check_count("columns", columns)
-    check_columns("frame", frame, [facet])
-    parts = list(frame.groupby(facet, sort=False))
-    columns = min(columns, len(parts))
-    rows = -(-len(parts) // columns)
-    height = 1.2 + 0.45 * frame["method"].nunique()
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(5.2 * columns, height * rows),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-    )
-    for ax in axes.flat[len(parts) :]:
-        ax.set_axis_off()
-    for ax, (value, part) in zip(axes.flat, parts, strict=False):
-        paired_differences(part, reference=reference, ax=ax, title=str(value))
-    return figure
-
-
 def dot_plot(
     frame: pd.DataFrame,
     *,
@@ -157,18 +110,23 @@ def dot_plot(
     Raises
     ------
     ValueError
-        If a column is missing, `series` has more than two values, a panel lacks a method, or a
-        method has a seed twice.
+        If a column is missing, `series` has more than two values, a method lacks a run in a panel
+        or a series, or has a seed twice.
     """
     check_columns("frame", frame, ["method", "seed", "accuracy", panel, series])
-    missing = [name for name in methods if name not in set(frame["method"])]
-    if missing or not methods:
-        raise ValueError(f"`methods` is {list(methods)}; `frame` has no run of {missing}")
     frame = frame[frame["method"].isin(methods)]
     check_unique("frame", frame, ["method", "seed", panel, series])
     values = sorted(frame[series].unique().tolist(), reverse=True)
     if len(values) > 2:
         raise ValueError(f"the column {series!r} has the values {values}; it may have two at most")
+    there = set(frame[["method", panel, series]].itertuples(index=False, name=None))
+    wanted = itertools.product(methods, frame[panel].unique().tolist(), values)
+    lacking = [", ".join(map(str, row)) for row in wanted if row not in there]
+    if lacking or not there:
+        raise ValueError(
+            f"`methods` is {list(methods)}; `frame` must have a run of each in every panel and "
+            f"series, and lacks {lacking or 'all of them'}"
+        )
     parts = list(frame.groupby(panel, sort=False))
     figure, axes = plt.subplots(
         len(parts),
@@ -187,8 +145,6 @@ def dot_plot(
                 height = place + 0.3 * (order - (len(values) - 1) / 2)
                 of_one = part[(part["method"] == name) & (part[series] == which)]
                 points = 100 * of_one["accuracy"].to_numpy()
-                if not len(points):
-                    raise ValueError(f"`frame` has no run of {name} with {value}, {which}")
                 ax.plot(points, [height] * len(points), "|", color=colour, alpha=0.5)
                 hollow = {"markerfacecolor": "white"} if order else {}
                 ax.plot(points.mean(), height, "o", color=colour, markersize=5.5, **hollow)
