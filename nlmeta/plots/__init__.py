@@ -9,8 +9,8 @@ returns.
 
 They are first used in chapters 2 (memorisation, paired differences), 3 (transition matrices), 4
 (curves), 5 (intervals), 8 (dot plots), 14 (learned matrices) and 20 (waterfalls).
-`nlmeta.metrics` measures,
-`nlmeta.analysis` makes the frame of suspects, and `nlmeta.widgets` adds sliders.
+`nlmeta.metrics` measures, `nlmeta.analysis` makes the frame of suspects, and `nlmeta.widgets` adds
+sliders.
 """
 
 from nlmeta.plots.comparisons import (
