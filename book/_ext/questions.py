@@ -1,7 +1,8 @@
 """Sphinx extension: the questions of `book/questions.toml`, each at the end of its section.
 
 A question answers as soon as a choice is made, by mouse or keyboard and without a script: each
-choice has a reply of its own, which a style sheet shows while the choice is checked. The directive
+choice has a reply of its own, which a style sheet shows while the choice is checked. The questions
+of a section stand behind one fold, so that a page is no longer for them. The directive
 `question-bank` lists all of them with their replies, for those who teach. The notebooks hold no
 questions, so that those who open them on Colab see no markup.
 
@@ -115,6 +116,15 @@ def as_html(asked: Question) -> str:
     return "\n".join([*lines, "</fieldset>"])
 
 
+def folded(mine: list[Question]) -> str:
+    """The questions of one section behind one fold that opens without a script."""
+    inside = "\n".join(map(as_html, mine))
+    return (
+        f'<details class="nlmeta-checks"><summary>Check yourself ({len(mine)})</summary>\n'
+        f"{inside}\n</details>"
+    )
+
+
 def as_gift(asked: Question) -> str:
     """A question in the format GIFT, which Moodle, Canvas and others import."""
 
@@ -154,6 +164,7 @@ class PlaceQuestions(SphinxTransform):
             for section in self.document.findall(nodes.section)
             if section.children and isinstance(section[0], nodes.title)
         }
+        by_section = {}
         for asked in mine:
             heading = re.sub(r"[$`*]", "", asked.section)  # as Sphinx has it, without markup
             if heading not in sections:
@@ -161,9 +172,11 @@ class PlaceQuestions(SphinxTransform):
                     f"{BANK}: {chapter} has no section {asked.section!r}, which {asked.ask!r} asks "
                     f"about; its sections are {list(sections)}"
                 )
+            by_section.setdefault(heading, []).append(asked)
+        for heading, group in by_section.items():
             section = sections[heading]
             below = (k for k, part in enumerate(section) if isinstance(part, nodes.section))
-            section.insert(next(below, len(section)), nodes.raw("", as_html(asked), format="html"))
+            section.insert(next(below, len(section)), nodes.raw("", folded(group), format="html"))
         if mine:
             self.env.note_dependency(BANK)
 
