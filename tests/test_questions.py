@@ -1,6 +1,7 @@
 """The questions with choices: what the bank may hold, where they stand, and that they answer."""
 
 import re
+from collections import Counter
 
 import chapters
 import pytest
@@ -24,10 +25,14 @@ def bank(root):
     return questions.read(root)
 
 
-def headings(path):
-    """The headings of a chapter, as Markdown."""
+LOOKING_BACK = ("Summary", "Exercises", "References", "How this differs", "What this", "Verdict")
+
+
+def headings(path, level="##"):
+    """The headings of a chapter, as Markdown; by default those of every level but the title."""
     cells = (cell.source for cell in chapters.read(path).cells if cell.cell_type == "markdown")
-    return {line.lstrip("# ") for text in cells for line in text.splitlines() if line[:2] == "##"}
+    lines = (line for text in cells for line in text.splitlines())
+    return {line.lstrip("# ") for line in lines if line.startswith(level)}
 
 
 def test_each_question_belongs_to_a_section_of_its_chapter(root, bank):
@@ -35,6 +40,18 @@ def test_each_question_belongs_to_a_section_of_its_chapter(root, bank):
     assert len(bank) > 30
     lost = [asked.ask for asked in bank if asked.section not in there.get(asked.chapter, set())]
     assert lost == []
+
+
+def test_each_section_that_teaches_has_two_questions(root, bank):
+    """Sections that look back, list or check are left out."""
+    asked = Counter((one.chapter, one.section) for one in bank)
+    few = [
+        f"{path.stem}: {heading} ({asked[path.stem, heading]})"
+        for path in chapters.notebooks(root)
+        for heading in headings(path, "## ")
+        if not heading.startswith(LOOKING_BACK) and asked[path.stem, heading] < 2
+    ]
+    assert few == []
 
 
 def test_the_place_of_the_right_answer_tells_nothing(bank):

@@ -14,6 +14,7 @@ import html
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
@@ -187,18 +188,22 @@ class QuestionBank(SphinxDirective):
     def run(self):
         self.env.note_dependency(BANK)
         lines = []
-        chapter = None
-        for asked in read(Path(self.env.srcdir)):
-            if asked.chapter != chapter:
-                chapter = asked.chapter
-                lines.append(f'<h3><a href="{chapter}.html"><code>{chapter}</code></a></h3>')
-            lines.append(f'<p><a href="{chapter}.html#{asked.name}">{marked_up(asked.ask)}</a></p>')
-            for choice in sorted(asked.choices, key=lambda choice: not choice.right):
-                sign = "Right" if choice.right else "Wrong"
-                lines.append(
-                    f"<li><strong>{sign}:</strong> {marked_up(choice.text)}<br>"
-                    f"<em>{marked_up(choice.reply)}</em></li>"
-                )
+        for chapter, group in groupby(read(Path(self.env.srcdir)), lambda asked: asked.chapter):
+            questions = list(group)
+            lines.append(
+                f'<details class="nlmeta-checks"><summary><code>{chapter}</code> ({len(questions)})'
+                f'</summary>\n<p><a href="{chapter}.html">To the chapter</a></p>'
+            )
+            for asked in questions:
+                link = f"{chapter}.html#{asked.name}"
+                lines.append(f'<p><a href="{link}">{marked_up(asked.ask)}</a></p>')
+                for choice in sorted(asked.choices, key=lambda choice: not choice.right):
+                    sign = "Right" if choice.right else "Wrong"
+                    lines.append(
+                        f"<li><strong>{sign}:</strong> {marked_up(choice.text)}<br>"
+                        f"<em>{marked_up(choice.reply)}</em></li>"
+                    )
+            lines.append("</details>")
         text = re.sub(r"((?:<li>.*</li>\n?)+)", r"<ul>\1</ul>", "\n".join(lines))
         return [as_nodes(text)]
 
