@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-OPEN_ALL = "document.querySelectorAll('details.nlmeta-reveal').forEach(d => { d.open = true; });"
+FOLDS = "details.nlmeta-reveal, details.nlmeta-checks"
+OPEN_ALL = f"document.querySelectorAll('{FOLDS}').forEach(d => {{ d.open = true; }});"
 TYPESET = """
 return document.readyState == 'complete'
     && (!window.MathJax || !MathJax.startup || window.nlmetaTypeset === true

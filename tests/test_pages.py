@@ -241,11 +241,15 @@ def test_a_shared_link_shows_a_picture(book):
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_a_question_answers_to_the_keyboard(page, book, browser):
-    """Each choice shows its own reply and hides that of the one before; before, none is shown."""
+    """Behind its fold, each choice shows its own reply and hides that of the one before."""
     asked = [one for one in questions.read(book.parents[1]) if f"book/{one.chapter}" == page]
     if not asked:
         pytest.skip("no question belongs to this chapter")
-    open_page(browser, book / f"{page}.html", NARROW, "light")
+    open_page(browser, book / f"{page}.html", NARROW, "light", opened=False)
+    for one in asked:
+        assert not browser.find_element(By.ID, one.name).is_displayed()
+    for fold in browser.find_elements(By.CSS_SELECTOR, "details.nlmeta-checks > summary"):
+        fold.send_keys(Keys.ENTER)
     for one in asked:
         box = browser.find_element(By.ID, one.name)
         shown = [reply.is_displayed() for reply in box.find_elements(By.CLASS_NAME, "nlmeta-reply")]

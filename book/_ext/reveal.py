@@ -1,8 +1,9 @@
 """Sphinx extension: what a prediction asks for stays folded until the reader asks for it.
 
 A paragraph with **Predict:** is followed by the cells that answer it and by the sentences that read
-the answer aloud. From the first output to the end of the first paragraph after the cells all goes
-into a `details` element, which a click or the keyboard opens, without a script.
+the answer aloud. From the first output to the end of the first paragraph after the cells, and of a
+list that comes with it, all goes into a `details` element, which a click or the keyboard opens,
+without a script.
 """
 
 from docutils import nodes
@@ -20,6 +21,12 @@ def asks(node):
     """Whether the node is a paragraph that asks for a prediction."""
     strong = node.findall(nodes.strong) if isinstance(node, nodes.paragraph) else ()
     return any(part.astext().strip() == ASKS for part in strong)
+
+
+def is_text(node):
+    """Whether the node reads an answer aloud: a list, or a paragraph that asks nothing itself."""
+    told = isinstance(node, nodes.paragraph | nodes.bullet_list)
+    return told and not asks(node)
 
 
 def is_cell(node):
@@ -53,8 +60,10 @@ class FoldAnswers(SphinxPostTransform):
         output = output_of(cells[first])
         cells[first].remove(output)
         shell = nodes.container("", output, classes=["cell"])  # so that styles of cells apply
-        told = place[end : end + 1]
-        read = [node for node in told if isinstance(node, nodes.paragraph) and not asks(node)]
+        told = place[end : end + 2]
+        read = told[:1] if told and is_text(told[0]) else []
+        if read and isinstance(told[-1], nodes.bullet_list):
+            read = told
         folded = [*cells[first + 1 :], *read]
         for node in folded:
             place.remove(node)
