@@ -117,3 +117,20 @@ def test_a_question_about_a_section_that_is_gone_stops_the_build(tmp_path):
     document.settings.env = type("Env", (), {"docname": "book/noise", "srcdir": tmp_path})()
     with pytest.raises(Exception, match="noise has no section 'Gone'"):
         questions.PlaceQuestions(document).apply()
+
+
+def test_a_formula_of_a_question_brings_mathjax_to_a_page_without_any(tmp_path):
+    """Sphinx loads it for pages with a formula of their own; else the reader sees its source."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / questions.BANK).write_text(
+        '[[question]]\nchapter = "noise"\nsection = "Six labels"\nask = "Is $1 < 2$?"\n'
+        'right = "yes"\nreply = "By $1$."\nwrong = [["a", "No."], ["b", "No."]]\n'
+    )
+    document = pytest.importorskip("docutils.utils").new_document("noise")
+    document += nodes.section("", nodes.title("", "Six labels"))
+    noted = {"note_dependency": lambda self, name: None}
+    document.settings.env = type(
+        "Env", (), {"docname": "book/noise", "srcdir": tmp_path, **noted}
+    )()
+    questions.PlaceQuestions(document).apply()
+    assert [formula.astext() for formula in document.findall(nodes.math)] == ["1 < 2", "1"]

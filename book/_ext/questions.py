@@ -177,7 +177,7 @@ class PlaceQuestions(SphinxTransform):
         for heading, group in by_section.items():
             section = sections[heading]
             below = (k for k, part in enumerate(section) if isinstance(part, nodes.section))
-            section.insert(next(below, len(section)), nodes.raw("", folded(group), format="html"))
+            section.insert(next(below, len(section)), as_nodes(folded(group)))
         if mine:
             self.env.note_dependency(BANK)
 
