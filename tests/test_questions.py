@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from itertools import accumulate
+from types import SimpleNamespace
 
 import chapters
 import pytest
@@ -105,32 +106,29 @@ def test_gift_escapes_what_the_format_reserves():
     assert len(re.findall(r"^  ~", said, re.MULTILINE)) == 2
 
 
-def test_a_question_about_a_section_that_is_gone_stops_the_build(tmp_path):
-    """It would be lost without a word."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / questions.BANK).write_text(
-        '[[question]]\nchapter = "noise"\nsection = "Gone"\nask = "Where?"\nright = "here"\n'
-        'reply = "Yes."\nwrong = [["a", "No."], ["b", "No."]]\n'
-    )
-    document = pytest.importorskip("docutils.utils").new_document("noise")
-    document += nodes.section("", nodes.title("", "Six labels"))
-    document.settings.env = type("Env", (), {"docname": "book/noise", "srcdir": tmp_path})()
-    with pytest.raises(Exception, match="noise has no section 'Gone'"):
-        questions.PlaceQuestions(document).apply()
-
-
-def test_a_formula_of_a_question_brings_mathjax_to_a_page_without_any(tmp_path):
-    """Sphinx loads it for pages with a formula of their own; else the reader sees its source."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / questions.BANK).write_text(
-        '[[question]]\nchapter = "noise"\nsection = "Six labels"\nask = "Is $1 < 2$?"\n'
+def place(root, section):
+    """A chapter with one section, after the questions of a bank with a single one were placed."""
+    (root / "book").mkdir()
+    (root / questions.BANK).write_text(
+        f'[[question]]\nchapter = "noise"\nsection = "{section}"\nask = "Is $1 < 2$?"\n'
         'right = "yes"\nreply = "By $1$."\nwrong = [["a", "No."], ["b", "No."]]\n'
     )
     document = pytest.importorskip("docutils.utils").new_document("noise")
     document += nodes.section("", nodes.title("", "Six labels"))
-    noted = {"note_dependency": lambda self, name: None}
-    document.settings.env = type(
-        "Env", (), {"docname": "book/noise", "srcdir": tmp_path, **noted}
-    )()
+    document.settings.env = SimpleNamespace(
+        docname="book/noise", srcdir=root, note_dependency=lambda name: None
+    )
     questions.PlaceQuestions(document).apply()
-    assert [formula.astext() for formula in document.findall(nodes.math)] == ["1 < 2", "1"]
+    return document
+
+
+def test_a_question_about_a_section_that_is_gone_stops_the_build(tmp_path):
+    """It would be lost without a word."""
+    with pytest.raises(Exception, match="noise has no section 'Gone'"):
+        place(tmp_path, "Gone")
+
+
+def test_a_formula_of_a_question_brings_mathjax_to_a_page_without_any(tmp_path):
+    """Sphinx loads it for pages with a formula of their own; else the reader sees its source."""
+    found = place(tmp_path, "Six labels").findall(nodes.math)
+    assert [formula.astext() for formula in found] == ["1 < 2", "1"]
