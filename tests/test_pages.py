@@ -411,6 +411,23 @@ def test_every_bound_is_of_a_page():
     assert len(meter.read_bounds()) > 20
 
 
+# Pixels: three fifths of what each method chapter once had.
+SHORT = {"mlc": 14_478, "mslg": 13_860, "mlnt": 18_536, "clid_mu": 17_648}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_no_bound_lets_a_method_chapter_grow_again(name):
+    bounds = meter.read_bounds()
+    assert bounds[f"book/{name}"]["height"] <= meter.bound("height", SHORT[name])
+
+
+def test_no_bound_allows_much_code_or_a_second_long_cell():
+    """A quarter of a page is open code at most; only the step from scratch may be long."""
+    for page, bounds in meter.read_bounds().items():
+        assert bounds["code"] <= meter.bound("code", 25), page
+        assert bounds["long"] <= 1, page
+
+
 METERED = """<!doctype html><html><body><article class="bd-article" style="margin: 0">
 <h1 style="height: 100px; margin: 0">Four words of it</h1><p>one two</p>
 <div class="cell_input"><pre style="width: 100px; overflow: auto">{code}</pre></div>
