@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("sphinx")
 reveal = pytest.importorskip("reveal")
 from docutils import nodes, utils  # noqa: E402
+from folds import Fold  # noqa: E402
 
 
 def cell():
@@ -33,9 +34,9 @@ def texts_after_folding(*following):
     document = utils.new_document("chapter")
     document += nodes.section("", question(), cell(), *following)
     reveal.FoldAnswers(document).run()
-    folds = list(document.findall(reveal.Reveal))
+    folds = list(document.findall(Fold))
     (section,) = document.children
-    is_open = [part.astext() for part in section if not isinstance(part, reveal.Reveal)]
+    is_open = [part.astext() for part in section if not isinstance(part, Fold)]
     return is_open, [fold.astext() for fold in folds]
 
 

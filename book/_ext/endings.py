@@ -8,16 +8,13 @@ In the notebook each of these is plain Markdown or a cell of its own, which Cola
 """
 
 from docutils import nodes
+from folds import Fold
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 EXERCISES, EXERCISE, REFERENCES = "Exercises", "Exercise ", "References"
 CLOSES = "</details>"
 IN_CODE = "Solution, in code"
 UNNAMED = "Show code cell"  # how MyST-NB calls a folded cell that has no name of its own
-
-
-class References(nodes.General, nodes.Element):
-    """The folded list; `works` says how many it has."""
 
 
 def sections(node, title):
@@ -47,6 +44,12 @@ def join_solution(exercise):
             cell["prompt_show"] = IN_CODE
 
 
+def how_many(listed):
+    """The words above the folded works."""
+    works = sum(len(list(part.findall(nodes.list_item))) for part in listed)
+    return f"{works} work{'' if works == 1 else 's'} that this chapter refers to"
+
+
 class Endings(SphinxPostTransform):
     """Shorten the sections that end a chapter."""
 
@@ -60,32 +63,11 @@ class Endings(SphinxPostTransform):
                     join_solution(exercise)
         for section in sections(self.document, REFERENCES):
             _, *listed = section.children
-            fold = References("", works=len(list(section.findall(nodes.list_item))))
             for part in listed:
                 section.remove(part)
-                fold += part
-            section += fold
-
-
-def visit_html(translator, node):
-    works = node["works"]
-    words = "1 work" if works == 1 else f"{works} works"
-    translator.body.append(
-        f'<details class="nlmeta-references"><summary>{words} that this chapter refers to'
-        "</summary>\n"
-    )
-
-
-def depart_html(translator, node):
-    translator.body.append("</details>\n")
-
-
-def pass_by(translator, node):
-    """Other formats have nothing to fold."""
+            section += Fold("", *listed, classes=["nlmeta-references"], summary=how_many(listed))
 
 
 def setup(app):
-    other = (pass_by, pass_by)
-    app.add_node(References, html=(visit_html, depart_html), latex=other, text=other)
     app.add_post_transform(Endings)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}

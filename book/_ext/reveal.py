@@ -2,19 +2,15 @@
 
 A paragraph with **Predict:** is followed by the cells that answer it and by the sentences that read
 the answer aloud. From the first output to the end of the first paragraph after the cells, and of a
-list that comes with it, all goes into a `details` element, which a click or the keyboard opens,
-without a script.
+list that comes with it, all goes into a fold.
 """
 
 from docutils import nodes
+from folds import Fold
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ASKS = "Predict:"
 SUMMARY = "Check your prediction"
-
-
-class Reveal(nodes.General, nodes.Element):
-    """What is folded."""
 
 
 def asks(node):
@@ -39,7 +35,7 @@ def output_of(cell):
 
 
 class FoldAnswers(SphinxPostTransform):
-    """Move each answer into a `Reveal`."""
+    """Move each answer into a fold."""
 
     default_priority = 200  # after the folds of MyST-NB, at 199
 
@@ -67,23 +63,10 @@ class FoldAnswers(SphinxPostTransform):
         folded = [*cells[first + 1 :], *read]
         for node in folded:
             place.remove(node)
-        place.insert(after + first + 1, Reveal("", shell, *folded))
-
-
-def visit_html(translator, node):
-    translator.body.append(f'<details class="nlmeta-reveal"><summary>{SUMMARY}</summary>\n')
-
-
-def depart_html(translator, node):
-    translator.body.append("</details>\n")
-
-
-def pass_by(translator, node):
-    """Other formats have nothing to fold."""
+        fold = Fold("", shell, *folded, classes=["nlmeta-reveal"], summary=SUMMARY)
+        place.insert(after + first + 1, fold)
 
 
 def setup(app):
-    other = (pass_by, pass_by)
-    app.add_node(Reveal, html=(visit_html, depart_html), latex=other, text=other)
     app.add_post_transform(FoldAnswers)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}
