@@ -1,6 +1,7 @@
-"""What all tests share: the repository's root, closed figures, and the rule for GPU tests."""
+"""What all tests share: the root, one random state, closed figures, and the rule for GPU tests."""
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -14,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def root() -> Path:
     """The root of the repository."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _chance_starts_anew():
+    """A test that forgets to seed has one outcome, whatever ran before it in its process."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Wrong answers lie in `course/NAME.toml`, as replacements of answer cells.
 """
 
 import ast
+import random
 import re
 import tomllib
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from small_course import with_answers
@@ -87,6 +89,36 @@ def test_the_empty_notebook_gets_nothing_and_its_secrets_are_gone(path, tmp_path
     marks = marks_of(path, notebook, tmp_path)
     assert marks.total == 0
     assert set(marks.failed) == set(points(source(path)))
+
+
+@names
+def test_no_mark_hangs_on_the_state_of_the_random_generators(path):
+    """A test that draws seeds what it draws from: the same answers get the same marks again."""
+
+    def states():
+        _, keys, place, *_ = np.random.get_state()  # noqa: NPY002 - what a notebook may use
+        return torch.get_rng_state().tolist(), random.getstate(), (keys.tolist(), place)
+
+    space, tests = {"__name__": "__main__"}, 0
+    with warnings.catch_warnings():
+        for cell in solved(source(path)).cells:
+            if cell.cell_type != "code":
+                continue
+            if role(cell) != "test":
+                exec(cell.source, space)
+                continue
+            tests += 1
+            pairs = []
+            for seed in (1, 2):
+                torch.manual_seed(seed)
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002
+                before = states()
+                exec(cell.source, space)
+                pairs.append([(a, a == b) for a, b in zip(states(), before, strict=True)])
+            for (one, untouched), (two, still) in zip(*pairs, strict=True):
+                assert (untouched and still) or one == two, cell.metadata.nbgrader.grade_id
+    assert tests >= 3
 
 
 @pytest.mark.parametrize(("path", "submission"), WRONG)
