@@ -357,6 +357,12 @@ def test_the_front_page_has_a_card_for_each_chapter(book, browser):
         assert badge.get_dom_attribute("href") == card.badge
 
 
+def test_the_bank_of_questions_lists_the_chapters_by_number(book):
+    text = (book / "book/questions.html").read_text()
+    shown = re.findall(r'<details class="nlmeta-checks"><summary>(\d+)\. [^<(]+ \(\d+\)<', text)
+    assert list(map(int, shown)) == list(range(1, len(NOTEBOOKS) + 1))
+
+
 PLAYED = {  # figure: page, a slider or choice, how it is moved, words of the result afterwards
     "step": ("welcome", "input[type=range]", Keys.END, "After a step of 12.0"),
     "weight": ("bilevel", "input[type=range]", Keys.HOME, "foretold"),

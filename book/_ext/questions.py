@@ -12,6 +12,7 @@ questions, so that those who open them on Colab see no markup.
 import hashlib
 import html
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +22,11 @@ from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
+
+sys.path.append(str(Path(__file__).parents[1] / "_tools"))
+
+from chapters import numbers, page_path
+from chapters import read as notebook
 
 BANK = "book/questions.toml"
 FIELDS = {"chapter", "section", "ask", "right", "reply", "wrong"}
@@ -187,11 +193,16 @@ class QuestionBank(SphinxDirective):
 
     def run(self):
         self.env.note_dependency(BANK)
+        root = Path(self.env.srcdir)
+        place = numbers(root)
+        asked_of = sorted(read(root), key=lambda asked: place[asked.chapter])  # in the book's order
         lines = []
-        for chapter, group in groupby(read(Path(self.env.srcdir)), lambda asked: asked.chapter):
+        for chapter, group in groupby(asked_of, lambda asked: asked.chapter):
             questions = list(group)
+            # The first line is the title, such as "# 3. Injecting noise".
+            title = notebook(page_path(f"book/{chapter}", root)).cells[0].source.partition("\n")[0]
             lines.append(
-                f'<details class="nlmeta-checks"><summary><code>{chapter}</code> ({len(questions)})'
+                f'<details class="nlmeta-checks"><summary>{title.lstrip("# ")} ({len(questions)})'
                 f'</summary>\n<p><a href="{chapter}.html">To the chapter</a></p>'
             )
             for asked in questions:
