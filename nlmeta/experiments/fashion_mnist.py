@@ -83,6 +83,6 @@ FASHION_MNIST = TrainingTable(
     about="Do settings from the digits carry over to Fashion-MNIST, with four kinds of noise?",
     problems=PROBLEMS,
     entries=ENTRIES,
-    seeds=range(2),
+    seeds=range(5),
     history=True,
 )
