@@ -30,9 +30,11 @@ class Limits:
 
     Attributes
     ----------
-    cell_seconds, seconds : float
-        The processor time of one cell, and of all cells, in seconds. Defaults 60 and 300. A cell
-        that waits is ended after five times as many seconds on the clock.
+    cell_seconds : float
+        The processor time of one cell, in seconds. Default 60. A cell that waits is ended after
+        five times as many seconds on the clock.
+    seconds : float
+        The processor time of all cells, in seconds. Default 300.
     memory : int
         Bytes of memory of each process. Default 4 GiB.
     output : int
