@@ -72,9 +72,9 @@ def test_counts_that_are_cut_down_lose_the_noise_that_the_page_says(counts, rate
 
 def reseed():
     """What a library does that seeds all generators of the process."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002  the global generator is the point
-    torch.manual_seed(0)
+    random.seed(7)  # every test starts from another state, see conftest.py
+    np.random.seed(7)  # noqa: NPY002  the global generator is the point
+    torch.manual_seed(7)
 
 
 def drawn(between: Callable[[], None]):

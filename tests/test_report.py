@@ -258,6 +258,6 @@ def test_a_stage_that_was_not_run_is_refused_with_those_there_are(record):
 def test_a_record_that_is_not_there_is_refused_with_those_that_come_with_the_package():
     with pytest.raises(
         FileNotFoundError,
-        match="records of carry_over, cifar10n, cost, digits, human_noise, mnist, own_folder",
+        match="records of carry_over, cifar10n, cost, digits, fashion_mnist, human_noise, mnist",
     ):
         experiments.read("imagenet")
