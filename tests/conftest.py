@@ -21,6 +21,8 @@ def root() -> Path:
 def _chance_starts_anew():
     """A test that forgets to seed has one outcome, whatever ran before it in its process."""
     random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 

@@ -25,8 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.append(str(Path(__file__).parents[1] / "_tools"))
 
-from chapters import numbers, page_path
-from chapters import read as notebook
+from cards import cards
 
 BANK = "book/questions.toml"
 FIELDS = {"chapter", "section", "ask", "right", "reply", "wrong"}
@@ -194,16 +193,15 @@ class QuestionBank(SphinxDirective):
     def run(self):
         self.env.note_dependency(BANK)
         root = Path(self.env.srcdir)
-        place = numbers(root)
-        asked_of = sorted(read(root), key=lambda asked: place[asked.chapter])  # in the book's order
+        titles = {Path(card.file).name: card.title for card in cards(root)}  # in the book's order
+        by_place = sorted(read(root), key=lambda asked: list(titles).index(asked.chapter))
         lines = []
-        for chapter, group in groupby(asked_of, lambda asked: asked.chapter):
+        for chapter, group in groupby(by_place, lambda asked: asked.chapter):
             questions = list(group)
-            # The first line is the title, such as "# 3. Injecting noise".
-            title = notebook(page_path(f"book/{chapter}", root)).cells[0].source.partition("\n")[0]
+            title = html.escape(titles[chapter])
             lines.append(
-                f'<details class="nlmeta-checks"><summary>{title.lstrip("# ")} ({len(questions)})'
-                f'</summary>\n<p><a href="{chapter}.html">To the chapter</a></p>'
+                f'<details class="nlmeta-checks"><summary>{title} ({len(questions)})</summary>\n'
+                f'<p><a href="{chapter}.html">To the chapter</a></p>'
             )
             for asked in questions:
                 link = f"{chapter}.html#{asked.name}"
