@@ -28,9 +28,7 @@ Two papers train on *CIFAR-10*. Both are right.
 
 The answer is short.
 
-> **You will learn**
->
-> - who asks? nobody"""
+**Prerequisites**: who asks? Nobody."""
 
 
 def test_a_card_asks_what_the_chapter_asks():

@@ -73,6 +73,7 @@ def sound_chapter(name: str = "sound") -> nbformat.NotebookNode:
             v4.new_code_cell("print('1 of 3')", outputs=[printed[0]]),
             v4.new_code_cell("print('2 of 3')", outputs=[printed[1]]),
             figure,
+            v4.new_markdown_cell(f"{checks.GOALS}\n>\n> - to draw a line"),
             v4.new_markdown_cell(text + "</details>\n\n## References"),
             claims,
         ]
@@ -306,6 +307,20 @@ def drop_time(notebook):
     notebook.cells[0].source = notebook.cells[0].source.replace("Time and hardware", "")
 
 
+def drop_goals(notebook):
+    notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(checks.GOALS)]
+
+
+def repeat_goals(notebook):
+    notebook.cells[-2].source = f"{checks.GOALS}\n\n{notebook.cells[-2].source}"
+
+
+def say_goals_first(notebook):
+    goals = next(cell for cell in notebook.cells if cell.source.startswith(checks.GOALS))
+    notebook.cells.remove(goals)
+    notebook.cells.insert(2, goals)
+
+
 def drop_summary(notebook):
     notebook.cells[-2].source = notebook.cells[-2].source.replace("## Summary", "Summary")
 
@@ -380,7 +395,10 @@ def draw_in_the_open(notebook):
         (take_another_number, "the title is '# 2. Title'; the chapter's number is 1"),
         (take_equation_of_another_chapter, "equations are tagged ['2.1']"),
         (skip_an_equation, "equations are tagged ['1.2']"),
-        (drop_time, "'Time and hardware'"),
+        (drop_time, "'**Time and hardware**'"),
+        (drop_goals, "0 texts, 0 of them cells"),
+        (repeat_goals, "2 texts, 2 of them cells"),
+        (say_goals_first, "the goals stand above the first figure"),
         (drop_summary, "'## Summary'"),
         (drop_difference, "'## How this differs from the paper'"),
         (unfold_solution, "folded solution"),

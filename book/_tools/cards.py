@@ -46,9 +46,9 @@ def plain(text: str) -> str:
 def question(first_cell: str, room: int = ROOM) -> str:
     """The questions that a chapter opens with, after as many sentences as there is room for.
 
-    They stand between the badge and the goals.
+    They stand between the badge and the prerequisites.
     """
-    opening = BADGE.split(first_cell.partition("\n> **You will learn**")[0])[-1]
+    opening = BADGE.split(first_cell.partition("\n**Prerequisites**")[0])[-1]
     sentences = re.split(r"(?<=[.?!])\s+", plain(opening))
     asked = [place for place, sentence in enumerate(sentences) if sentence.endswith("?")]
     if not asked:

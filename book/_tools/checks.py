@@ -24,7 +24,8 @@ MACHINE_PATH = re.compile(
     r"(?<![\w+/.:=-])/(?:home|Users|root|tmp|work|opt|mnt|srv|content|private|var/folders)/[\w.-]"
     r"|\b[A-Z]:\\\\?Users\\"
 )
-FIRST_CELL = ("You will learn", "Prerequisites", "Time and hardware")
+FIRST_CELL = ("**Prerequisites**", "**Time and hardware**")
+GOALS = "> **You will learn**"
 HEADINGS = ("Summary", "Exercises", "References")
 METHOD_HEADINGS = ("How this differs from the paper",)
 # "chapter 5", "chapters 2 (noise), 3 and 5", also across lines, in a comment and before a link.
@@ -190,6 +191,11 @@ def spine(notebook: NotebookNode, *, method: bool) -> list[str]:
         return ["the first cell is not Markdown that opens with the title"]
     found = [f"the first cell lacks '{part}'" for part in FIRST_CELL if part not in cells[0].source]
     text = markdown(notebook)
+    goals = [place for place, cell in enumerate(cells) if cell.source.startswith(GOALS)]
+    if len(goals) != 1 or text.count(GOALS) != 1:
+        found.append(f"{text.count(GOALS)} texts, {len(goals)} of them cells, open with '{GOALS}'")
+    elif not any("image" in cell.metadata.get("mystnb", {}) for cell in cells[: goals[0]]):
+        found.append("the goals stand above the first figure: a chapter opens with a picture")
     for heading in HEADINGS + (METHOD_HEADINGS if method else ()):
         if not re.search(rf"^## {re.escape(heading)}", text, re.MULTILINE):
             found.append(f"there is no section '## {heading}'")
