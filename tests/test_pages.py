@@ -435,6 +435,14 @@ def test_no_bound_allows_much_code_or_a_second_long_cell():
         assert bounds["long"] <= 1, page
 
 
+def test_every_chapter_opens_with_a_picture(root):
+    """Its first figure starts within 1,300 pixels; a fold or a long text above it fails here."""
+    bounds = meter.read_bounds()
+    for path in chapters.notebooks(root):
+        figure = bounds[f"book/{path.stem}"]["figure"]
+        assert 0 < figure <= meter.bound("figure", 1300), path.stem
+
+
 METERED = """<!doctype html><html><body><article class="bd-article" style="margin: 0">
 <h1 style="height: 100px; margin: 0">Four words of it</h1><p>one two</p>
 <div class="cell_input"><pre style="width: 100px; overflow: auto">{code}</pre></div>
@@ -467,6 +475,8 @@ def test_the_meter_measures(browser, tmp_path):
         "page: height is 999, and the bound is 972",
         "page: plus_minus is 4, and the bound is 3",
     ]
+    seen = bounds | {"figure": 1300}
+    assert "page: no figure is to be seen without a click" in meter.complaints(measured, seen)
 
 
 FAULTY = """<!doctype html><html><body><main><article class="bd-article">

@@ -184,6 +184,13 @@ def folds(notebook: NotebookNode) -> list[str]:
     return found
 
 
+def shows_a_picture(cell: NotebookNode) -> bool:
+    """Whether a reader sees a figure here, or something to play with."""
+    texts = [text for output in cell.get("outputs", []) for text in output_texts(output)]
+    played = any("nlmeta-frames" in text or "nlmeta-play" in text for text in texts)
+    return played or "image" in cell.metadata.get("mystnb", {})
+
+
 def spine(notebook: NotebookNode, *, method: bool) -> list[str]:
     """The parts that every chapter has, in their places."""
     cells = notebook.cells
@@ -194,7 +201,7 @@ def spine(notebook: NotebookNode, *, method: bool) -> list[str]:
     goals = [place for place, cell in enumerate(cells) if cell.source.startswith(GOALS)]
     if len(goals) != 1 or text.count(GOALS) != 1:
         found.append(f"{text.count(GOALS)} texts, {len(goals)} of them cells, open with '{GOALS}'")
-    elif not any("image" in cell.metadata.get("mystnb", {}) for cell in cells[: goals[0]]):
+    elif not any(shows_a_picture(cell) for cell in cells[: goals[0]]):
         found.append("the goals stand above the first figure: a chapter opens with a picture")
     for heading in HEADINGS + (METHOD_HEADINGS if method else ()):
         if not re.search(rf"^## {re.escape(heading)}", text, re.MULTILINE):

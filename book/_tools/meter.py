@@ -122,9 +122,11 @@ def write_bounds(pages: list[Page], path: Path = BOUNDS) -> None:
 
 def complaints(page: Page, bounds: dict[str, int]) -> list[str]:
     """In what a page is worse than its bounds allow; code is cut nowhere."""
-    found = (
-        [f"{page.page}: {page.cut} boxes of code are cut at their right edge"] if page.cut else []
-    )
+    found = []
+    if page.cut:
+        found.append(f"{page.page}: {page.cut} boxes of code are cut at their right edge")
+    if bounds.get("figure") and not page.figure:
+        found.append(f"{page.page}: no figure is to be seen without a click")
     return found + [
         f"{page.page}: {name} is {getattr(page, name)}, and the bound is {most}"
         for name, most in bounds.items()
