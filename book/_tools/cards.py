@@ -16,7 +16,7 @@ from PIL import Image
 TITLE = re.compile(r"# (\d+\. \S.*)")
 TIME = re.compile(r"\*\*Time and hardware\*\*: (.+?) to read; runs in (.+?) on ", re.DOTALL)
 BADGE = re.compile(r"^\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)$", re.MULTILINE)
-ROOM = 385  # characters: a short question takes the sentences before it along
+ROOM = 390  # characters: a short question takes the sentences before it along
 THUMBNAIL = (320, 200)  # twice the size on the page, for sharp screens
 
 
