@@ -8,7 +8,7 @@ from docutils import nodes, utils  # noqa: E402
 
 
 def parts_of(*children):
-    """The children of a paragraph after the transform: texts, and lists of what is kept together."""
+    """A paragraph after the transform: texts, and lists of what is kept together."""
     document = utils.new_document("chapter")
     document += nodes.paragraph("", "", *children)
     together.Together(document).run()
