@@ -39,6 +39,9 @@ def test_a_card_asks_what_the_chapter_asks():
     assert cards.question(OPENING) == f"Two papers train on CIFAR-10. Both are right. {asked}"
     assert cards.plain("a * b, $x$ and **c_d**") == "a * b, x and c_d"
     assert cards.plain("Ask: *which one?* Then go. *Now.*") == "Ask: which one? Then go. Now."
+    assert cards.plain('A rule is *"tensor" in it: this*, or *"frame"*.') == (
+        'A rule is "tensor" in it: this, or "frame".'
+    )
 
 
 def test_every_chapter_has_a_card_with_its_own_words(root):

@@ -34,6 +34,19 @@ def test_each_of_two_formulas_takes_its_own_mark():
     assert parts_of(*given) == [["x", ","], "", ["y", "."], ""]
 
 
+def test_an_opening_bracket_stays_with_its_formula():
+    assert parts_of(nodes.Text("rate ("), maths("x"), nodes.Text(")")) == [
+        "rate ",
+        ["(", "x", ")"],
+        "",
+    ]
+    assert parts_of(nodes.Text("of ["), maths("x"), nodes.Text(" and")) == [
+        "of ",
+        ["[", "x"],
+        " and",
+    ]
+
+
 @pytest.mark.parametrize("after", [" and", "-th step", "’s", "(see"])
 def test_what_is_no_mark_may_begin_a_line(after):
     assert parts_of(maths("x"), nodes.Text(after)) == ["x", after]

@@ -1,4 +1,4 @@
-"""Sphinx extension: a formula and the comma, full stop or bracket after it stay on one line.
+"""Sphinx extension: a formula stays on one line with its comma, full stop or brackets.
 
 To the browser a set formula is a picture, and it may begin a new line after any picture.
 """
@@ -9,24 +9,34 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 MARK = re.compile(r"[,.;:?!)\]]+")
+OPENING = re.compile(r"[(\[]+$")
 LONGEST = 40  # characters of TeX: a phone has to break beside anything longer
 
 
 class Together(SphinxPostTransform):
-    """Wrap a short formula and the mark after it in a part that does not break."""
+    """Wrap a short formula and the marks around it in a part that does not break."""
 
     default_priority = 900
     formats = ("html",)
 
     def run(self, **kwargs):
         for formula in list(self.document.findall(nodes.math)):
-            after = formula.next_node(descend=False, siblings=True)
+            if len(formula.astext()) > LONGEST:
+                continue
+            place = formula.parent
+            at = place.index(formula)
+            before, after = place[max(at - 1, 0)], place[min(at + 1, len(place) - 1)]
+            opening = OPENING.search(before) if isinstance(before, nodes.Text) else None
             mark = MARK.match(after) if isinstance(after, nodes.Text) else None
-            if mark and len(formula.astext()) <= LONGEST:
-                formula.parent.replace(after, nodes.Text(after[mark.end() :]))
-                pair = nodes.inline(classes=["nlmeta-together"])
-                formula.replace_self(pair)
-                pair += [formula, nodes.Text(mark[0])]
+            if opening:
+                place.replace(before, nodes.Text(before[: opening.start()]))
+            if mark:
+                place.replace(after, nodes.Text(after[mark.end() :]))
+            if opening or mark:
+                kept = nodes.inline(classes=["nlmeta-together"])
+                formula.replace_self(kept)
+                marks = [nodes.Text(found[0]) if found else None for found in (opening, mark)]
+                kept += [part for part in (marks[0], formula, marks[1]) if part is not None]
 
 
 def setup(app):

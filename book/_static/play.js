@@ -251,14 +251,15 @@
         const c = -Math.log(Math.expm1(loss)); // where softplus(-c) is this loss
         const ends = [Math.max(-0.3, c - 1.1), Math.min(1.5, c + 0.5)];
         drawing.line(ends.map((u) => [u, c - u]), "nlmeta-guide");
-        drawing.text(ends[0], c - ends[0], loss.toFixed(1), "nlmeta-muted", 2, 12);
+        drawing.text(ends[0], c - ends[0], loss.toFixed(1), "nlmeta-muted", 10, 3);
       });
       let from = [0, 0];
       [0, 1, 3, 4, 5, 2].forEach((k) => {
         const to = from.map((value, i) => value + now.arrows[k][i]);
         const kind = k === M.SIX.wrong ? "nlmeta-wrong" : "nlmeta-right";
         drawing.arrow(from, to, k === b ? `${kind} nlmeta-chosen` : kind);
-        drawing.text((from[0] + to[0]) / 2, (from[1] + to[1]) / 2, k + 1, kind, 6, 12);
+        const beside = k === 5 ? [6, -6] : [6, 12]; // the arrow of 3 is below that of 6
+        drawing.text((from[0] + to[0]) / 2, (from[1] + to[1]) / 2, k + 1, kind, ...beside);
         from = to;
       });
       drawing.dot(0, 0, "", 4);
@@ -275,7 +276,7 @@
     });
     const result = card(place, {
       title: "Turn the weight of one sample.",
-      asks: "The other five keep 1/6. Guess first: of which sample will the weight change nothing?",
+      asks: "The other five keep 1/6. Guess first: how low can the weight of one sample bring the clean loss?",
       drawing: [drawing.svg], controls: [sample.row, weight.row],
     });
     show();
@@ -378,7 +379,8 @@
         const kind = gradient > 0 ? "nlmeta-wrong" : "nlmeta-right";
         drawing.arrow(theta, theta.map((value, i) => value + 0.3 * arrow[i]), kind);
         drawing.dot(theta[0], theta[1], kind);
-        drawing.text(theta[0], theta[1], name(KS[k]), kind, ...(k === 3 ? [-20, -4] : [8, 14]));
+        const beside = { 0: [-16, -6], 3: [-20, -4] }[k] || [8, 14]; // clear of axis and arrows
+        drawing.text(theta[0], theta[1], name(KS[k]), kind, ...beside);
       });
       const signs = ends.map(({ gradient }, k) => `${name(KS[k])} step${k ? "s" : ""} ${signed(gradient, 2)}`);
       const turned = Math.sign(ends[0].gradient) !== Math.sign(ends[3].gradient);

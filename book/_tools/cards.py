@@ -39,7 +39,7 @@ def plain(text: str) -> str:
     """Markdown of a sentence or two as text: no quotation marks, emphasis or links, one line."""
     text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"\*\*|\*(?=\w)|(?<=[\w.?!])\*|`|\$", "", text)
+    text = re.sub(r'\*\*|\*(?=[\w"])|(?<=[\w.?!"])\*|`|\$', "", text)
     return " ".join(text.split())
 
 
