@@ -60,6 +60,7 @@ def test_every_chapter_has_a_card_with_its_own_words(root):
         assert card.badge.endswith(f"/{card.file}.ipynb")
         thumbnail = Image.open(io.BytesIO(base64.b64decode(card.thumbnail)))
         assert max(thumbnail.size) <= max(cards.THUMBNAIL)
+        assert thumbnail.width > 1.2 * thumbnail.height  # a strip would show nothing
         assert card.alt
 
 
