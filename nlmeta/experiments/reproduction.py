@@ -167,8 +167,11 @@ def bridge(
     Raises
     ------
     ValueError
-        A method is not among the runs, which are then no bridge.
+        A method is not among the runs, or they are of several problems: no bridge either way.
     """
+    problems = sorted(runs["problem"].unique())
+    if len(problems) > 1:
+        raise ValueError(f"`runs` are of {len(problems)} problems; a bridge is of one: {problems}")
     for method in steps.values():
         check_choice("steps", method, runs["method"].unique())
     level = 100 * runs.groupby("method")["accuracy"].mean()
