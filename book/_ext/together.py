@@ -35,8 +35,9 @@ class Together(SphinxPostTransform):
             if opening or mark:
                 kept = nodes.inline(classes=["nlmeta-together"])
                 formula.replace_self(kept)
-                marks = [nodes.Text(found[0]) if found else None for found in (opening, mark)]
-                kept += [part for part in (marks[0], formula, marks[1]) if part is not None]
+                kept += [nodes.Text(opening[0])] if opening else []
+                kept += formula
+                kept += [nodes.Text(mark[0])] if mark else []
 
 
 def setup(app):

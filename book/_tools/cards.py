@@ -5,6 +5,7 @@ So a new chapter is on the front page as soon as it is in `_toc.yml`, in its own
 
 import base64
 import io
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,9 @@ def first_figure(notebook: NotebookNode) -> tuple[str, str]:
 def _small(png: str) -> str:
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     # of a tall figure the upper panel, for the whole would be a strip too thin to see
-    picture = picture.crop((0, 0, picture.width, min(picture.height, -(-picture.width * 4 // 5))))
+    picture = picture.crop(
+        (0, 0, picture.width, min(picture.height, math.ceil(0.8 * picture.width)))
+    )
     picture.thumbnail(THUMBNAIL)
     small = io.BytesIO()
     picture.quantize(32, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
